@@ -1,0 +1,3 @@
+//! The DNS appliance.
+#![no_std]
+#![forbid(unsafe_code)]

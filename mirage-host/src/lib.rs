@@ -1,0 +1,1 @@
+//! The devices of a library operating system inside a Unix process: tap, sockets, clocks, entropy, parking
