@@ -7,5 +7,6 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+pub mod master_file;
 pub mod name;
 pub mod record;
