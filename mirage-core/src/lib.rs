@@ -1,4 +1,17 @@
-//! The spine of a library operating system: I/O page pool, device traits, executor and simulated devices, no_std
+//! The spine of a library operating system: I/O pages, device traits, executor.
 #![no_std]
 
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
+pub mod frame;
+mod mac;
+mod netif;
+pub mod pool;
 pub mod time;
+
+pub use frame::{Checksum, Frame, FrameMetadata, Segment, Segmentation, SegmentationKind};
+pub use mac::{MacAddress, ParseMacAddressError};
+pub use netif::{Netif, NetifError, OffloadFlags, Offloads, TransmitError, TransmitReason};
+pub use pool::{Page, PageMut, Pool, PoolError, Reserve};
+pub use time::{Clock, Instant};
