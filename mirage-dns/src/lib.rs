@@ -10,3 +10,5 @@ extern crate std;
 pub mod master_file;
 pub mod name;
 pub mod record;
+
+pub mod zone_set;

@@ -82,6 +82,11 @@ impl<'a> Name<'a> {
         }
     }
 
+    /// A name whose octets were checked earlier, when a compiled image was read.
+    pub(crate) const fn from_checked(wire: &'a [u8]) -> Self {
+        Name { wire }
+    }
+
     /// The octets: each label with its length octet before it, the root's zero at the end.
     pub const fn as_wire(self) -> &'a [u8] {
         self.wire

@@ -1,0 +1,273 @@
+//! The one check of a whole image, after which look-ups index without looking.
+
+use super::format::{NONE, NameReference, NodeEntry, RECORD_HEADER_LENGTH, RrsetEntry, ZoneEntry};
+use super::{
+    EncodedRecords, ImageError, LookupStatistics, MAX_PROBES, MAX_TTL, NodeIndex, ZoneSet,
+};
+use crate::name::{MAX_LABELS, Name};
+use crate::record::{RecordClass, RecordType, check_rdata, rdata_names};
+
+/// Checks everything that [`ZoneSet`]'s documentation promises.
+pub(super) fn validate(set: &ZoneSet<'_>) -> Result<(), ImageError> {
+    // Order matters: each step relies on what the steps before it have shown.
+    check_names(set)?;
+    check_tiling(set)?;
+    for index in 0..set.zones.len() {
+        check_zone(set, index).ok_or(ImageError::Zone(index as u32))?;
+    }
+    for index in 0..set.nodes.len() {
+        check_node(set, index).ok_or(ImageError::Node(index as u32))?;
+    }
+    check_index(set).ok_or(ImageError::Index)
+}
+
+/// Each node's name is one name, with no more labels than the header says, and its zone exists.
+fn check_names(set: &ZoneSet<'_>) -> Result<(), ImageError> {
+    for (index, node) in set.nodes.iter().enumerate() {
+        let start = node.name.get() as usize;
+        let name = start
+            .checked_add(usize::from(node.name_length))
+            .and_then(|end| set.octets.get(start..end))
+            .and_then(|wire| Name::from_wire(wire).ok());
+        let zone = set.zones.get(node.zone.get() as usize);
+        if name.is_none() || zone.is_none() {
+            return Err(ImageError::Node(index as u32));
+        }
+    }
+    Ok(())
+}
+
+/// Zones own the nodes, nodes the RRsets and RRsets the references without gap or overlap, and each RRset's records are
+/// well formed.
+fn check_tiling(set: &ZoneSet<'_>) -> Result<(), ImageError> {
+    let mut nodes = 0usize;
+    for (index, zone) in set.zones.iter().enumerate() {
+        let count = zone.node_count.get() as usize;
+        if zone.first_node.get() as usize != nodes || count == 0 || set.nodes.len() - nodes < count
+        {
+            return Err(ImageError::Zone(index as u32));
+        }
+        nodes += count;
+    }
+    if nodes != set.nodes.len() {
+        return Err(ImageError::Truncated);
+    }
+    let mut rrsets = 0usize;
+    for (index, node) in set.nodes.iter().enumerate() {
+        let count = usize::from(node.rrset_count.get());
+        if node.first_rrset.get() as usize != rrsets || set.rrsets.len() - rrsets < count {
+            return Err(ImageError::Node(index as u32));
+        }
+        rrsets += count;
+    }
+    if rrsets != set.rrsets.len() {
+        return Err(ImageError::Truncated);
+    }
+    let mut references = 0usize;
+    for (index, rrset) in set.rrsets.iter().enumerate() {
+        let count = rrset.reference_count.get() as usize;
+        let left = set.references.len() - references;
+        if rrset.first_reference.get() as usize != references || left < count {
+            return Err(ImageError::Rrset(index as u32));
+        }
+        references += count;
+        check_records(set, rrset).ok_or(ImageError::Rrset(index as u32))?;
+    }
+    if references != set.references.len() {
+        return Err(ImageError::Truncated);
+    }
+    Ok(())
+}
+
+/// The octets of an RRset are so many records, each with the header that the entry says and rdata as its type wants.
+fn check_records(set: &ZoneSet<'_>, rrset: &RrsetEntry) -> Option<()> {
+    let start = rrset.octets.get() as usize;
+    let end = start.checked_add(rrset.length.get() as usize)?;
+    let octets = set.octets.get(start..end)?;
+    let record_type = RecordType(rrset.record_type.get());
+    if record_type.is_meta() || rrset.ttl.get() > MAX_TTL {
+        return None;
+    }
+    let mut header = [0xc0, 0x0c, 0, 0, 0, 0, 0, 0, 0, 0];
+    header[2..4].copy_from_slice(&record_type.0.to_be_bytes());
+    header[4..6].copy_from_slice(&RecordClass::IN.0.to_be_bytes());
+    header[6..10].copy_from_slice(&rrset.ttl.get().to_be_bytes());
+
+    let mut references = set.references_of(rrset).iter();
+    let (mut count, mut length) = (0usize, 0usize);
+    for record in EncodedRecords(octets) {
+        count += 1;
+        length += record.len();
+        let rdata = &record[RECORD_HEADER_LENGTH..];
+        if !record.starts_with(&header) || check_rdata(record_type, rdata).is_err() {
+            return None;
+        }
+        for name in rdata_names(record_type, rdata) {
+            if usize::from(references.next()?.length) != name.len() {
+                return None;
+            }
+        }
+    }
+    let whole = length == octets.len()
+        && count == usize::from(rrset.record_count.get())
+        && count > 0
+        && references.next().is_none();
+    whole.then_some(())
+}
+
+/// The apex, its SOA and NS, and the node in the zone above.
+fn check_zone(set: &ZoneSet<'_>, index: usize) -> Option<()> {
+    let zone: &ZoneEntry = &set.zones[index];
+    let apex_index = NodeIndex(zone.first_node.get());
+    let apex = set.node(apex_index);
+    let at_apex = |wanted: RecordType| {
+        let own = set.rrsets_of(apex);
+        let at = own.iter().position(|r| r.record_type.get() == wanted.0);
+        at.map_or(NONE, |at| apex.first_rrset.get() + at as u32)
+    };
+    let soa = set.rrset(zone.soa)?;
+    let consistent = zone.soa.get() == at_apex(RecordType::SOA)
+        && zone.ns.get() == at_apex(RecordType::NS)
+        && soa.record_count.get() == 1
+        && zone.negative_ttl.get() <= MAX_TTL
+        && apex.parent.get() == NONE;
+    if !consistent {
+        return None;
+    }
+    if let Some(parent) = NodeIndex::from_entry(zone.parent_node) {
+        let node = set.nodes.get(parent.0 as usize)?;
+        let above = set.zone(node.zone);
+        let above_apex = set.name(NodeIndex(above.first_node.get()));
+        let name = set.name(apex_index);
+        // A zone that is truly above: no two zones can point at each other.
+        if above_apex.len() >= name.len() || !name.is_subdomain_of(set.name(parent)) {
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// Where a node stands in its zone, and the names in its records.
+fn check_node(set: &ZoneSet<'_>, index: usize) -> Option<()> {
+    let node = &set.nodes[index];
+    let zone_index = node.zone.get();
+    let zone = set.zone(node.zone);
+    let this = NodeIndex(index as u32);
+    let name = set.name(this);
+    let apex = NodeIndex(zone.first_node.get());
+    let in_zone = |other: NodeIndex| {
+        let other = set.nodes.get(other.0 as usize)?;
+        (other.zone.get() == zone_index).then_some(other)
+    };
+
+    let number = index as u32;
+    let after_first = number.checked_sub(zone.first_node.get())?;
+    if after_first >= zone.node_count.get() || (this != apex && set.name(apex) == name) {
+        return None;
+    }
+    let mut inherited_cut = NONE;
+    match NodeIndex::from_entry(node.parent) {
+        Some(parent) => {
+            // A parent comes before its children: the way up ends.
+            let above = in_zone(parent).filter(|_| parent.0 < number)?;
+            if Some(set.name(parent)) != name.parent() {
+                return None;
+            }
+            inherited_cut = above.cut.get();
+        }
+        None if this == apex => {}
+        None => return None,
+    }
+    let has = |wanted: RecordType| set.rrset_of(node, wanted).is_some();
+    let cut = match inherited_cut {
+        NONE if this != apex && has(RecordType::NS) => number,
+        inherited => inherited,
+    };
+    if node.cut.get() != cut {
+        return None;
+    }
+    if let Some(wildcard) = NodeIndex::from_entry(node.wildcard) {
+        in_zone(wildcard)?;
+        let below = set.name(wildcard);
+        if !below.is_wildcard() || below.parent() != Some(name) {
+            return None;
+        }
+    }
+    let own = set.rrsets_of(node);
+    let ascending = own.is_sorted_by(|a, b| a.record_type.get() < b.record_type.get());
+    let alias = node.flags & NodeEntry::ALIAS != 0;
+    let known_flags = node.flags & !(NodeEntry::ALIAS | NodeEntry::SHADOWED) == 0;
+    if !ascending || alias != has(RecordType::CNAME) || !known_flags {
+        return None;
+    }
+    for rrset in own {
+        let record_type = RecordType(rrset.record_type.get());
+        if record_type == RecordType::CNAME && rrset.record_count.get() != 1 {
+            return None;
+        }
+        let mut references = set.references_of(rrset).iter();
+        for record in EncodedRecords(set.encoded(rrset)) {
+            for name in rdata_names(record_type, &record[RECORD_HEADER_LENGTH..]) {
+                check_reference(set, set.name(apex), name, references.next()?, &in_zone)?;
+            }
+        }
+    }
+    Some(())
+}
+
+/// What an entry says about a name in rdata.
+fn check_reference<'a>(
+    set: &ZoneSet<'a>,
+    apex: Name<'_>,
+    name: Name<'_>,
+    reference: &NameReference,
+    in_zone: &dyn Fn(NodeIndex) -> Option<&'a NodeEntry>,
+) -> Option<()> {
+    let inside = name.is_subdomain_of(apex);
+    let shared = if inside { apex.len() } else { 0 };
+    if usize::from(reference.shared) != shared || reference.reserved.get() != 0 {
+        return None;
+    }
+    if let Some(target) = NodeIndex::from_entry(reference.target) {
+        in_zone(target)?;
+        if set.name(target) != name {
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// Every name that is not shadowed is found, and nothing else is in the index.
+fn check_index(set: &ZoneSet<'_>) -> Option<()> {
+    if set.deepest > MAX_LABELS || set.probes > MAX_PROBES {
+        return None;
+    }
+    if set.slots.is_empty() {
+        return set.nodes.is_empty().then_some(());
+    }
+    if !set.slots.len().is_power_of_two() {
+        return None;
+    }
+    let mut occupied = 0usize;
+    for slot in set.slots {
+        match NodeIndex::from_entry(slot.node) {
+            Some(node) if (node.0 as usize) < set.nodes.len() => occupied += 1,
+            Some(_) => return None,
+            None => {}
+        }
+    }
+    let mut indexed = 0usize;
+    for (index, node) in set.nodes.iter().enumerate() {
+        if node.flags & NodeEntry::SHADOWED != 0 {
+            continue;
+        }
+        indexed += 1;
+        let this = NodeIndex(index as u32);
+        let name = set.name(this);
+        let found = set.find(name, &mut LookupStatistics::default());
+        if name.label_count() > set.deepest || found != Some(this) {
+            return None;
+        }
+    }
+    (occupied == indexed).then_some(())
+}
