@@ -4,10 +4,15 @@
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+#[cfg(feature = "alloc")]
+extern crate alloc;
+
+pub mod executor;
 pub mod frame;
 mod mac;
 mod netif;
 pub mod pool;
+mod sync;
 pub mod time;
 
 pub use frame::{Checksum, Frame, FrameMetadata, Segment, Segmentation, SegmentationKind};

@@ -1,0 +1,730 @@
+//! Runs co-threads: a cooperative, single-threaded executor with exact timers.
+//!
+//! Quick reference:
+//!
+//! | | |
+//! |---|---|
+//! | [`Executor`] | made once, lives for ever; `&'static Executor` is the handle that tasks get (`Copy`, stays on its thread) |
+//! | [`Executor::spawn`], [`Executor::spawn_in`] | a task from the allocator, or in a [`TaskArena`]; gives a [`JoinHandle`] |
+//! | [`Executor::sleep_until`], [`sleep`](Executor::sleep), [`timeout`](Executor::timeout), [`interval`](Executor::interval) | the clock |
+//! | [`Executor::run`], [`run_until`](Executor::run_until) | run with the platform's `park` |
+//! | [`Executor::turn`], [`run_until_idle`](Executor::run_until_idle), [`next_deadline`](Executor::next_deadline) | run under somebody else's clock, as in tests |
+//! | [`Platform`], [`Unpark`] | what a platform implements |
+//! | [`Scheduler`], [`ReadyQueue`] | another order than first come, first served |
+//!
+//! # One turn
+//!
+//! 1. Run ready tasks, at most [the budget](Executor::set_budget) of them.
+//! 2. Read the clock and wake the tasks whose timers are due, at most the budget.
+//! 3. Let the platform [look at its devices](Platform::poll_devices).
+//!
+//! If nothing is ready then, [`run`](Executor::run) parks until the next deadline.
+//!
+//! # Threads
+//!
+//! An executor stays on the thread that made it, as do its tasks and handles. A [`Waker`] may go anywhere, and
+//! outlive its task. A wake-up on another thread puts the task on an atomic list and calls [`Unpark::unpark`];
+//! [`Platform::park`] remembers a call that came before it, so none is lost. Wakers take no lock, but they are not for
+//! signal handlers.
+//!
+//! # Panics in tasks
+//!
+//! A panic in a task's poll goes on through the turn to its caller. The task is over then ([`JoinError::Panicked`]),
+//! the executor and all other tasks are unharmed and can be run further.
+//!
+//! # Example
+//!
+//! ```
+//! # #[cfg(feature = "alloc")] {
+//! use core::time::Duration;
+//! # use core::cell::Cell;
+//! # use mirage_core::executor::{Platform, Unpark};
+//! # use mirage_core::time::{Clock, Instant};
+//! use mirage_core::executor::Executor;
+//!
+//! # struct Virtual(Cell<Instant>);
+//! # struct Nobody;
+//! # impl Unpark for Nobody { fn unpark(&self) {} }
+//! # impl Clock for Virtual {
+//! #     fn now(&self) -> Instant { self.0.get() }
+//! #     fn wall(&self) -> Option<Duration> { None }
+//! # }
+//! # impl Platform for Virtual {
+//! #     fn park(&self, until: Option<Instant>) { self.0.set(until.expect("a deadlock")) }
+//! #     fn unparker(&self) -> &'static dyn Unpark { &Nobody }
+//! # }
+//! # let platform = Box::leak(Box::new(Virtual(Cell::new(Instant::ZERO))));
+//! let executor: &'static Executor = Executor::leak(platform);
+//! let task = executor.spawn(async move {
+//!     executor.sleep(Duration::from_secs(1)).await;
+//!     executor.now()
+//! })?;
+//! let woken = executor.run_until(task)?;
+//! assert_eq!(woken, Instant::from_secs(1));
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod arena;
+mod heap;
+mod join;
+mod platform;
+mod queue;
+mod sleep;
+mod task;
+#[cfg(all(test, feature = "alloc", not(loom)))]
+mod tests;
+mod timers;
+
+pub use arena::TaskArena;
+pub use join::{JoinError, JoinHandle, SpawnError};
+pub use platform::{Platform, ThreadToken, Unpark};
+pub use queue::{ReadyQueue, ReadyTask, Scheduler};
+pub use sleep::{Elapsed, Interval, Sleep, Timeout, YieldNow, yield_now};
+
+use core::cell::{Cell, RefCell, UnsafeCell};
+use core::fmt;
+use core::future::Future;
+use core::mem::{ManuallyDrop, MaybeUninit};
+use core::pin::pin;
+use core::ptr::{self, NonNull};
+use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
+use core::time::Duration;
+
+use self::queue::RemoteList;
+use self::task::{Header, Task};
+use self::timers::Timers;
+use crate::sync::{AtomicBool, Ordering};
+use crate::time::Instant;
+
+/// Tasks polled and timers fired in one turn, unless told otherwise.
+const DEFAULT_BUDGET: usize = 128;
+
+/// Timers moved at once while there is nothing else to do.
+const PREPARE_LIMIT: usize = 64;
+
+/// Runs tasks on the thread that made it. Lives for ever, so that wakers and handles can't outlive it.
+pub struct Executor {
+    remote: Remote,
+    platform: &'static dyn Platform,
+    ready: ReadyQueue,
+    scheduler: RefCell<Option<&'static mut dyn Scheduler>>,
+    has_scheduler: Cell<bool>,
+    /// A task was queued since the queue was last seen empty.
+    maybe_ready: Cell<bool>,
+    timers: Timers,
+    /// The tasks that are not closed.
+    tasks: Cell<*const Header>,
+    task_count: Cell<usize>,
+    task_limit: Cell<usize>,
+    budget: Cell<usize>,
+    entered: Cell<bool>,
+    shut_down: Cell<bool>,
+    counters: CounterCells,
+}
+
+/// What other threads may touch.
+struct Remote {
+    list: RemoteList,
+    unparker: &'static dyn Unpark,
+    /// The token of the executor's thread, 0 without one.
+    owner: usize,
+    /// The future of `run_until` was woken.
+    root_woken: AtomicBool,
+}
+
+impl Remote {
+    fn is_here(&self) -> bool {
+        self.owner != 0
+            && self
+                .unparker
+                .current_thread()
+                .is_some_and(|thread| thread.value() == self.owner)
+    }
+}
+
+/// Whether a turn left work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Turn {
+    /// A task is ready or a timer is due: take another turn before waiting.
+    Ready,
+    /// Nothing to do until [`Executor::next_deadline`], a device, or a wake-up from elsewhere.
+    Idle,
+}
+
+/// What an executor did. The numbers wrap around.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct ExecutorCounters {
+    /// Tasks made.
+    pub spawned: u64,
+    /// Tasks that ended, in whatever way.
+    pub ended: u64,
+    /// Tasks refused because of the limit.
+    pub refused_limit: u64,
+    /// Tasks refused for want of memory.
+    pub refused_memory: u64,
+    /// Tasks refused after the end.
+    pub refused_shut_down: u64,
+    /// Polls of tasks.
+    pub polls: u64,
+    /// Wake-ups that came through the list of other threads.
+    pub remote_wakes: u64,
+    /// Timers that fired.
+    pub timers_fired: u64,
+    /// Times that the platform was asked to wait.
+    pub parks: u64,
+}
+
+#[derive(Default)]
+struct CounterCells {
+    spawned: Cell<u64>,
+    ended: Cell<u64>,
+    refused_limit: Cell<u64>,
+    refused_memory: Cell<u64>,
+    refused_shut_down: Cell<u64>,
+    polls: Cell<u64>,
+    remote_wakes: Cell<u64>,
+    timers_fired: Cell<u64>,
+    parks: Cell<u64>,
+}
+
+fn count(counter: &Cell<u64>, more: u64) {
+    counter.set(counter.get().wrapping_add(more));
+}
+
+/// Static memory for one executor.
+///
+/// ```
+/// use mirage_core::executor::ExecutorMemory;
+///
+/// static EXECUTOR: ExecutorMemory = ExecutorMemory::new();
+/// ```
+pub struct ExecutorMemory {
+    claimed: AtomicBool,
+    executor: UnsafeCell<MaybeUninit<Executor>>,
+}
+
+// SAFETY: only the one who turned `claimed` on gets to the executor, and it does not leave that one's thread.
+unsafe impl Sync for ExecutorMemory {}
+
+impl ExecutorMemory {
+    /// Memory without an executor yet.
+    #[cfg(not(loom))]
+    #[expect(
+        clippy::new_without_default,
+        reason = "for statics, which can't call default"
+    )]
+    pub const fn new() -> Self {
+        Self {
+            claimed: AtomicBool::new(false),
+            executor: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+}
+
+impl fmt::Debug for ExecutorMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecutorMemory")
+            .field("claimed", &self.claimed)
+            .finish()
+    }
+}
+
+impl Executor {
+    /// Makes an executor for the calling thread in static memory; `None` when there is one in it already.
+    pub fn new(
+        memory: &'static ExecutorMemory,
+        platform: &'static dyn Platform,
+    ) -> Option<&'static Executor> {
+        if memory.claimed.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        // SAFETY: the swap above succeeds once, so this is the only reference ever made to the cell's inside.
+        let place = unsafe { &mut *memory.executor.get() };
+        Some(place.write(Self::with(platform)))
+    }
+
+    /// Makes an executor for the calling thread, in memory from the allocator that is never given back.
+    #[cfg(feature = "alloc")]
+    pub fn leak(platform: &'static dyn Platform) -> &'static Executor {
+        alloc::boxed::Box::leak(alloc::boxed::Box::new(Self::with(platform)))
+    }
+
+    fn with(platform: &'static dyn Platform) -> Self {
+        let unparker = platform.unparker();
+        let timers = Timers::new();
+        timers.set_now(platform.now());
+        Self {
+            remote: Remote {
+                list: RemoteList::new(),
+                unparker,
+                owner: unparker.current_thread().map_or(0, ThreadToken::value),
+                root_woken: AtomicBool::new(false),
+            },
+            platform,
+            ready: ReadyQueue::new(),
+            scheduler: RefCell::new(None),
+            has_scheduler: Cell::new(false),
+            maybe_ready: Cell::new(false),
+            timers,
+            tasks: Cell::new(ptr::null()),
+            task_count: Cell::new(0),
+            task_limit: Cell::new(usize::MAX),
+            budget: Cell::new(DEFAULT_BUDGET),
+            entered: Cell::new(false),
+            shut_down: Cell::new(false),
+            counters: CounterCells::default(),
+        }
+    }
+
+    // --- Settings ---
+
+    /// Limits the number of tasks that have not ended: [`spawn`](Self::spawn) refuses more. Without, memory is the bound.
+    pub fn set_task_limit(&self, limit: usize) {
+        self.task_limit.set(limit);
+    }
+
+    /// Limits the tasks polled, and the timers fired, in one turn; at least 1, by default 128. More makes turns cheaper,
+    /// less looks at the clock and the devices more often.
+    pub fn set_budget(&self, budget: usize) {
+        self.budget.set(budget.max(1));
+    }
+
+    /// Sets the order in which ready tasks run, from now on. Tasks that are ready already go over, in their order.
+    ///
+    /// # Panics
+    ///
+    /// When called by a scheduler.
+    pub fn set_scheduler(&self, scheduler: &'static mut dyn Scheduler) {
+        let before = self.scheduler.borrow_mut().take();
+        self.has_scheduler.set(false);
+        if let Some(before) = before {
+            while let Some(task) = before.pop() {
+                self.ready.push(task);
+            }
+        }
+        while let Some(task) = self.ready.pop() {
+            scheduler.push(task);
+        }
+        *self.scheduler.borrow_mut() = Some(scheduler);
+        self.has_scheduler.set(true);
+        self.maybe_ready.set(true);
+    }
+
+    // --- Getters ---
+
+    /// The platform's clock.
+    pub fn now(&self) -> Instant {
+        self.platform.now()
+    }
+
+    /// The platform's wall clock: time since the Unix epoch, where it's known.
+    pub fn wall(&self) -> Option<Duration> {
+        self.platform.wall()
+    }
+
+    /// The number of tasks that have not ended.
+    pub fn task_count(&self) -> usize {
+        self.task_count.get()
+    }
+
+    /// The number of timers that run.
+    pub fn timer_count(&self) -> usize {
+        self.timers.len()
+    }
+
+    /// The earliest deadline of all timers, exactly.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.next_deadline()
+    }
+
+    /// What the executor did so far.
+    pub fn counters(&self) -> ExecutorCounters {
+        let counters = &self.counters;
+        ExecutorCounters {
+            spawned: counters.spawned.get(),
+            ended: counters.ended.get(),
+            refused_limit: counters.refused_limit.get(),
+            refused_memory: counters.refused_memory.get(),
+            refused_shut_down: counters.refused_shut_down.get(),
+            polls: counters.polls.get(),
+            remote_wakes: counters.remote_wakes.get(),
+            timers_fired: counters.timers_fired.get(),
+            parks: counters.parks.get(),
+        }
+    }
+
+    // --- Tasks ---
+
+    /// Makes a task, in memory from the allocator. It's polled for the first time in a later turn.
+    ///
+    /// # Errors
+    ///
+    /// The future is dropped when the executor is at its limit, was shut down, or the allocator has no memory.
+    #[cfg(feature = "alloc")]
+    pub fn spawn<F>(&'static self, future: F) -> Result<JoinHandle<F::Output>, SpawnError>
+    where
+        F: Future + 'static,
+    {
+        self.spawn_tagged(0, future)
+    }
+
+    /// As [`spawn`](Self::spawn), with a number that the [`Scheduler`] may look at.
+    #[cfg(feature = "alloc")]
+    pub fn spawn_tagged<F>(
+        &'static self,
+        tag: u32,
+        future: F,
+    ) -> Result<JoinHandle<F::Output>, SpawnError>
+    where
+        F: Future + 'static,
+    {
+        self.admit()?;
+        let task = Task::allocate(future, self, tag, true);
+        // SAFETY: new, joinable, with this future.
+        unsafe { self.start(task) }
+    }
+
+    /// Makes a task in static memory. It's polled for the first time in a later turn.
+    ///
+    /// # Errors
+    ///
+    /// The future is dropped when the executor is at its limit, was shut down, or the arena has no room for it.
+    pub fn spawn_in<F, const BYTES: usize>(
+        &'static self,
+        arena: &'static TaskArena<BYTES>,
+        future: F,
+    ) -> Result<JoinHandle<F::Output>, SpawnError>
+    where
+        F: Future + 'static,
+    {
+        self.spawn_tagged_in(arena, 0, future)
+    }
+
+    /// As [`spawn_in`](Self::spawn_in), with a number that the [`Scheduler`] may look at.
+    pub fn spawn_tagged_in<F, const BYTES: usize>(
+        &'static self,
+        arena: &'static TaskArena<BYTES>,
+        tag: u32,
+        future: F,
+    ) -> Result<JoinHandle<F::Output>, SpawnError>
+    where
+        F: Future + 'static,
+    {
+        self.admit()?;
+        let task = arena.place(future, self, tag, true);
+        // SAFETY: new, joinable, with this future.
+        unsafe { self.start(task) }
+    }
+
+    fn admit(&self) -> Result<(), SpawnError> {
+        if self.shut_down.get() {
+            count(&self.counters.refused_shut_down, 1);
+            return Err(SpawnError::ShutDown);
+        }
+        if self.task_count.get() >= self.task_limit.get() {
+            count(&self.counters.refused_limit, 1);
+            return Err(SpawnError::LimitReached);
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    ///
+    /// The task is new, belongs to this executor, is joinable, and its output is `T`.
+    unsafe fn start<T>(&self, task: Option<NonNull<Header>>) -> Result<JoinHandle<T>, SpawnError> {
+        let Some(task) = task else {
+            count(&self.counters.refused_memory, 1);
+            return Err(SpawnError::NoMemory);
+        };
+        count(&self.counters.spawned, 1);
+        self.task_count.set(self.task_count.get() + 1);
+        // SAFETY: new, by the caller's promise; an executor's methods are called on its thread.
+        unsafe { task::register(task, &self.tasks) };
+        self.enqueue_local(task);
+        // SAFETY: the caller's promise: the second reference and the output are the handle's.
+        Ok(unsafe { JoinHandle::new(task) })
+    }
+
+    /// Cancels all tasks, and refuses new ones: a task that calls this is cancelled at the end of its poll, all others
+    /// before this returns.
+    pub fn shut_down(&self) {
+        self.shut_down.set(true);
+        while let Some(task) = self.first_abortable() {
+            // SAFETY: registered, so alive; an executor's methods are called on its thread.
+            unsafe { task::abort(task) };
+        }
+    }
+
+    /// The first open task that is neither being polled nor being dropped; those are marked to be cancelled.
+    fn first_abortable(&self) -> Option<NonNull<Header>> {
+        let mut next = self.tasks.get();
+        while let Some(task) = NonNull::new(next.cast_mut()) {
+            // SAFETY: registered, so alive; an executor's methods are called on its thread.
+            let header = unsafe { task.as_ref() };
+            if header.is_idle() {
+                return Some(task);
+            }
+            // SAFETY: as above.
+            unsafe { task::abort(task) };
+            next = header.registry_next();
+        }
+        None
+    }
+
+    /// Called by a task that ends.
+    fn forget_task(&self, unlink: impl FnOnce(&Cell<*const Header>)) {
+        unlink(&self.tasks);
+        self.task_count.set(self.task_count.get() - 1);
+        count(&self.counters.ended, 1);
+    }
+
+    // --- Time ---
+
+    /// Waits until `deadline`.
+    pub const fn sleep_until(&'static self, deadline: Instant) -> Sleep {
+        Sleep::new(self, deadline)
+    }
+
+    /// Waits for `duration` from now (not from the first poll).
+    pub fn sleep(&'static self, duration: Duration) -> Sleep {
+        self.sleep_until(self.now() + duration)
+    }
+
+    /// Runs `future` until `deadline`, then drops it with the [`Timeout`].
+    pub const fn timeout_at<F: Future>(&'static self, deadline: Instant, future: F) -> Timeout<F> {
+        Timeout::new(self.sleep_until(deadline), future)
+    }
+
+    /// Runs `future` for at most `duration` from now.
+    pub fn timeout<F: Future>(&'static self, duration: Duration, future: F) -> Timeout<F> {
+        self.timeout_at(self.now() + duration, future)
+    }
+
+    /// Ticks at `first`, and each `period` after. A period of zero is taken as one nanosecond.
+    pub const fn interval(&'static self, first: Instant, period: Duration) -> Interval {
+        let period = if period.is_zero() {
+            Duration::from_nanos(1)
+        } else {
+            period
+        };
+        Interval::new(self, first, period)
+    }
+
+    fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    // --- Running ---
+
+    /// Runs until no task is left. An appliance whose tasks serve for ever never returns from here.
+    ///
+    /// # Panics
+    ///
+    /// When called from a task, or when a task panics.
+    pub fn run(&self) {
+        let _entered = self.enter();
+        while self.task_count.get() > 0 {
+            if self.take_turn() == Turn::Idle && self.task_count.get() > 0 {
+                self.idle();
+            }
+        }
+    }
+
+    /// Runs `future`, and all tasks meanwhile, until `future` is ready. The future may borrow.
+    ///
+    /// # Panics
+    ///
+    /// When called from a task, or when the future or a task panics.
+    pub fn run_until<F: Future>(&'static self, future: F) -> F::Output {
+        let _entered = self.enter();
+        let mut future = pin!(future);
+        // SAFETY: ROOT_WAKER's functions take a `&'static Executor`; such a waker owns nothing.
+        let waker = ManuallyDrop::new(unsafe { Waker::from_raw(root_waker(self)) });
+        let mut context = Context::from_waker(&waker);
+        let woken = &self.remote.root_woken;
+        woken.store(true, Ordering::Relaxed);
+        loop {
+            // Acquire: what was written before the wake-up is visible to the poll.
+            if woken.swap(false, Ordering::AcqRel)
+                && let Poll::Ready(output) = future.as_mut().poll(&mut context)
+            {
+                return output;
+            }
+            if self.take_turn() == Turn::Idle && !woken.load(Ordering::Acquire) {
+                self.idle();
+            }
+        }
+    }
+
+    /// Takes turns until nothing is ready and no timer is due. Does not wait: for tests that move the clock themselves.
+    ///
+    /// # Panics
+    ///
+    /// When called from a task, or when a task panics.
+    pub fn run_until_idle(&self) {
+        while self.turn() == Turn::Ready {}
+    }
+
+    /// Takes one turn, without waiting.
+    ///
+    /// # Panics
+    ///
+    /// When called from a task, or when a task panics.
+    pub fn turn(&self) -> Turn {
+        let _entered = self.enter();
+        self.take_turn()
+    }
+
+    fn enter(&self) -> impl Drop + '_ {
+        struct Entered<'a>(&'a Cell<bool>);
+        impl Drop for Entered<'_> {
+            fn drop(&mut self) {
+                self.0.set(false);
+            }
+        }
+        assert!(
+            !self.entered.replace(true),
+            "an executor can't be run by its own tasks"
+        );
+        Entered(&self.entered)
+    }
+
+    fn take_turn(&self) -> Turn {
+        let budget = self.budget.get();
+        let mut polls = 0;
+        while polls < budget {
+            self.take_remote();
+            let Some(task) = self.pop() else { break };
+            count(&self.counters.polls, 1);
+            polls += 1;
+            task::run(task);
+        }
+
+        let now = self.platform.now();
+        self.timers.set_now(now);
+        let mut fired = 0;
+        while fired < budget {
+            let Some(waker) = self.timers.fire(now) else {
+                break;
+            };
+            count(&self.counters.timers_fired, 1);
+            fired += 1;
+            if let Some(waker) = waker {
+                task::wake_local(waker, self);
+            }
+        }
+
+        self.platform.poll_devices();
+
+        self.take_remote();
+        if self.maybe_ready.get() || fired == budget {
+            Turn::Ready
+        } else {
+            Turn::Idle
+        }
+    }
+
+    /// Prepares timers, a little at a time, or waits when there are none to prepare.
+    fn idle(&self) {
+        if !self.timers.prepare(PREPARE_LIMIT) {
+            count(&self.counters.parks, 1);
+            self.platform.park(self.timers.next_look());
+        }
+    }
+
+    fn pop(&self) -> Option<ReadyTask> {
+        let task = if self.has_scheduler.get() {
+            match self.scheduler.borrow_mut().as_mut() {
+                Some(scheduler) => scheduler.pop(),
+                None => None,
+            }
+        } else {
+            self.ready.pop()
+        };
+        if task.is_none() {
+            self.maybe_ready.set(false);
+        }
+        task
+    }
+
+    // --- Wake-ups ---
+
+    /// Queues a task on any thread.
+    fn enqueue(&self, task: NonNull<Header>) {
+        if self.remote.is_here() {
+            self.enqueue_local(task);
+        } else {
+            self.enqueue_remote(task);
+        }
+    }
+
+    /// Queues a task on the executor's thread.
+    fn enqueue_local(&self, task: NonNull<Header>) {
+        // SAFETY: the callers have the ticket, and are on the executor's thread.
+        let ready = unsafe { ReadyTask::from_ticket(task) };
+        self.maybe_ready.set(true);
+        if !self.has_scheduler.get() {
+            self.ready.push(ready);
+            return;
+        }
+        match self.scheduler.try_borrow_mut().as_deref_mut() {
+            Ok(Some(scheduler)) => scheduler.push(ready),
+            // The scheduler itself woke a task.
+            _ => self.enqueue_remote(ready.into_ticket()),
+        }
+    }
+
+    /// Queues a task on any thread, through the atomic list.
+    fn enqueue_remote(&self, task: NonNull<Header>) {
+        // Whoever finds the list empty tells the executor, the others rely on that one. It's told after the push, so
+        // it either sees the task before it parks, or its park returns.
+        if self.remote.list.push(task) {
+            self.remote.unparker.unpark();
+        }
+    }
+
+    fn take_remote(&self) {
+        if self.remote.list.is_empty() {
+            return;
+        }
+        self.remote.list.take(|task| {
+            count(&self.counters.remote_wakes, 1);
+            self.enqueue_local(task);
+        });
+    }
+}
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Executor")
+            .field("task_count", &self.task_count())
+            .field("timer_count", &self.timer_count())
+            .field("counters", &self.counters())
+            .finish_non_exhaustive()
+    }
+}
+
+// --- The waker of `run_until`'s future ---
+
+static ROOT_WAKER: RawWakerVTable = RawWakerVTable::new(
+    |executor| RawWaker::new(executor, &ROOT_WAKER),
+    wake_root,
+    wake_root,
+    |_| {},
+);
+
+fn root_waker(executor: &'static Executor) -> RawWaker {
+    RawWaker::new(ptr::from_ref(executor).cast(), &ROOT_WAKER)
+}
+
+unsafe fn wake_root(executor: *const ()) {
+    // SAFETY: made by `root_waker`. On another thread, only `remote` is touched.
+    let remote = unsafe { &(*executor.cast::<Executor>()).remote };
+    // Release: what was written before is visible to the poll.
+    if !remote.root_woken.swap(true, Ordering::AcqRel) && !remote.is_here() {
+        remote.unparker.unpark();
+    }
+}
