@@ -1,2 +1,7 @@
-//! To come.
-fn main() {}
+//! The `cargo-mirage` program; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cargo_mirage::main(std::env::args_os())
+}

@@ -1,0 +1,166 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// What the whole command line says.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo mirage",
+    bin_name = "cargo mirage",
+    version,
+    about = "Run, test and measure appliances of the Mirage library operating system",
+    propagate_version = true
+)]
+pub struct Arguments {
+    /// The checkout to work in, instead of the one around the current folder.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub source: Option<PathBuf>,
+    /// Say what is done in detail (RUST_LOG says it more finely).
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build an appliance for this host and run it.
+    Run(RunArguments),
+    /// Run every check of the repository.
+    Test(TestArguments),
+    /// Run benchmarks beside their peers; results are JSON and SVG.
+    Bench(BenchArguments),
+}
+
+/// `cargo mirage run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// The appliance, for example `dns`; without one, those there are are listed.
+    pub appliance: Option<String>,
+    /// What the appliance is given: `--zone my.zone`, `--net tap=mirage0 --ip 10.0.0.2/24`, `--help` …
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGUMENTS"
+    )]
+    pub arguments: Vec<OsString>,
+}
+
+/// `cargo mirage test`.
+#[derive(Debug, Args)]
+pub struct TestArguments {
+    /// Leave out what takes minutes: sanitizers, model checking, and most of the fuzzing time.
+    #[arg(long)]
+    pub quick: bool,
+    /// Run only this step (may be given more than once).
+    #[arg(long, value_name = "STEP")]
+    pub only: Vec<String>,
+    /// List the steps and run none.
+    #[arg(long)]
+    pub list: bool,
+    /// Fetch the programs that tests need from Debian even if they are installed.
+    #[arg(long)]
+    pub fetch: bool,
+    /// How long to fuzz in all, in seconds (240; with --quick 20).
+    #[arg(long, value_name = "SECONDS")]
+    pub fuzz_seconds: Option<u64>,
+}
+
+/// `cargo mirage bench`.
+#[derive(Debug, Args)]
+pub struct BenchArguments {
+    /// The benchmarks, for example `threads`; without one, those there are are listed.
+    pub names: Vec<String>,
+    /// A small run that shows that it works; its figures mean nothing.
+    #[arg(long)]
+    pub quick: bool,
+    /// Where to write the results, instead of `benches/NAME/results`.
+    #[arg(long, value_name = "DIR")]
+    pub results: Option<PathBuf>,
+}
+
+/// Takes out the word `mirage` that cargo passes to an external subcommand: `cargo mirage run` calls
+/// `cargo-mirage mirage run`.
+///
+/// The alias in the repository does not pass it. No subcommand of ours has that name.
+pub fn without_subcommand_name(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    if arguments.get(1).is_some_and(|first| first == "mirage") {
+        arguments.remove(1);
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        let words = line.split_whitespace().map(OsString::from);
+        Arguments::try_parse_from(without_subcommand_name(words))
+    }
+
+    #[test]
+    fn definition_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn cargo_passes_its_subcommand_and_the_alias_does_not() {
+        for line in ["cargo-mirage mirage run dns", "cargo-mirage run dns"] {
+            let Command::Run(run) = parse(line).unwrap().command else {
+                panic!("{line}: not a run");
+            };
+            assert_eq!(run.appliance.as_deref(), Some("dns"));
+        }
+    }
+
+    #[test]
+    fn only_one_word_is_taken_out() {
+        let words = ["cargo-mirage", "mirage", "mirage"].map(OsString::from);
+        assert_eq!(without_subcommand_name(words), ["cargo-mirage", "mirage"]);
+    }
+
+    #[test]
+    fn the_appliance_gets_its_options_untouched() {
+        let line =
+            "cargo-mirage mirage run dns --net tap=mirage0 --ip 10.0.0.2/24 --help -v --source x";
+        let arguments = parse(line).unwrap();
+        assert_eq!(arguments.source, None);
+        let Command::Run(run) = arguments.command else {
+            panic!("not a run");
+        };
+        assert_eq!(
+            run.arguments,
+            [
+                "--net",
+                "tap=mirage0",
+                "--ip",
+                "10.0.0.2/24",
+                "--help",
+                "-v",
+                "--source",
+                "x"
+            ]
+        );
+    }
+
+    #[test]
+    fn our_options_come_before_the_appliance() {
+        let arguments = parse("cargo-mirage mirage run --source elsewhere dns --zone z").unwrap();
+        assert_eq!(arguments.source, Some(PathBuf::from("elsewhere")));
+    }
+
+    #[test]
+    fn unknown_options_of_ours_are_refused() {
+        assert!(parse("cargo-mirage mirage test --qick").is_err());
+        assert!(parse("cargo-mirage mirage fly").is_err());
+        assert!(parse("cargo-mirage mirage").is_err());
+    }
+}

@@ -1,0 +1,76 @@
+//! The tool of the Mirage library operating system: run, test and measure appliances.
+//!
+//! It is used as `cargo mirage …`. Inside the repository that is an alias which runs this crate from source; elsewhere
+//! `cargo install cargo-mirage` puts the program where cargo finds it.
+//!
+//! | command | what it does | module |
+//! | --- | --- | --- |
+//! | `cargo mirage run APPLIANCE …` | builds the appliance's host main and becomes it | [`run_command`] |
+//! | `cargo mirage test` | sets itself up, runs every check, says what passed | [`test_command`] |
+//! | `cargo mirage bench NAME …` | runs a benchmark beside its peer, writes JSON and SVG | [`bench_command`] |
+//!
+//! The modules below them are for other tools as well:
+//!
+//! | type | what it is |
+//! | --- | --- |
+//! | [`workspace::Workspace`] | a checkout: its appliances, benchmarks and published crates |
+//! | [`process::Task`] | a child process with a time limit, a log, and no survivors |
+//! | [`debian::Cache`] | Debian packages, unpacked in a folder, installed nowhere |
+//! | [`error::Error`] | what went wrong, and whose fault it was |
+
+#![forbid(unsafe_code)]
+
+#[cfg(not(unix))]
+compile_error!("cargo-mirage runs on Unix systems: appliances run as processes there, or on Xen");
+
+pub mod bench_command;
+pub mod cli;
+pub mod debian;
+pub mod error;
+pub mod process;
+pub mod run_command;
+pub mod test_command;
+pub mod workspace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Arguments, Command};
+use crate::error::Error;
+
+/// Runs the tool with a command line, program name first, and gives the exit status for the process.
+///
+/// The status of a program that was run on the user's behalf is passed on; an error of our own is 1, an unusable command
+/// line 2 (as clap has it).
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = cli::without_subcommand_name(arguments);
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(refusal) => {
+            // `--help` and `--version` come this way too, with status 0. A closed pipe is no reason to say more.
+            let _ = refusal.print();
+            return ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(2));
+        }
+    };
+    let filter = if arguments.verbose { "debug" } else { "warn" };
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).init();
+    match run(&arguments) {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("error: {error}");
+            eprintln!("  whose fault: {}", error.fault());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
+    let workspace = workspace::Workspace::find(arguments.source.as_deref())?;
+    match &arguments.command {
+        Command::Run(run) => run_command::run(&workspace, run),
+        Command::Test(test) => test_command::run(&workspace, test),
+        Command::Bench(bench) => bench_command::run(&workspace, bench),
+    }
+}

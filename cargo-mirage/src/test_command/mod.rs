@@ -1,0 +1,434 @@
+//! `cargo mirage test`: sets itself up, runs every check of the repository, and says what passed.
+//!
+//! A step is one row of [`STEPS`]. Each writes all that it ran and all that was printed to a log file of its own,
+//! `target/mirage-test/STEP.log`, whose end is shown where it fails. Nothing is left out in silence: a step, or a part of
+//! one, that this machine can't run is listed with the reason. The last line is `N passed, N failed, N skipped`, in steps.
+
+mod examples;
+mod fuzz;
+mod nightly;
+mod no_std;
+mod package;
+mod peers;
+mod readme;
+mod static_checks;
+mod suites;
+
+use std::env;
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cli::TestArguments;
+use crate::error::Error;
+use crate::process::{self, Finished, Log, Task};
+use crate::workspace::{self, Workspace};
+
+/// How many lines of a failed step's log are shown.
+const SHOWN: usize = 60;
+
+/// How long to fuzz in all, and with `--quick`.
+const FUZZ: Duration = Duration::from_secs(240);
+const FUZZ_QUICK: Duration = Duration::from_secs(20);
+
+/// One row of the list of steps.
+struct Step {
+    name: &'static str,
+    about: &'static str,
+    /// Whether `--quick` runs it.
+    quick: bool,
+    run: fn(&Context<'_>, &Log) -> Result<Outcome, Failure>,
+}
+
+/// In this order: what fails fast comes first.
+const STEPS: &[Step] = &[
+    Step {
+        name: "fmt",
+        about: "rustfmt has nothing to change",
+        quick: true,
+        run: static_checks::fmt,
+    },
+    Step {
+        name: "peers",
+        about: "the programs that tests talk to are there, or are fetched",
+        quick: true,
+        run: peers::fetch,
+    },
+    Step {
+        name: "clippy",
+        about: "no warnings: all targets, each crate without features and with each",
+        quick: true,
+        run: static_checks::clippy,
+    },
+    Step {
+        name: "doc",
+        about: "the documentation builds without warnings",
+        quick: true,
+        run: static_checks::doc,
+    },
+    Step {
+        name: "no-std",
+        about: "programs without std link and run on nothing, for each crate and feature",
+        quick: true,
+        run: no_std::run,
+    },
+    Step {
+        name: "test",
+        about: "all tests and documentation examples, with all features",
+        quick: true,
+        run: suites::all_features,
+    },
+    Step {
+        name: "features",
+        about: "the tests of each crate without features",
+        quick: true,
+        run: suites::without_features,
+    },
+    Step {
+        name: "examples",
+        about: "every example runs to its end",
+        quick: true,
+        run: examples::run,
+    },
+    Step {
+        name: "readme",
+        about: "the README's commands do what it says",
+        quick: true,
+        run: readme::run,
+    },
+    Step {
+        name: "bench",
+        about: "every benchmark runs, small, and its results are whole",
+        quick: true,
+        run: examples::benches,
+    },
+    Step {
+        name: "package",
+        about: "every crate packages and builds from its package",
+        quick: false,
+        run: package::run,
+    },
+    Step {
+        name: "loom",
+        about: "every interleaving of what threads share",
+        quick: false,
+        run: suites::loom,
+    },
+    Step {
+        name: "sanitizer",
+        about: "the tests of crates with unsafe code under AddressSanitizer",
+        quick: false,
+        run: nightly::address_sanitizer,
+    },
+    Step {
+        name: "miri",
+        about: "the tests of crates with unsafe code under Miri",
+        quick: false,
+        run: nightly::miri,
+    },
+    Step {
+        name: "fuzz",
+        about: "each fuzz target over its corpus, then on its own",
+        quick: true,
+        run: fuzz::run,
+    },
+];
+
+/// What a step came to when nothing failed.
+enum Outcome {
+    /// It passed.
+    Passed {
+        /// What it did, in figures.
+        note: String,
+        /// Parts that could not be run, each with its reason.
+        left_out: Vec<String>,
+    },
+    /// It could not be run at all, for this reason.
+    Skipped(String),
+}
+
+impl Outcome {
+    fn passed(note: impl Into<String>) -> Result<Self, Failure> {
+        Ok(Self::Passed {
+            note: note.into(),
+            left_out: Vec::new(),
+        })
+    }
+
+    fn skipped(reason: impl Into<String>) -> Result<Self, Failure> {
+        Ok(Self::Skipped(reason.into()))
+    }
+}
+
+/// Why a step failed.
+struct Failure(String);
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self(reason)
+    }
+}
+
+/// What a step is given.
+struct Context<'a> {
+    workspace: &'a Workspace,
+    fetch: bool,
+    fuzz_time: Duration,
+    progress: ProgressBar,
+    /// The search path with what was fetched first.
+    path: OnceLock<OsString>,
+}
+
+impl Context<'_> {
+    /// A folder below the target folder, which may not exist yet.
+    fn target(&self, name: &str) -> PathBuf {
+        self.workspace.target().join(name)
+    }
+
+    /// Prepares a command: our search path, no colours, and none of what cargo told us about our own package.
+    fn prepare(&self, command: &mut Command) {
+        workspace::clean_environment(command);
+        command
+            .env("CARGO_TERM_COLOR", "never")
+            .env("CARGO_TERM_PROGRESS_WHEN", "never");
+        if let Some(path) = self.path.get() {
+            command.env("PATH", path);
+        }
+    }
+
+    /// Runs a command to its end, whatever that is.
+    fn run(&self, mut command: Command, limit: Duration, log: &Log) -> Result<Finished, Failure> {
+        self.prepare(&mut command);
+        Ok(Task::new(command, limit).run(log, |line| {
+            self.progress.set_message(line.trim().to_owned())
+        })?)
+    }
+
+    /// Runs a command that must succeed.
+    fn must(&self, command: Command, limit: Duration, log: &Log) -> Result<Finished, Failure> {
+        let line = process::command_line(&command);
+        let finished = self.run(command, limit, log)?;
+        if finished.success() {
+            Ok(finished)
+        } else {
+            Err(Failure(format!("{line}: {}", finished.how())))
+        }
+    }
+
+    /// A call of cargo with these arguments.
+    fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut command = self.workspace.cargo();
+        command.args(arguments);
+        command
+    }
+}
+
+/// How a step ended, for the summary.
+enum Verdict {
+    Passed { note: String, left_out: Vec<String> },
+    Failed(String),
+    Skipped(String),
+}
+
+struct Row {
+    name: &'static str,
+    took: Duration,
+    verdict: Verdict,
+}
+
+/// Runs the subcommand; the exit status is 0 if no step failed.
+///
+/// # Errors
+///
+/// [`Error::Unknown`] for a step that does not exist, [`Error::File`] if no log can be written.
+pub fn run(workspace: &Workspace, arguments: &TestArguments) -> Result<ExitCode, Error> {
+    if arguments.list {
+        list();
+        return Ok(ExitCode::SUCCESS);
+    }
+    for name in &arguments.only {
+        if !STEPS.iter().any(|step| step.name == name) {
+            let known = STEPS.iter().map(|step| step.name.to_owned()).collect();
+            return Err(Error::Unknown {
+                kind: "step",
+                name: name.clone(),
+                known,
+            });
+        }
+    }
+    process::pass_signals_on()?;
+    let context = Context {
+        workspace,
+        fetch: arguments.fetch,
+        fuzz_time: arguments.fuzz_seconds.map_or(
+            if arguments.quick { FUZZ_QUICK } else { FUZZ },
+            Duration::from_secs,
+        ),
+        progress: progress_bar(),
+        path: OnceLock::new(),
+    };
+    let begun = Instant::now();
+    let mut rows = Vec::new();
+    for step in STEPS {
+        let chosen =
+            arguments.only.is_empty() || arguments.only.iter().any(|name| name == step.name);
+        // The programs are needed by whatever is chosen.
+        if !chosen && step.name != "peers" {
+            continue;
+        }
+        let row = if arguments.quick && !step.quick && arguments.only.is_empty() {
+            let reason = "takes minutes; left out by --quick".into();
+            Row {
+                name: step.name,
+                took: Duration::ZERO,
+                verdict: Verdict::Skipped(reason),
+            }
+        } else {
+            run_step(&context, step)?
+        };
+        report(&context, &row);
+        rows.push(row);
+    }
+    context.progress.finish_and_clear();
+    Ok(summary(&rows, begun.elapsed()))
+}
+
+fn run_step(context: &Context<'_>, step: &Step) -> Result<Row, Error> {
+    let log = Log::create(
+        &context
+            .target("mirage-test")
+            .join(format!("{}.log", step.name)),
+    )?;
+    context.progress.set_prefix(step.name);
+    context.progress.set_message(step.about);
+    if context.progress.is_hidden() {
+        println!("        {:10} {}", step.name, step.about);
+    }
+    let begun = Instant::now();
+    let result = (step.run)(context, &log);
+    let took = begun.elapsed();
+    let verdict = match result {
+        Ok(Outcome::Passed { note, left_out }) => Verdict::Passed { note, left_out },
+        Ok(Outcome::Skipped(reason)) => Verdict::Skipped(reason),
+        Err(Failure(reason)) => {
+            context.progress.suspend(|| show_end(&log));
+            Verdict::Failed(reason)
+        }
+    };
+    Ok(Row {
+        name: step.name,
+        took,
+        verdict,
+    })
+}
+
+fn show_end(log: &Log) {
+    let text = std::fs::read(log.path()).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    for line in &lines[lines.len().saturating_sub(SHOWN)..] {
+        println!("      | {line}");
+    }
+    println!("      the whole of it: {}", log.path().display());
+}
+
+fn report(context: &Context<'_>, row: &Row) {
+    context.progress.suspend(|| print_row(row));
+}
+
+fn print_row(row: &Row) {
+    let (word, text, left_out): (_, &str, &[String]) = match &row.verdict {
+        Verdict::Passed { note, left_out } => ("ok", note, left_out),
+        Verdict::Failed(reason) => ("FAILED", reason, &[]),
+        Verdict::Skipped(reason) => ("skipped", reason, &[]),
+    };
+    let mut lines = text.lines();
+    println!(
+        "{word:7} {:10} {:6.1} s  {}",
+        row.name,
+        row.took.as_secs_f64(),
+        lines.next().unwrap_or("")
+    );
+    for line in lines {
+        println!("        {line}");
+    }
+    for part in left_out {
+        println!("        left out: {part}");
+    }
+}
+
+fn summary(rows: &[Row], took: Duration) -> ExitCode {
+    println!();
+    println!("Summary, {:.0} s in all:", took.as_secs_f64());
+    for row in rows {
+        print_row(row);
+    }
+    let count =
+        |wanted: fn(&Verdict) -> bool| rows.iter().filter(|row| wanted(&row.verdict)).count();
+    let passed = count(|verdict| matches!(verdict, Verdict::Passed { .. }));
+    let failed = count(|verdict| matches!(verdict, Verdict::Failed(_)));
+    let skipped = count(|verdict| matches!(verdict, Verdict::Skipped(_)));
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn list() {
+    for step in STEPS {
+        let quick = if step.quick {
+            ""
+        } else {
+            " (not with --quick)"
+        };
+        println!("{:10} {}{quick}", step.name, step.about);
+    }
+}
+
+fn progress_bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() || env::var_os("CI").is_some() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) =
+        ProgressStyle::with_template("{spinner} {prefix:10} {elapsed:>4}  {wide_msg}")
+    {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+/// Minutes, for limits.
+const fn minutes(n: u64) -> Duration {
+    Duration::from_secs(60 * n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_have_different_names() {
+        for (index, step) in STEPS.iter().enumerate() {
+            assert!(
+                STEPS[..index].iter().all(|other| other.name != step.name),
+                "{}",
+                step.name
+            );
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What needs a nightly compiler: AddressSanitizer and Miri.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::suites::{self, Tally};
+use super::{Context, Failure, Outcome};
+use crate::error::Error;
+use crate::process::Log;
+use crate::workspace::Package;
+
+/// The name of an installed nightly toolchain.
+pub(super) fn toolchain() -> Result<String, String> {
+    let advice = "`rustup toolchain install nightly` gives one";
+    let output = Command::new("rustup")
+        .args(["toolchain", "list"])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| {
+            format!("a nightly compiler is needed, and rustup can't be asked for one: {error}")
+        })?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let names = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    newest_nightly(names)
+        .ok_or_else(|| format!("a nightly compiler is needed, and none is installed; {advice}"))
+}
+
+/// The moving nightly if it is there, else the last that is pinned to a date.
+fn newest_nightly<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut nightlies: Vec<&str> = names.filter(|name| name.starts_with("nightly")).collect();
+    let is_pinned = |name: &str| {
+        name.split('-')
+            .nth(1)
+            .is_some_and(|part| part.parse::<u16>().is_ok())
+    };
+    nightlies.sort_unstable();
+    nightlies
+        .iter()
+        .find(|name| !is_pinned(name))
+        .or(nightlies.last())
+        .map(|name| (*name).to_owned())
+}
+
+/// A call of a toolchain's cargo.
+pub(super) fn cargo(context: &Context<'_>, toolchain: &str, arguments: &[&str]) -> Command {
+    let mut command = tool(context, toolchain, Path::new("cargo"));
+    command.args(arguments);
+    command
+}
+
+/// A call of a program that calls a toolchain's cargo and rustc.
+pub(super) fn tool(context: &Context<'_>, toolchain: &str, program: &Path) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", toolchain]).arg(program);
+    command.current_dir(context.workspace.root());
+    // Ours name the toolchain that built us.
+    command
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .env_remove("CARGO")
+        .env_remove("RUSTC")
+        .env_remove("RUSTDOC");
+    command
+}
+
+/// The machine that this compiler builds for by default.
+pub(super) fn host() -> Result<String, Failure> {
+    let output = Command::new("rustc")
+        .arg("-vV")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| Error::CannotStart {
+            program: "rustc".into(),
+            source,
+        })?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .map(str::to_owned)
+        .ok_or_else(|| Failure("`rustc -vV` names no host".into()))
+}
+
+/// Published libraries that don't forbid unsafe code.
+fn with_unsafe_code(context: &Context<'_>) -> Result<Vec<Package>, Failure> {
+    let mut packages = Vec::new();
+    for package in context.workspace.members()? {
+        let Some(library) = package.library().filter(|_| package.is_published()) else {
+            continue;
+        };
+        let source = std::fs::read_to_string(&library.src_path)
+            .map_err(Error::file("read", &library.src_path))?;
+        if !source.contains("#![forbid(unsafe_code)]") {
+            packages.push(package);
+        }
+    }
+    Ok(packages)
+}
+
+/// Their tests under AddressSanitizer.
+pub(super) fn address_sanitizer(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
+    let toolchain = match toolchain() {
+        Ok(toolchain) => toolchain,
+        Err(reason) => return Outcome::skipped(reason),
+    };
+    let mut tally = Tally::default();
+    let mut broken = Vec::new();
+    // An explicit target keeps the flag from build scripts and macros.
+    let host = host()?;
+    for package in with_unsafe_code(context)? {
+        let arguments = [
+            "test",
+            "--package",
+            &package.name,
+            "--all-features",
+            "--lib",
+            "--tests",
+            "--target",
+            &host,
+        ];
+        let mut command = cargo(context, &toolchain, &arguments);
+        command.arg("--target-dir").arg(context.target("sanitizer"));
+        command.arg("--no-fail-fast");
+        command
+            .env("RUSTFLAGS", "-Zsanitizer=address")
+            .env("CARGO_PROFILE_TEST_DEBUG", "1");
+        // Pools live as long as the process: what is never freed is no mistake here.
+        command.env(
+            "ASAN_OPTIONS",
+            "detect_leaks=0:detect_stack_use_after_return=1",
+        );
+        suites::add(context, command, log, &mut tally, &mut broken)?;
+    }
+    tally.outcome(&broken)
+}
+
+/// Their tests under Miri, where it is installed.
+pub(super) fn miri(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
+    let toolchain = match toolchain() {
+        Ok(toolchain) => toolchain,
+        Err(reason) => return Outcome::skipped(reason),
+    };
+    let there = cargo(context, &toolchain, &["miri", "--version"])
+        .stdin(Stdio::null())
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !there {
+        return Outcome::skipped(format!(
+            "{toolchain} has no Miri; `rustup component add miri --toolchain {toolchain}` adds it where rustup's server \
+             can be reached"
+        ));
+    }
+    let mut tally = Tally::default();
+    let mut broken = Vec::new();
+    for package in with_unsafe_code(context)? {
+        // Files, sockets and devices are foreign code, which Miri can't run.
+        if !package.is_no_std()? {
+            continue;
+        }
+        let mut command = cargo(
+            context,
+            &toolchain,
+            &[
+                "miri",
+                "test",
+                "--package",
+                &package.name,
+                "--all-features",
+                "--lib",
+            ],
+        );
+        command.arg("--target-dir").arg(context.target("miri"));
+        command
+            .env("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-ignore-leaks")
+            .env("PROPTEST_CASES", "4");
+        suites::add(context, command, log, &mut tally, &mut broken)?;
+    }
+    tally.outcome(&broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::newest_nightly;
+
+    #[test]
+    fn the_moving_nightly_is_preferred() {
+        let names = [
+            "stable-x86_64-unknown-linux-gnu",
+            "nightly-2026-01-02-x86_64",
+            "nightly-x86_64-unknown-linux-gnu",
+        ];
+        assert_eq!(
+            newest_nightly(names.into_iter()).as_deref(),
+            Some("nightly-x86_64-unknown-linux-gnu")
+        );
+        let pinned = ["nightly-2026-05-02-x86_64", "nightly-2026-01-02-x86_64"];
+        assert_eq!(
+            newest_nightly(pinned.into_iter()).as_deref(),
+            Some("nightly-2026-05-02-x86_64")
+        );
+        assert_eq!(newest_nightly(["stable"].into_iter()), None);
+    }
+}

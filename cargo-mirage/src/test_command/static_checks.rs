@@ -1,0 +1,114 @@
+//! Formatting, lints and documentation.
+
+use std::path::Path;
+
+use super::{Context, Failure, Outcome, minutes};
+use crate::error::Error;
+use crate::process::Log;
+
+/// `cargo fmt --check` in every workspace of the repository, and over the probes, which belong to none.
+pub(super) fn fmt(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
+    context.must(context.cargo(&["fmt", "--all", "--check"]), minutes(2), log)?;
+    let mut manifests = context.workspace.host_mains();
+    manifests.push(context.workspace.root().join("fuzz/Cargo.toml"));
+    for manifest in manifests.iter().filter(|manifest| manifest.is_file()) {
+        let mut command = context.cargo(&["fmt", "--check", "--manifest-path"]);
+        command.arg(manifest);
+        context.must(command, minutes(2), log)?;
+    }
+    let mut files = Vec::new();
+    rust_files(&context.workspace.root().join("probes"), &mut files)?;
+    let mut command = std::process::Command::new("rustfmt");
+    command
+        .args(["--check", "--edition", "2024"])
+        .args(&files)
+        .current_dir(context.workspace.root());
+    context.must(command, minutes(2), log)?;
+    Outcome::passed(format!(
+        "{} workspaces and {} probe files",
+        manifests.len() + 1,
+        files.len()
+    ))
+}
+
+fn rust_files(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> Result<(), Error> {
+    for entry in std::fs::read_dir(folder).map_err(Error::file("read", folder))? {
+        let path = entry.map_err(Error::file("read", folder))?.path();
+        if path.is_dir() {
+            rust_files(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(())
+}
+
+/// Clippy over everything with all features; then each crate without features, and with each one alone.
+pub(super) fn clippy(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
+    let deny = ["--", "-D", "warnings"];
+    let everything = ["clippy", "--workspace", "--all-targets", "--all-features"];
+    let mut command = context.cargo(&everything);
+    command.args(deny);
+    context.must(command, minutes(10), log)?;
+    for manifest in context.workspace.host_mains() {
+        let mut command = context.cargo(&["clippy", "--all-targets", "--manifest-path"]);
+        command.arg(manifest).args(deny);
+        context.must(command, minutes(10), log)?;
+    }
+    let mut combinations = 0;
+    for package in context
+        .workspace
+        .members()?
+        .iter()
+        .filter(|package| !package.features.is_empty())
+    {
+        // None, then each alone.
+        for feature in std::iter::once("").chain(package.named_features()) {
+            let mut command = context.cargo(&[
+                "clippy",
+                "--package",
+                &package.name,
+                "--no-default-features",
+            ]);
+            if !feature.is_empty() {
+                command.args(["--features", feature]);
+            }
+            command.args(deny);
+            context.must(command, minutes(10), log)?;
+            combinations += 1;
+        }
+    }
+    Outcome::passed(format!(
+        "everything, and {combinations} combinations of a crate and a feature"
+    ))
+}
+
+/// The documentation, with warnings as errors.
+pub(super) fn doc(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
+    let mut command = context.cargo(&["doc", "--workspace", "--no-deps", "--all-features"]);
+    command.env("RUSTDOCFLAGS", "-Dwarnings");
+    context.must(command, minutes(10), log)?;
+    // A link must not lead to what only another feature has.
+    for package in context
+        .workspace
+        .members()?
+        .iter()
+        .filter(|p| p.is_published() && p.library().is_some())
+    {
+        let mut command = context.cargo(&[
+            "doc",
+            "--no-deps",
+            "--no-default-features",
+            "--package",
+            &package.name,
+        ]);
+        command.env("RUSTDOCFLAGS", "-Dwarnings");
+        // Not over the documentation with all features, which people want to read.
+        command
+            .arg("--target-dir")
+            .arg(context.target("doc-without-features"));
+        context.must(command, minutes(10), log)?;
+    }
+    Outcome::passed("with all features and without")
+}

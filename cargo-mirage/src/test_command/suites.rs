@@ -1,0 +1,226 @@
+//! The test suites: everything with all features, each crate without, and the model checker.
+
+use std::process::Command;
+
+use super::{Context, Failure, Outcome, minutes};
+use crate::process::{self, Finished, Log};
+
+/// What a run of test programs came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) passed: u64,
+    pub(super) failed: u64,
+    /// Tests that were not run, with their reason where they gave one.
+    pub(super) ignored: Vec<String>,
+    /// The names of those that failed.
+    pub(super) failures: Vec<String>,
+    /// What tests said they left out: lines that begin with `left out: `.
+    pub(super) left_out: Vec<String>,
+}
+
+impl Tally {
+    /// Reads what `cargo test` printed.
+    pub(super) fn of(output: &str) -> Self {
+        let mut tally = Self::default();
+        for line in output.lines() {
+            if let Some(counts) = line.strip_prefix("test result: ") {
+                tally.passed += count_before(counts, " passed");
+                tally.failed += count_before(counts, " failed");
+            } else if let Some(test) = line.strip_prefix("test ") {
+                if let Some((name, reason)) = test.split_once(" ... ignored") {
+                    tally.ignored.push(format!("{name}{reason}"));
+                } else if let Some((name, _)) = test.split_once(" ... FAILED") {
+                    tally.failures.push(name.to_owned());
+                }
+            } else if let Some(what) = line.trim_start().strip_prefix("left out: ") {
+                tally.left_out.push(what.to_owned());
+            }
+        }
+        tally
+    }
+
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored.extend(other.ignored);
+        self.failures.extend(other.failures);
+        self.left_out.extend(other.left_out);
+    }
+
+    /// What a step says of it. Running no test at all is a failure: a filter or a feature that drifted.
+    pub(super) fn outcome(mut self, broken: &[String]) -> Result<Outcome, Failure> {
+        if self.failed > 0 || !broken.is_empty() {
+            let mut reason = format!("{} tests failed, {} passed", self.failed, self.passed);
+            for line in self.failures.iter().chain(broken) {
+                reason.push('\n');
+                reason.push_str(line);
+            }
+            return Err(Failure(reason));
+        }
+        if self.passed == 0 {
+            return Err(Failure("no test was run".into()));
+        }
+        self.left_out
+            .extend(self.ignored.into_iter().map(|name| format!("test {name}")));
+        self.left_out.sort();
+        self.left_out.dedup();
+        Ok(Outcome::Passed {
+            note: format!("{} tests", self.passed),
+            left_out: self.left_out,
+        })
+    }
+}
+
+fn count_before(text: &str, word: &str) -> u64 {
+    let Some((before, _)) = text.split_once(word) else {
+        return 0;
+    };
+    before
+        .rsplit(|c: char| !c.is_ascii_digit())
+        .next()
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(0)
+}
+
+/// Runs one `cargo test` and adds up what it printed; a call that fails without a failed test (it does not build) is
+/// added to `broken`.
+pub(super) fn add(
+    context: &Context<'_>,
+    command: Command,
+    log: &Log,
+    tally: &mut Tally,
+    broken: &mut Vec<String>,
+) -> Result<Finished, Failure> {
+    let line = process::command_line(&command);
+    let finished = context.run(command, minutes(15), log)?;
+    let one = Tally::of(&finished.output);
+    if !finished.success() && one.failed == 0 {
+        broken.push(format!("{line}: {}", finished.how()));
+    }
+    tally.add(one);
+    Ok(finished)
+}
+
+/// All tests of all workspaces with all features, documentation examples included.
+pub(super) fn all_features(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
+    let mut tally = Tally::default();
+    let mut broken = Vec::new();
+    let show = ["--no-fail-fast", "--", "--show-output"];
+    let mut command = context.cargo(&["test", "--workspace", "--all-features"]);
+    command.args(show);
+    add(context, command, log, &mut tally, &mut broken)?;
+    for manifest in context.workspace.host_mains() {
+        let mut command = context.cargo(&["test", "--all-features", "--manifest-path"]);
+        command.arg(manifest).args(show);
+        add(context, command, log, &mut tally, &mut broken)?;
+    }
+    tally.outcome(&broken)
+}
+
+/// The tests of each crate that has features, with none of them.
+pub(super) fn without_features(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
+    let mut tally = Tally::default();
+    let mut broken = Vec::new();
+    let packages = context.workspace.members()?;
+    for package in packages
+        .iter()
+        .filter(|package| package.named_features().next().is_some())
+    {
+        let command = context.cargo(&[
+            "test",
+            "--package",
+            &package.name,
+            "--no-default-features",
+            "--no-fail-fast",
+            "--lib",
+            "--tests",
+        ]);
+        add(context, command, log, &mut tally, &mut broken)?;
+    }
+    tally.outcome(&broken)
+}
+
+/// The tests that loom drives through every interleaving: those with `loom` in their path, of each crate that depends on
+/// it. They have a target folder of their own: their flag changes every crate.
+pub(super) fn loom(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
+    let mut tally = Tally::default();
+    let mut broken = Vec::new();
+    for package in context.workspace.members()? {
+        let manifest = std::fs::read_to_string(&package.manifest_path)
+            .map_err(crate::error::Error::file("read", &package.manifest_path))?;
+        if !manifest.contains("cfg(loom)") {
+            continue;
+        }
+        let mut command = context.cargo(&[
+            "test",
+            "--release",
+            "--package",
+            &package.name,
+            "--all-features",
+            "--lib",
+            "--tests",
+        ]);
+        command
+            .arg("--target-dir")
+            .arg(context.target("loom"))
+            .arg("loom");
+        command
+            .env("RUSTFLAGS", "--cfg loom")
+            .env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+        add(context, command, log, &mut tally, &mut broken)?;
+    }
+    tally.outcome(&broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTPUT: &str = "\
+running 3 tests
+test a::b ... ok
+test tap::reads ... ignored, needs root
+test c ... FAILED
+successes:
+---- d stdout ----
+left out: kdig is not there
+
+test result: FAILED. 12 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
+   Doc-tests mirage_core
+test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
+";
+
+    #[test]
+    fn all_test_programs_are_added_up() {
+        let tally = Tally::of(OUTPUT);
+        assert_eq!((tally.passed, tally.failed), (15, 1));
+        assert_eq!(tally.failures, ["c"]);
+        assert_eq!(tally.ignored, ["tap::reads, needs root"]);
+        assert_eq!(tally.left_out, ["kdig is not there"]);
+    }
+
+    #[test]
+    fn a_failed_test_or_a_broken_build_fails_the_step() {
+        assert!(Tally::of(OUTPUT).outcome(&[]).is_err());
+        let passed = Tally {
+            passed: 1,
+            ..Tally::default()
+        };
+        assert!(passed.outcome(&["cargo test".into()]).is_err());
+    }
+
+    #[test]
+    fn no_test_at_all_fails_the_step() {
+        assert!(Tally::of("").outcome(&[]).is_err());
+    }
+
+    #[test]
+    fn what_was_not_run_is_told() {
+        let text =
+            "test x ... ignored, needs root\ntest result: ok. 2 passed; 0 failed; 1 ignored;";
+        let Ok(Outcome::Passed { left_out, .. }) = Tally::of(text).outcome(&[]) else {
+            panic!("did not pass");
+        };
+        assert_eq!(left_out, ["test x, needs root"]);
+    }
+}

@@ -1,0 +1,443 @@
+//! A checkout: where it is, and which appliances, benchmarks and crates it has.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+
+use crate::error::{Error, Fault};
+
+/// The folder of a checkout of Mirage.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    root: PathBuf,
+}
+
+/// A member of the workspace, as cargo describes it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its manifest.
+    pub manifest_path: PathBuf,
+    /// Its features, each with what it turns on.
+    pub features: BTreeMap<String, Vec<String>>,
+    /// The registries that it may be published to; `Some` and empty with `publish = false`.
+    pub publish: Option<Vec<String>>,
+    /// What it builds.
+    pub targets: Vec<Target>,
+}
+
+/// Something that a package builds.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Target {
+    /// Its name.
+    pub name: String,
+    /// What it is: `lib`, `bin`, `example`, `test`, `bench`, `custom-build`.
+    pub kind: Vec<String>,
+    /// Its root source file.
+    pub src_path: PathBuf,
+    /// The features that it can't be built without.
+    #[serde(rename = "required-features", default)]
+    pub required_features: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    target_directory: PathBuf,
+}
+
+impl Package {
+    /// Whether it may be published.
+    pub fn is_published(&self) -> bool {
+        self.publish
+            .as_ref()
+            .is_none_or(|registries| !registries.is_empty())
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        self.manifest_path.parent().unwrap_or(Path::new("."))
+    }
+
+    /// The features that a user can name: all but `default`.
+    pub fn named_features(&self) -> impl Iterator<Item = &str> {
+        self.features
+            .keys()
+            .map(String::as_str)
+            .filter(|name| *name != "default")
+    }
+
+    /// Its library, if it has one.
+    pub fn library(&self) -> Option<&Target> {
+        self.targets.iter().find(|target| target.is("lib"))
+    }
+
+    /// Whether its library is `no_std`, at least without features: the crate root says so.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if the crate root can't be read.
+    pub fn is_no_std(&self) -> Result<bool, Error> {
+        let Some(library) = self.library() else {
+            return Ok(false);
+        };
+        let source = std::fs::read_to_string(&library.src_path)
+            .map_err(Error::file("read", &library.src_path))?;
+        Ok(source.lines().any(is_no_std_attribute))
+    }
+}
+
+impl Target {
+    /// Whether it is of that kind.
+    pub fn is(&self, kind: &str) -> bool {
+        self.kind.iter().any(|k| k == kind)
+    }
+}
+
+/// `#![no_std]`, or that under a condition: without features the condition must hold, which the linked probe proves.
+fn is_no_std_attribute(line: &str) -> bool {
+    let line = line.trim();
+    line == "#![no_std]" || (line.starts_with("#![cfg_attr(") && line.contains("no_std"))
+}
+
+impl Workspace {
+    /// Finds the checkout: `source` if given, else the nearest folder from the current one upwards.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotACheckout`] or [`Error::NotInCheckout`].
+    pub fn find(source: Option<&Path>) -> Result<Self, Error> {
+        if let Some(source) = source {
+            return Self::at(source).ok_or_else(|| Error::NotACheckout {
+                path: source.to_path_buf(),
+            });
+        }
+        let from = env::current_dir().map_err(Error::file("find", Path::new(".")))?;
+        Self::find_above(&from).ok_or(Error::NotInCheckout { from })
+    }
+
+    /// The nearest checkout that is `from` or a folder above it.
+    pub fn find_above(from: &Path) -> Option<Self> {
+        from.ancestors().find_map(Self::at)
+    }
+
+    fn at(folder: &Path) -> Option<Self> {
+        let root = folder.canonicalize().ok()?;
+        let manifest = std::fs::read_to_string(root.join("Cargo.toml")).ok()?;
+        let is_workspace = manifest
+            .lines()
+            .any(|line| line.trim_end() == "[workspace]");
+        (is_workspace && root.join("appliances").is_dir()).then_some(Self { root })
+    }
+
+    /// Its folder, absolute.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where cargo builds, and where the tool keeps what it fetches.
+    pub fn target(&self) -> PathBuf {
+        match env::var_os("CARGO_TARGET_DIR") {
+            Some(folder) => self.root.join(folder),
+            None => self.root.join("target"),
+        }
+    }
+
+    /// The names of the appliances, sorted.
+    pub fn appliances(&self) -> Vec<String> {
+        packages_in(&self.root.join("appliances"))
+    }
+
+    /// The names of the benchmarks, sorted.
+    pub fn benches(&self) -> Vec<String> {
+        packages_in(&self.root.join("benches"))
+    }
+
+    /// The manifest of an appliance's main for a host.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`] or [`Error::NoHostMain`].
+    pub fn host_main(&self, appliance: &str) -> Result<PathBuf, Error> {
+        self.check_name("appliance", appliance, self.appliances())?;
+        let path = self
+            .root
+            .join("appliances")
+            .join(appliance)
+            .join("host/Cargo.toml");
+        if !path.is_file() {
+            return Err(Error::NoHostMain {
+                appliance: appliance.into(),
+                path,
+            });
+        }
+        Ok(path)
+    }
+
+    /// The manifests of all mains for a host.
+    pub fn host_mains(&self) -> Vec<PathBuf> {
+        let names = self.appliances();
+        names
+            .iter()
+            .filter_map(|name| self.host_main(name).ok())
+            .collect()
+    }
+
+    /// The manifest of a benchmark.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`].
+    pub fn bench(&self, name: &str) -> Result<PathBuf, Error> {
+        self.check_name("benchmark", name, self.benches())?;
+        Ok(self.root.join("benches").join(name).join("Cargo.toml"))
+    }
+
+    // A name is only ever one that was listed: no `..` and no path gets through.
+    fn check_name(&self, kind: &'static str, name: &str, known: Vec<String>) -> Result<(), Error> {
+        if known.iter().any(|k| k == name) {
+            return Ok(());
+        }
+        Err(Error::Unknown {
+            kind,
+            name: name.into(),
+            known,
+        })
+    }
+
+    /// A call of the cargo that called us, or of the one on PATH, in the checkout's folder.
+    pub fn cargo(&self) -> Command {
+        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        clean_environment(&mut command);
+        command.current_dir(&self.root);
+        command
+    }
+
+    /// The members, as `cargo metadata` tells them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ProgramFailed`] if a manifest is wrong.
+    pub fn members(&self) -> Result<Vec<Package>, Error> {
+        Ok(self.metadata(None)?.packages)
+    }
+
+    /// The package with that manifest, which may be in a workspace of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ProgramFailed`] if a manifest is wrong, [`Error::Content`] if it is of no package.
+    pub fn package(&self, manifest: &Path) -> Result<Package, Error> {
+        let packages = self.metadata(Some(manifest))?.packages;
+        packages
+            .into_iter()
+            .find(|package| package.manifest_path == manifest)
+            .ok_or_else(|| Error::Content {
+                path: manifest.to_path_buf(),
+                problem: "not the manifest of a package".into(),
+            })
+    }
+
+    /// The folder that cargo says it builds in.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ProgramFailed`] if a manifest is wrong.
+    pub fn target_according_to_cargo(&self) -> Result<PathBuf, Error> {
+        Ok(self.metadata(None)?.target_directory)
+    }
+
+    fn metadata(&self, manifest: Option<&Path>) -> Result<Metadata, Error> {
+        let mut command = self.cargo();
+        command.args(["metadata", "--no-deps", "--format-version", "1"]);
+        if let Some(manifest) = manifest {
+            command.arg("--manifest-path").arg(manifest);
+        }
+        let output =
+            command
+                .stdin(Stdio::null())
+                .output()
+                .map_err(|source| Error::CannotStart {
+                    program: "cargo".into(),
+                    source,
+                })?;
+        if !output.status.success() {
+            return Err(Error::ProgramFailed {
+                command: "cargo metadata".into(),
+                status: output.status.to_string(),
+                output: String::from_utf8_lossy(&output.stderr).trim().into(),
+                fault: Fault::Project,
+            });
+        }
+        serde_json::from_slice(&output.stdout).map_err(|_| Error::UnexpectedOutput {
+            command: "cargo metadata".into(),
+            expected: "metadata of format version 1",
+        })
+    }
+}
+
+/// Sorted names of the folders in `folder` that hold a package.
+fn packages_in(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.path().join("Cargo.toml").is_file())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Takes away what `cargo run` gave to us and must not reach what we run: the variables that describe our own package,
+/// and the library path into our own build and toolchain.
+pub fn clean_environment(command: &mut Command) {
+    let ran_by_cargo = env::var_os("CARGO_PKG_NAME").is_some();
+    if !ran_by_cargo {
+        return;
+    }
+    for (name, _) in env::vars_os() {
+        let Some(text) = name.to_str() else { continue };
+        if text.starts_with("CARGO_PKG_")
+            || text.starts_with("CARGO_MANIFEST_")
+            || text == "CARGO_BIN_NAME"
+        {
+            command.env_remove(&name);
+        }
+    }
+    if let Some(path) = env::var_os("LD_LIBRARY_PATH") {
+        match library_path_without_build(&path) {
+            Some(path) => command.env("LD_LIBRARY_PATH", path),
+            None => command.env_remove("LD_LIBRARY_PATH"),
+        };
+    }
+}
+
+fn library_path_without_build(path: &OsString) -> Option<OsString> {
+    let kept: Vec<PathBuf> = env::split_paths(path)
+        .filter(|folder| {
+            let text = folder.to_string_lossy();
+            let of_build = [
+                "/target/debug",
+                "/target/release",
+                "/rustlib/",
+                "/toolchains/",
+            ];
+            !text.is_empty() && !of_build.iter().any(|part| text.contains(part))
+        })
+        .collect();
+    if kept.is_empty() {
+        None
+    } else {
+        env::join_paths(kept).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn checkout() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(
+            folder.path().join("Cargo.toml"),
+            "[workspace]\nmembers = []\n",
+        )
+        .unwrap();
+        for package in [
+            "appliances/web",
+            "appliances/dns",
+            "appliances/dns/host",
+            "benches/threads",
+        ] {
+            fs::create_dir_all(folder.path().join(package)).unwrap();
+            fs::write(
+                folder.path().join(package).join("Cargo.toml"),
+                "[package]\n",
+            )
+            .unwrap();
+        }
+        fs::create_dir_all(folder.path().join("appliances/notes")).unwrap();
+        folder
+    }
+
+    #[test]
+    fn found_from_a_folder_below() {
+        let folder = checkout();
+        let below = folder.path().join("appliances/dns/host");
+        let workspace = Workspace::find_above(&below).unwrap();
+        assert_eq!(workspace.root(), folder.path().canonicalize().unwrap());
+    }
+
+    #[test]
+    fn a_package_is_not_a_checkout() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(
+            folder.path().join("Cargo.toml"),
+            "[package]\nname = \"x\"\n",
+        )
+        .unwrap();
+        fs::create_dir(folder.path().join("appliances")).unwrap();
+        assert!(Workspace::at(folder.path()).is_none());
+    }
+
+    #[test]
+    fn lists_only_packages_in_order() {
+        let folder = checkout();
+        let workspace = Workspace::at(folder.path()).unwrap();
+        assert_eq!(workspace.appliances(), ["dns", "web"]);
+        assert_eq!(workspace.benches(), ["threads"]);
+    }
+
+    #[test]
+    fn a_name_is_never_a_path() {
+        let folder = checkout();
+        let workspace = Workspace::at(folder.path()).unwrap();
+        for name in ["../benches/threads", "dns/host", "", ".", "/etc"] {
+            assert!(
+                matches!(workspace.host_main(name), Err(Error::Unknown { .. })),
+                "{name}"
+            );
+            assert!(
+                matches!(workspace.bench(name), Err(Error::Unknown { .. })),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_appliance_without_host_main_is_said_to_have_none() {
+        let folder = checkout();
+        let workspace = Workspace::at(folder.path()).unwrap();
+        assert!(workspace.host_main("dns").is_ok());
+        assert!(matches!(
+            workspace.host_main("web"),
+            Err(Error::NoHostMain { .. })
+        ));
+        assert_eq!(workspace.host_mains().len(), 1);
+    }
+
+    #[test]
+    fn library_path_keeps_what_is_the_users() {
+        let path = OsString::from(
+            "/a/target/debug/deps:/opt/lib:/r/toolchains/x/lib::/r/lib/rustlib/y/lib",
+        );
+        assert_eq!(library_path_without_build(&path), Some("/opt/lib".into()));
+        assert_eq!(library_path_without_build(&"/a/target/debug".into()), None);
+    }
+
+    #[test]
+    fn no_std_attribute_is_recognised() {
+        assert!(is_no_std_attribute("#![no_std]"));
+        assert!(is_no_std_attribute("#![cfg_attr(not(test), no_std)]"));
+        assert!(!is_no_std_attribute("// #![no_std]"));
+        assert!(!is_no_std_attribute("#![warn(missing_docs)]"));
+    }
+}
