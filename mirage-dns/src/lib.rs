@@ -7,8 +7,12 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+#[cfg(feature = "std")]
+pub mod build;
 pub mod master_file;
 pub mod name;
 pub mod record;
+#[cfg(feature = "alloc")]
+pub mod zone_compiler;
 
 pub mod zone_set;

@@ -1,9 +1,8 @@
 //! Decimal numbers, TTLs with units, and hexadecimal digits.
 
-use super::lexer::Text;
+use crate::zone_set::MAX_TTL;
 
-/// The largest TTL: RFC 2181 §8, "an unsigned number, with a minimum value of 0, and a maximum value of 2147483647".
-pub(crate) const MAX_TTL: u32 = 0x7fff_ffff;
+use super::lexer::Text;
 
 /// A decimal number of digits alone, at most `maximum`.
 pub(crate) fn decimal(digits: &[u8], maximum: u32) -> Option<u32> {

@@ -2,6 +2,7 @@
 
 use crate::name::{Name, NameBuf};
 use crate::record::{RecordClass, RecordType};
+use crate::zone_set::MAX_TTL;
 
 use super::MAX_INCLUDE_DEPTH;
 use super::error::{Fault, Found, IncludeChain, ParseError};
@@ -290,7 +291,7 @@ impl<'s> Parser<'s> {
         let minimum = data
             .last_chunk()
             .map(|minimum| u32::from_be_bytes(*minimum))
-            .filter(|&minimum| record_type == RecordType::SOA && minimum <= numbers::MAX_TTL);
+            .filter(|&minimum| record_type == RecordType::SOA && minimum <= MAX_TTL);
         if minimum.is_some() {
             self.stated_ttl = minimum;
         }

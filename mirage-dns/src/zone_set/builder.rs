@@ -154,9 +154,9 @@ impl ZoneSetBuilder {
 
 /// The labels of a name from right to left without case, each ended by a zero: octets in this form sort canonically, and
 /// an ancestor's are a prefix. The octets 0 and 1 inside a label become 1 1 and 1 2.
-type SortKey = Vec<u8>;
+pub(crate) type SortKey = Vec<u8>;
 
-fn sort_key(name: Name<'_>) -> SortKey {
+pub(crate) fn sort_key(name: Name<'_>) -> SortKey {
     let labels: Vec<&[u8]> = name.labels().collect();
     let mut key = Vec::with_capacity(name.len());
     for label in labels.iter().rev() {
@@ -172,7 +172,7 @@ fn sort_key(name: Name<'_>) -> SortKey {
 }
 
 /// The rdata with the case of its names folded: what equality of records is about (RFC 2181 §5, RFC 4034 §6.2).
-fn canonical_rdata(record_type: RecordType, rdata: &[u8]) -> Vec<u8> {
+pub(crate) fn canonical_rdata(record_type: RecordType, rdata: &[u8]) -> Vec<u8> {
     if record_type.rdata_fields().is_none() {
         return rdata.to_vec();
     }

@@ -39,6 +39,8 @@ mod validate;
 
 #[cfg(feature = "alloc")]
 pub use builder::{BuildError, BuildErrorKind, ZoneHandle, ZoneSetBuilder};
+#[cfg(feature = "alloc")]
+pub(crate) use builder::{SortKey, canonical_rdata, sort_key};
 
 /// The most slots of the index that one look-up sees.
 pub const MAX_PROBES: u32 = 16;

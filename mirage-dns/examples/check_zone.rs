@@ -1,0 +1,44 @@
+//! Checks zones as an appliance's build does, and says what is in them.
+//!
+//!     cargo run --features std --example check_zone -- my.zone another.zone
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use mirage_dns::zone_compiler::compile_files;
+use mirage_dns::zone_set::ZoneSet;
+
+fn main() -> ExitCode {
+    let files: Vec<String> = std::env::args().skip(1).collect();
+    if files.is_empty() {
+        eprintln!("usage: check_zone FILE…");
+        return ExitCode::FAILURE;
+    }
+    let start = Instant::now();
+    let compiled = match compile_files(&files, 1 << 30).result {
+        Ok(compiled) => compiled,
+        Err(errors) => {
+            eprint!("{errors}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let compiling = start.elapsed();
+    eprint!("{}", compiled.warnings);
+    let start = Instant::now();
+    let set = match ZoneSet::from_bytes(&compiled.image) {
+        Ok(set) => set,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let reading = start.elapsed();
+    for zone in set.zones() {
+        println!("{}: {} records", zone.apex(), zone.records().count());
+    }
+    println!(
+        "{} octets, compiled in {compiling:.1?}, read back in {reading:.1?}",
+        compiled.image.len()
+    );
+    ExitCode::SUCCESS
+}
