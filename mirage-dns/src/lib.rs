@@ -10,9 +10,10 @@ extern crate std;
 #[cfg(feature = "std")]
 pub mod build;
 pub mod master_file;
+pub mod message;
 pub mod name;
 pub mod record;
+
 #[cfg(feature = "alloc")]
 pub mod zone_compiler;
-
 pub mod zone_set;
