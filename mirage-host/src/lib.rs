@@ -1,1 +1,33 @@
-//! The devices of a library operating system inside a Unix process: tap, sockets, clocks, entropy, parking
+//! The devices of a library operating system inside a Unix process: tap, sockets, clocks, entropy, parking.
+//!
+//! | type | what it is |
+//! | --- | --- |
+//! | [`HostPlatform`] | clock and sleep of an executor: `CLOCK_MONOTONIC`, ppoll(2), an eventfd |
+//! | [`Source`] | a descriptor that is watched while the process sleeps |
+//! | [`Tap`] | a network interface on `/dev/net/tun`, with virtio headers, on the I/O page pool |
+//! | [`Sockets`] | the system's UDP and TCP as `edge-nal` traits; UDP answers from the address that was asked |
+//! | [`SystemRng`] | the system's randomness as `rand_core` traits |
+//! | [`EndSignals`] | Ctrl-C and `SIGTERM` as a future |
+//!
+//! The executor, the pool and the traits are those of [`mirage_core`]: an application that is written against them runs
+//! here as a process, with a debugger and a profiler, and elsewhere as a virtual machine.
+#![doc = concat!("```no_run\n", include_str!("../examples/sleep.rs"), "```")]
+
+mod entropy;
+mod platform;
+mod reactor;
+mod signals;
+mod sockets;
+mod tap;
+
+pub use entropy::{EntropyError, SystemRng};
+pub use platform::{HostPlatform, HostPlatformConfig, PlatformCounters, PlatformError};
+pub use reactor::{Source, TooManySources};
+pub use signals::{EndSignals, SignalError};
+pub use sockets::{Sockets, TcpAcceptor, TcpSocket, UdpSocket};
+pub use tap::{Tap, TapConfig, TapCounters, TapError};
+
+/// Has the README's example compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,114 @@
+//! Signals as a future.
+
+use std::ffi::c_int;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::task::{Context, Poll};
+
+use rustix::io::Errno;
+use signal_hook::SigId;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::low_level::{pipe, unregister};
+
+use crate::platform::HostPlatform;
+use crate::reactor::{Source, TooManySources};
+
+/// The signals that ask a process to end, Ctrl-C (`SIGINT`) and `SIGTERM`, as a future.
+///
+/// From its making on, and also after it is dropped, they don't end the process. Several that come before anyone looks are
+/// one.
+///
+/// ```no_run
+/// # async fn f(platform: &'static mirage_host::HostPlatform) -> Result<(), mirage_host::SignalError> {
+/// let mut end = mirage_host::EndSignals::new(platform)?;
+/// end.wait().await;
+/// println!("good-bye");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct EndSignals {
+    source: Source,
+    registrations: [SigId; 2],
+}
+
+impl EndSignals {
+    /// Takes over the handling of both signals.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses a handler or a socket pair, or the platform watches as many descriptors as it can.
+    pub fn new(platform: &'static HostPlatform) -> Result<Self, SignalError> {
+        let (reader, writer) = UnixStream::pair().map_err(SignalError::System)?;
+        reader.set_nonblocking(true).map_err(SignalError::System)?;
+        let source = platform
+            .source(OwnedFd::from(reader))
+            .map_err(SignalError::Sources)?;
+        let second = writer.try_clone().map_err(SignalError::System)?;
+        let interrupt = register(SIGINT, writer)?;
+        let terminate = register(SIGTERM, second).inspect_err(|_| {
+            unregister(interrupt);
+        })?;
+        Ok(Self {
+            source,
+            registrations: [interrupt, terminate],
+        })
+    }
+
+    /// Waits for one of the signals. Dropping the future loses none.
+    pub async fn wait(&mut self) {
+        poll_fn(|cx| self.poll_signal(cx)).await;
+    }
+
+    fn poll_signal(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut bytes = [0; 64];
+        loop {
+            match rustix::io::read(&self.source, &mut bytes) {
+                Ok(_) => return Poll::Ready(()),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    self.source.wake_when_readable(cx);
+                    return Poll::Pending;
+                }
+                // A socket pair of our own can't fail in another way; if it did, ending is what was asked for.
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl Drop for EndSignals {
+    fn drop(&mut self) {
+        for registration in self.registrations {
+            unregister(registration);
+        }
+    }
+}
+
+fn register(signal: c_int, writer: UnixStream) -> Result<SigId, SignalError> {
+    pipe::register(signal, writer).map_err(SignalError::System)
+}
+
+/// Signals can't be taken over.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SignalError {
+    /// The system refused.
+    System(io::Error),
+    /// The platform watches as many descriptors as it can.
+    Sources(TooManySources),
+}
+
+impl fmt::Display for SignalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System(error) => write!(f, "signals can't be handled: {error}"),
+            Self::Sources(error) => write!(f, "signals can't be handled: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for SignalError {}

@@ -1,0 +1,521 @@
+//! A tap device of Linux as a network interface.
+
+mod error;
+mod interface;
+mod open;
+mod virtio_header;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io::{IoSlice, IoSliceMut};
+use std::net::Ipv4Addr;
+use std::task::{Context, Poll};
+
+use mirage_core::{
+    Checksum, Frame, MacAddress, Netif, NetifError, OffloadFlags, Offloads, PageMut, Pool, Reserve,
+    TransmitError, TransmitReason,
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::entropy::SystemRng;
+use crate::platform::HostPlatform;
+use crate::reactor::Source;
+
+pub use error::TapError;
+
+use open::OpenTap;
+use virtio_header::{ChecksumState, VirtioHeader};
+
+/// An Ethernet header (IEEE 802.3, clause 3.1.1): two addresses and a type.
+const ETHERNET_HEADER: usize = 14;
+/// A tag of IEEE 802.1Q, which the MTU does not count either.
+const VLAN_TAG: usize = 4;
+/// How many frames one call may drop before it lets others run.
+const DROP_BUDGET: usize = 64;
+
+/// How a [`Tap`] is made. Start from [`TapConfig::new`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TapConfig {
+    /// The interface: an existing tap is used, a missing one is made, and taken away when the [`Tap`] goes.
+    pub name: String,
+    /// An address and a prefix length for the *host's* side, added unless it is there. `None`: none is.
+    pub host_address: Option<(Ipv4Addr, u8)>,
+    /// *Our* side's address. `None`: a random one, locally administered.
+    pub mac: Option<MacAddress>,
+    /// The interface's MTU in bytes of IP packet. `None`: as it is (1,500 for a new one).
+    pub mtu: Option<u16>,
+    /// Whether the kernel may hand over frames whose checksum it did not compute, as they never cross a wire
+    /// ([`Checksum::Partial`]). By default it may.
+    pub checksum_offload: bool,
+    /// Pages of the receive reserve: what can be received and not yet dropped or kept. By default 32; at least what one
+    /// frame of the MTU needs.
+    pub receive_pages: usize,
+    /// Bytes that stay free in front of a received frame, in each of its pages. By default none.
+    pub receive_headroom: usize,
+}
+
+impl TapConfig {
+    /// The default configuration for the interface `name`.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            host_address: None,
+            mac: None,
+            mtu: None,
+            checksum_offload: true,
+            receive_pages: 32,
+            receive_headroom: 0,
+        }
+    }
+}
+
+/// What a [`Tap`] counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TapCounters {
+    /// Frames received and handed up.
+    pub received: u64,
+    /// Bytes of them.
+    pub received_bytes: u64,
+    /// Received frames whose checksum is [`Checksum::Partial`].
+    pub received_partial: u64,
+    /// Received and dropped: no page was free, neither in the receive reserve nor in the pool.
+    pub dropped_no_page: u64,
+    /// Received and dropped: longer than the MTU and its headers.
+    pub dropped_too_long: u64,
+    /// Received and dropped: shorter than the header that the kernel puts before each frame.
+    pub dropped_short_read: u64,
+    /// Received and dropped: segmented, which was not asked for.
+    pub dropped_segmented: u64,
+    /// Reads that failed with another error than "nothing there".
+    pub receive_errors: u64,
+    /// Frames that the kernel took.
+    pub transmitted: u64,
+    /// Bytes of them.
+    pub transmitted_bytes: u64,
+    /// Frames that the kernel refused since its queue or its memory was full.
+    pub transmit_full: u64,
+    /// Frames that the kernel refused since the interface is down.
+    pub transmit_link_down: u64,
+    /// Frames refused for another reason: too long, too short, or an error of the kernel's.
+    pub transmit_refused: u64,
+}
+
+/// A tap device: an Ethernet between the host's kernel and us.
+///
+/// Frames are read straight into pages of the pool and written straight from them. Before each goes a virtio header, in
+/// which the kernel says of a checksum that it has not computed it ([`Checksum::Partial`]) or has verified it
+/// ([`Checksum::Verified`]), and we say the same to the kernel.
+///
+/// The link is up while the host's interface is. That it went down is noticed when a frame is transmitted; that it came up
+/// again, at once.
+///
+/// A tap that was made here is taken away by the kernel when this is dropped, or when the process ends in whatever way.
+///
+/// ```no_run
+/// use mirage_core::Pool;
+/// use mirage_host::{HostPlatform, Tap, TapConfig};
+///
+/// let platform = HostPlatform::leak()?;
+/// let pool = Pool::leak(256, 2048)?;
+/// let mut config = TapConfig::new("mirage0");
+/// config.host_address = Some(([10, 0, 0, 1].into(), 24));
+/// let tap = Tap::open(platform, pool, config)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Tap {
+    source: Source,
+    name: String,
+    made: bool,
+    mac: MacAddress,
+    mtu: u16,
+    checksum_offload: bool,
+    reserve: Reserve,
+    headroom: usize,
+    /// Pages for the next frame, each empty behind its headroom and expanded to the block's end.
+    posted: Vec<PageMut>,
+    pages_a_frame: usize,
+    link_up: bool,
+    counters: TapCounters,
+}
+
+impl Tap {
+    /// Opens a tap, and makes it if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// See [`TapError`]; its text says what to do.
+    pub fn open(
+        platform: &'static HostPlatform,
+        pool: &'static Pool,
+        config: TapConfig,
+    ) -> Result<Self, TapError> {
+        let mac = match config.mac {
+            Some(mac) if !mac.is_unicast() => {
+                return Err(TapError::Config(
+                    "a MAC address can't be a multicast one or zero",
+                ));
+            }
+            Some(mac) => mac,
+            None => random_mac()?,
+        };
+        if config.host_address.is_some_and(|(_, prefix)| prefix > 32) {
+            return Err(TapError::Config("a prefix of IPv4 has at most 32 bits"));
+        }
+        if config.mtu.is_some_and(|mtu| mtu < 68) {
+            return Err(TapError::Config("IPv4 needs an MTU of 68 bytes (RFC 791)"));
+        }
+        let OpenTap {
+            descriptor,
+            interface,
+            made,
+        } = open::open(
+            &config.name,
+            config.host_address,
+            config.mtu,
+            config.checksum_offload,
+        )?;
+        let mtu = u16::try_from(interface.mtu).unwrap_or(u16::MAX);
+        let pages_a_frame = pages_a_frame(mtu, pool.block_size(), config.receive_headroom)?;
+        if config.receive_pages < pages_a_frame {
+            return Err(TapError::Config(
+                "the receive pages don't hold one frame of the MTU",
+            ));
+        }
+        let reserve = pool.reserve(config.receive_pages).map_err(TapError::Pool)?;
+        let source = platform
+            .source(descriptor)
+            .map_err(|_| TapError::TooManySources)?;
+        Ok(Self {
+            source,
+            name: config.name,
+            made,
+            mac,
+            mtu,
+            checksum_offload: config.checksum_offload,
+            reserve,
+            headroom: config.receive_headroom,
+            posted: Vec::with_capacity(pages_a_frame),
+            pages_a_frame,
+            link_up: true,
+            counters: TapCounters::default(),
+        })
+    }
+
+    /// The interface's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the interface was made here, and so will be taken away.
+    pub fn was_made(&self) -> bool {
+        self.made
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> TapCounters {
+        self.counters
+    }
+
+    /// Gets the pages for one frame together; `false`: there are none.
+    fn post(&mut self) -> bool {
+        while self.posted.len() < self.pages_a_frame {
+            // The reserve is empty when somebody holds on to received pages without `keep`. Then the general part has
+            // to do: what matters is that the kernel's queue goes on moving.
+            let page = self.reserve.alloc().or_else(|| self.reserve.pool().alloc());
+            let Some(mut page) = page else {
+                return false;
+            };
+            page.expand();
+            if page.advance(self.headroom).is_err() {
+                return false;
+            }
+            self.posted.push(page);
+        }
+        true
+    }
+
+    /// Reads one frame; its pages are taken from those posted.
+    fn read(&mut self) -> Result<Frame, NoFrame> {
+        let mut header = [0; virtio_header::LENGTH];
+        let have_pages = self.post();
+        let result = {
+            let mut parts = [const { Part::Empty }; 1 + Frame::MAX_SEGMENTS];
+            let mut count = 1;
+            parts[0] = Part::Header(&mut header);
+            // With no page the frame is still taken from the kernel's queue, and its bytes are cut off.
+            if have_pages {
+                for (part, page) in parts[1..].iter_mut().zip(&mut self.posted) {
+                    *part = Part::Page(page);
+                    count += 1;
+                }
+            }
+            let mut slices = parts.map(Part::into_slice);
+            rustix::io::readv(&self.source, &mut slices[..count])
+        };
+        let length = match result {
+            Ok(length) => length,
+            Err(errno) => return Err(NoFrame::Failed(errno)),
+        };
+        let Some(length) = length.checked_sub(virtio_header::LENGTH) else {
+            self.counters.dropped_short_read += 1;
+            return Err(NoFrame::Dropped);
+        };
+        if !have_pages {
+            self.counters.dropped_no_page += 1;
+            return Err(NoFrame::Dropped);
+        }
+        let room: usize = self.posted.iter().map(|page| page.len()).sum();
+        // The pages have room for one byte more than the longest frame, so a full read was cut off.
+        if length >= room || length > usize::from(self.mtu) + ETHERNET_HEADER + VLAN_TAG {
+            self.counters.dropped_too_long += 1;
+            return Err(NoFrame::Dropped);
+        }
+        let header = VirtioHeader::parse(&header);
+        if header.segmentation != 0 {
+            self.counters.dropped_segmented += 1;
+            return Err(NoFrame::Dropped);
+        }
+        let mut frame = Frame::new();
+        let mut left = length;
+        let used = self
+            .posted
+            .iter()
+            .scan(0, |sum, page| {
+                let before = *sum;
+                *sum += page.len();
+                Some(before)
+            })
+            .take_while(|before| *before < length)
+            .count();
+        for mut page in self.posted.drain(..used) {
+            let here = left.min(page.len());
+            left -= here;
+            page.truncate(here);
+            // `pages_a_frame` is at most MAX_SEGMENTS: a frame always has room for them.
+            if frame.push(page).is_err() {
+                self.counters.dropped_too_long += 1;
+                return Err(NoFrame::Dropped);
+            }
+        }
+        frame.metadata.checksum = match header.checksum {
+            ChecksumState::Unknown => Checksum::Unverified,
+            ChecksumState::Valid => Checksum::Verified,
+            ChecksumState::Needed { start, offset } => {
+                self.counters.received_partial += 1;
+                Checksum::Partial { start, offset }
+            }
+        };
+        self.counters.received += 1;
+        self.counters.received_bytes += length as u64;
+        Ok(frame)
+    }
+
+    /// Checks what can be checked without the kernel.
+    fn refuse(&self, frame: &Frame) -> Option<TransmitReason> {
+        let length = frame.len();
+        if length < ETHERNET_HEADER {
+            return Some(TransmitReason::TooShort);
+        }
+        if length > usize::from(self.mtu) + ETHERNET_HEADER + VLAN_TAG {
+            return Some(TransmitReason::TooLong);
+        }
+        if frame.metadata.segmentation.is_some() {
+            return Some(TransmitReason::Unsupported);
+        }
+        None
+    }
+
+    /// Whether the kernel takes frames: its interface is up and its queue has room.
+    fn is_writable(&self) -> bool {
+        let mut descriptors = [PollFd::new(&self.source, PollFlags::OUT)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        matches!(poll(&mut descriptors, Some(&now)), Ok(count) if count > 0)
+            && descriptors[0].revents().contains(PollFlags::OUT)
+    }
+}
+
+impl Netif for Tap {
+    fn mac(&self) -> MacAddress {
+        self.mac
+    }
+
+    fn mtu(&self) -> u16 {
+        self.mtu
+    }
+
+    fn offloads(&self) -> Offloads {
+        // The kernel completes a checksum on transmit whatever was negotiated, and marks received ones as verified where
+        // a device of its own had done it.
+        let mut flags = OffloadFlags::RECEIVE_VERIFIED;
+        if self.checksum_offload {
+            flags |= OffloadFlags::RECEIVE_PARTIAL
+                | OffloadFlags::TRANSMIT_PARTIAL_V4
+                | OffloadFlags::TRANSMIT_PARTIAL_V6;
+        }
+        Offloads {
+            flags,
+            fragments: Frame::MAX_SEGMENTS as u8,
+        }
+    }
+
+    fn link_up(&self) -> bool {
+        self.link_up || self.is_writable()
+    }
+
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, NetifError>> {
+        for _ in 0..DROP_BUDGET {
+            match self.read() {
+                Ok(frame) => return Poll::Ready(Ok(frame)),
+                Err(NoFrame::Dropped | NoFrame::Failed(Errno::INTR)) => {}
+                Err(NoFrame::Failed(Errno::AGAIN)) => {
+                    self.source.wake_when_readable(cx);
+                    return Poll::Pending;
+                }
+                Err(NoFrame::Failed(errno)) => {
+                    self.counters.receive_errors += 1;
+                    return Poll::Ready(Err(netif_error(errno)));
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NetifError>> {
+        if !self.link_up {
+            if !self.is_writable() {
+                self.source.wake_when_writable(cx);
+                return Poll::Pending;
+            }
+            self.link_up = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn transmit(&mut self, frame: Frame) -> Result<(), TransmitError> {
+        if let Some(reason) = self.refuse(&frame) {
+            self.counters.transmit_refused += 1;
+            return Err(TransmitError { frame, reason });
+        }
+        let header = VirtioHeader::emit(match frame.metadata.checksum {
+            Checksum::Unverified | Checksum::Verified => ChecksumState::Unknown,
+            Checksum::Partial { start, offset } => ChecksumState::Needed { start, offset },
+        });
+        let length = frame.len();
+        let mut slices: [IoSlice<'_>; 1 + Frame::MAX_SEGMENTS] =
+            std::array::from_fn(|_| IoSlice::new(&[]));
+        slices[0] = IoSlice::new(&header);
+        let segments = frame.segments();
+        for (slice, segment) in slices[1..].iter_mut().zip(segments) {
+            *slice = IoSlice::new(segment);
+        }
+        let count = 1 + segments.len();
+        let written =
+            rustix::io::retry_on_intr(|| rustix::io::writev(&self.source, &slices[..count]));
+        let reason = match written {
+            Ok(_) => {
+                self.link_up = true;
+                self.counters.transmitted += 1;
+                self.counters.transmitted_bytes += length as u64;
+                return Ok(());
+            }
+            Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => {
+                self.counters.transmit_full += 1;
+                TransmitReason::Full
+            }
+            Err(Errno::IO) => {
+                self.link_up = false;
+                self.counters.transmit_link_down += 1;
+                TransmitReason::Netif(NetifError::LinkDown)
+            }
+            Err(errno) => {
+                self.counters.transmit_refused += 1;
+                TransmitReason::Netif(netif_error(errno))
+            }
+        };
+        Err(TransmitError { frame, reason })
+    }
+
+    fn flush(&mut self) -> Result<(), NetifError> {
+        // Each write(2) hands its frame to the kernel.
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Tap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tap")
+            .field("name", &self.name)
+            .field("mac", &self.mac)
+            .field("mtu", &self.mtu)
+            .field("made", &self.made)
+            .field("link_up", &self.link_up)
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a read gave no frame.
+enum NoFrame {
+    /// There was one, and it was dropped and counted.
+    Dropped,
+    Failed(Errno),
+}
+
+/// One buffer of a scattered read.
+enum Part<'a> {
+    Empty,
+    Header(&'a mut [u8]),
+    Page(&'a mut PageMut),
+}
+
+impl<'a> Part<'a> {
+    fn into_slice(self) -> IoSliceMut<'a> {
+        match self {
+            Self::Empty => IoSliceMut::new(&mut []),
+            Self::Header(bytes) => IoSliceMut::new(bytes),
+            Self::Page(page) => IoSliceMut::new(page),
+        }
+    }
+}
+
+/// How many pages a frame of this MTU takes, with a byte to spare.
+fn pages_a_frame(mtu: u16, block_size: usize, headroom: usize) -> Result<usize, TapError> {
+    let room = block_size.saturating_sub(headroom);
+    if room == 0 {
+        return Err(TapError::Config("the headroom leaves nothing of a page"));
+    }
+    let pages = (usize::from(mtu) + ETHERNET_HEADER + VLAN_TAG + 1).div_ceil(room);
+    if pages > Frame::MAX_SEGMENTS {
+        return Err(TapError::Config(
+            "a frame of this MTU takes more of the pool's pages than a frame may have",
+        ));
+    }
+    Ok(pages)
+}
+
+/// A unicast address that is locally administered (IEEE 802, clause 8.4).
+fn random_mac() -> Result<MacAddress, TapError> {
+    let mut rng =
+        SystemRng::new().map_err(|_| TapError::Config("the system gives no randomness"))?;
+    let mut octets: [u8; 6] = rng.seed();
+    octets[0] = octets[0] & 0xfc | 0x02;
+    Ok(MacAddress(octets))
+}
+
+fn netif_error(errno: Errno) -> NetifError {
+    match errno {
+        // The interface was taken away: read(2) says EBADFD, or EFAULT if it went while the read was under way.
+        Errno::BADFD | Errno::NODEV | Errno::FAULT => NetifError::Gone,
+        Errno::IO | Errno::NETDOWN => NetifError::LinkDown,
+        errno => NetifError::Os(errno.raw_os_error()),
+    }
+}
