@@ -11,7 +11,7 @@ pub(super) fn fmt(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
     context.must(context.cargo(&["fmt", "--all", "--check"]), minutes(2), log)?;
     let mut manifests = context.workspace.host_mains();
     manifests.push(context.workspace.root().join("fuzz/Cargo.toml"));
-    for manifest in manifests.iter().filter(|manifest| manifest.is_file()) {
+    for manifest in &manifests {
         let mut command = context.cargo(&["fmt", "--check", "--manifest-path"]);
         command.arg(manifest);
         context.must(command, minutes(2), log)?;
