@@ -344,10 +344,11 @@ fn show_end(log: &Log) {
 }
 
 fn report(context: &Context<'_>, row: &Row) {
-    context.progress.suspend(|| print_row(row));
+    context.progress.suspend(|| print_row(row, true));
 }
 
-fn print_row(row: &Row) {
+/// The summary leaves out the further lines of what passed.
+fn print_row(row: &Row, whole: bool) {
     let (word, text, left_out): (_, &str, &[String]) = match &row.verdict {
         Verdict::Passed { note, left_out } => ("ok", note, left_out),
         Verdict::Failed(reason) => ("FAILED", reason, &[]),
@@ -360,8 +361,10 @@ fn print_row(row: &Row) {
         row.took.as_secs_f64(),
         lines.next().unwrap_or("")
     );
-    for line in lines {
-        println!("        {line}");
+    if whole || matches!(row.verdict, Verdict::Failed(_)) {
+        for line in lines {
+            println!("        {line}");
+        }
     }
     for part in left_out {
         println!("        left out: {part}");
@@ -372,7 +375,7 @@ fn summary(rows: &[Row], took: Duration) -> ExitCode {
     println!();
     println!("Summary, {:.0} s in all:", took.as_secs_f64());
     for row in rows {
-        print_row(row);
+        print_row(row, false);
     }
     let count =
         |wanted: fn(&Verdict) -> bool| rows.iter().filter(|row| wanted(&row.verdict)).count();

@@ -68,6 +68,7 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
     }
     let folder = context.target("no-std");
     let mut told = Vec::new();
+    let mut failed = Vec::new();
     for package in context.workspace.members()? {
         if !package.is_no_std()? {
             continue;
@@ -78,11 +79,12 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
             .join("probes")
             .join(format!("{}.rs", package.name));
         if !body.is_file() {
-            return Err(Failure(format!(
+            failed.push(format!(
                 "{} is no_std and has no probe: write {}",
                 package.name,
                 body.display()
-            )));
+            ));
+            continue;
         }
         let alone = package
             .named_features()
@@ -97,14 +99,13 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
             let probe = write_probe(context, &folder, &package, feature, &body)?;
             let built = build(context, &folder, &host, &probe, feature, log)?;
             if !built.success() {
-                return Err(Failure(format!(
-                    "{name} does not link without std: {}",
-                    built.how()
-                )));
+                failed.push(format!("{name} does not link without std: {}", built.how()));
+                continue;
             }
-            let size = run_probe(context, &folder, &host, &probe, log)
-                .map_err(|Failure(reason)| Failure(format!("{name} links, but {reason}")))?;
-            told.push(format!("{name} ({} kB)", size.div_ceil(1000)));
+            match run_probe(context, &folder, &host, &probe, log) {
+                Ok(size) => told.push(format!("{name} ({} kB)", size.div_ceil(1000))),
+                Err(Failure(reason)) => failed.push(format!("{name} links, but {reason}")),
+            }
         }
     }
     for control in CONTROLS {
@@ -126,6 +127,9 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
                 control.name
             )));
         }
+    }
+    if !failed.is_empty() {
+        return Err(Failure(failed.join("\n")));
     }
     Outcome::passed(format!(
         "{} programs linked and run: {}\n{} that must not link do not",
@@ -153,11 +157,11 @@ fn write_probe(
         package.name,
         feature.map(|f| format!("-with-{f}")).unwrap_or_default()
     );
-    let features = match feature {
-        // The body sees the feature under the crate's own name for it.
-        Some(feature) => format!("[features]\n{feature} = [\"{}/{feature}\"]\n", package.name),
-        None => String::new(),
-    };
+    // The body sees every feature under the crate's own name for it.
+    let mut features = String::from("[features]\n");
+    for name in package.named_features() {
+        features.push_str(&format!("{name} = [\"{}/{name}\"]\n", package.name));
+    }
     let dependencies = format!(
         "{} = {{ path = {}, default-features = false }}\n{}",
         package.name,

@@ -96,7 +96,7 @@ pub(super) fn fetch(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure
         let _ = context.path.set(path);
     }
     match failure {
-        None => Outcome::passed(notes.join("\n")),
+        None => Outcome::passed(format!("{} programs\n{}", PEERS.len(), notes.join("\n"))),
         // Where there is no apt, the tests that need these programs say so themselves.
         Some((names, error @ Error::Unsupported { .. })) => Outcome::skipped(format!(
             "{names} missing, and {error}: tests that need them will not pass"
