@@ -7,6 +7,8 @@ extern crate std;
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
+pub mod channel;
+pub mod event;
 pub mod executor;
 pub mod frame;
 mod mac;

@@ -75,6 +75,7 @@ mod task;
 #[cfg(all(test, feature = "alloc", not(loom)))]
 mod tests;
 mod timers;
+mod wait;
 
 pub use arena::TaskArena;
 pub use join::{JoinError, JoinHandle, SpawnError};
@@ -91,8 +92,12 @@ use core::ptr::{self, NonNull};
 use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use core::time::Duration;
 
+pub(crate) use self::wait::{WaitQueue, WakerSlot};
+
 use self::queue::RemoteList;
-use self::task::{Header, Task};
+use self::task::Header;
+#[cfg(feature = "alloc")]
+use self::task::Task;
 use self::timers::Timers;
 use crate::sync::{AtomicBool, Ordering};
 use crate::time::Instant;

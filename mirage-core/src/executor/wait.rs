@@ -1,0 +1,250 @@
+//! Places to wait in: a slot for one waker that any thread may call, and a queue of waiters on one thread.
+
+use core::cell::{Cell, UnsafeCell};
+use core::fmt;
+use core::marker::PhantomPinned;
+use core::pin::Pin;
+use core::ptr;
+use core::task::{Poll, Waker};
+
+use crate::sync::{AtomicUsize, Ordering};
+
+/// Nobody is at the slot.
+const WAITING: usize = 0;
+/// A waker is being stored.
+const REGISTERING: usize = 1;
+/// The waker is being taken; set on top of `REGISTERING`, it tells the one who stores to wake instead.
+const WAKING: usize = 2;
+
+/// Room for one waker. One task waits; any thread wakes.
+pub(crate) struct WakerSlot {
+    state: AtomicUsize,
+    waker: UnsafeCell<Option<Waker>>,
+}
+
+// SAFETY: `state` lets one thread at a time into the cell, and a `Waker` is `Send`.
+unsafe impl Send for WakerSlot {}
+// SAFETY: as above.
+unsafe impl Sync for WakerSlot {}
+
+impl WakerSlot {
+    #[cfg(not(loom))]
+    pub(crate) const fn new() -> Self {
+        Self {
+            state: AtomicUsize::new(WAITING),
+            waker: UnsafeCell::new(None),
+        }
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn new() -> Self {
+        Self {
+            state: AtomicUsize::new(WAITING),
+            waker: UnsafeCell::new(None),
+        }
+    }
+
+    /// Stores `waker`, so that a later [`wake`](Self::wake) calls it; wakes it at once if one happens meanwhile.
+    ///
+    /// A different waker that was there is woken: its task has to register again, and isn't forgotten.
+    pub(crate) fn register(&self, waker: &Waker) {
+        // Acquire: the last one at the cell is done with it.
+        if self
+            .state
+            .compare_exchange(WAITING, REGISTERING, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            // Somebody is waking, or (two tasks on two threads) registering: come again.
+            waker.wake_by_ref();
+            return;
+        }
+        // SAFETY: `REGISTERING` was set by us, so the cell is ours until we take it back.
+        let slot = unsafe { &mut *self.waker.get() };
+        let replaced = match slot {
+            Some(old) if old.will_wake(waker) => None,
+            _ => slot.replace(waker.clone()),
+        };
+        // Release: whoever wakes sees the waker.
+        if self
+            .state
+            .compare_exchange(REGISTERING, WAITING, Ordering::AcqRel, Ordering::Acquire)
+            .is_err()
+        {
+            // A wake-up came meanwhile, and left the waking to us.
+            // SAFETY: the state is REGISTERING | WAKING: still ours, until the store.
+            let waker = unsafe { (*self.waker.get()).take() };
+            self.state.swap(WAITING, Ordering::AcqRel);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+        if let Some(replaced) = replaced {
+            replaced.wake();
+        }
+    }
+
+    /// Wakes the task that registered, if one did.
+    pub(crate) fn wake(&self) {
+        // AcqRel: sees the waker; and what was written before is visible to the one who sees WAKING.
+        if self.state.fetch_or(WAKING, Ordering::AcqRel) != WAITING {
+            // Whoever is registering sees WAKING and wakes; whoever is waking already does so.
+            return;
+        }
+        // SAFETY: the state was WAITING and is WAKING by our doing, so the cell is ours until we take that back.
+        let waker = unsafe { (*self.waker.get()).take() };
+        self.state.fetch_and(!WAKING, Ordering::Release);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Where a waiter is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    Queued,
+    Notified,
+}
+
+/// Waiters on one thread, first come first served. Linked through the waiters: no memory, no bound.
+pub(crate) struct WaitQueue {
+    first: Cell<*const Waiter>,
+    last: Cell<*const Waiter>,
+}
+
+/// One place in a [`WaitQueue`].
+struct Waiter {
+    next: Cell<*const Waiter>,
+    previous: Cell<*const Waiter>,
+    state: Cell<State>,
+    waker: Cell<Option<Waker>>,
+    _pinned: PhantomPinned,
+}
+
+/// A waiter with its queue. Leaves the queue when it's dropped; `lost` is called then, if it was notified in vain.
+pub(crate) struct Waiting<'a, L: Fn()> {
+    queue: &'a WaitQueue,
+    waiter: Waiter,
+    lost: L,
+}
+
+impl WaitQueue {
+    pub(crate) const fn new() -> Self {
+        Self {
+            first: Cell::new(ptr::null()),
+            last: Cell::new(ptr::null()),
+        }
+    }
+
+    /// Whether nobody waits who was not notified.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.get().is_null()
+    }
+
+    /// Makes a place; it's in the queue from its first poll on.
+    pub(crate) const fn wait<L: Fn()>(&self, lost: L) -> Waiting<'_, L> {
+        Waiting {
+            queue: self,
+            waiter: Waiter {
+                next: Cell::new(ptr::null()),
+                previous: Cell::new(ptr::null()),
+                state: Cell::new(State::Idle),
+                waker: Cell::new(None),
+                _pinned: PhantomPinned,
+            },
+            lost,
+        }
+    }
+
+    /// Takes the first waiter out and wakes it. Returns whether there was one.
+    pub(crate) fn notify_first(&self) -> bool {
+        // SAFETY: waiters in the queue are pinned and alive: they leave it when they are dropped.
+        let Some(waiter) = (unsafe { self.first.get().as_ref() }) else {
+            return false;
+        };
+        self.unlink(waiter);
+        waiter.state.set(State::Notified);
+        if let Some(waker) = waiter.waker.take() {
+            waker.wake();
+        }
+        true
+    }
+
+    /// Takes all out and wakes them.
+    pub(crate) fn notify_all(&self) {
+        while self.notify_first() {}
+    }
+
+    fn link(&self, waiter: &Waiter) {
+        let last = self.last.get();
+        waiter.next.set(ptr::null());
+        waiter.previous.set(last);
+        // SAFETY: waiters in the queue are alive.
+        match unsafe { last.as_ref() } {
+            Some(last) => last.next.set(waiter),
+            None => self.first.set(waiter),
+        }
+        self.last.set(waiter);
+    }
+
+    fn unlink(&self, waiter: &Waiter) {
+        let (previous, next) = (waiter.previous.get(), waiter.next.get());
+        // SAFETY: neighbours in the queue are alive.
+        unsafe {
+            match previous.as_ref() {
+                Some(previous) => previous.next.set(next),
+                None => self.first.set(next),
+            }
+            match next.as_ref() {
+                Some(next) => next.previous.set(previous),
+                None => self.last.set(previous),
+            }
+        }
+    }
+}
+
+impl<L: Fn()> Waiting<'_, L> {
+    /// Waits in the queue. Ready once after each notification.
+    pub(crate) fn poll(self: Pin<&mut Self>, waker: &Waker) -> Poll<()> {
+        let this = self.as_ref().get_ref();
+        let waiter = &this.waiter;
+        match waiter.state.get() {
+            State::Notified => {
+                waiter.state.set(State::Idle);
+                return Poll::Ready(());
+            }
+            State::Queued => {}
+            State::Idle => {
+                // The waiter is pinned, and stays linked until it's notified or dropped, which unlinks it. From here
+                // on it's used through shared references alone (`Waiting` is not `Unpin`).
+                this.queue.link(waiter);
+                waiter.state.set(State::Queued);
+            }
+        }
+        match waiter.waker.take() {
+            Some(old) if old.will_wake(waker) => waiter.waker.set(Some(old)),
+            old => {
+                waiter.waker.set(Some(waker.clone()));
+                drop(old);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl<L: Fn()> Drop for Waiting<'_, L> {
+    fn drop(&mut self) {
+        match self.waiter.state.get() {
+            State::Idle => {}
+            State::Queued => self.queue.unlink(&self.waiter),
+            State::Notified => (self.lost)(),
+        }
+    }
+}
+
+impl fmt::Debug for WaitQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitQueue").finish_non_exhaustive()
+    }
+}
