@@ -14,7 +14,7 @@ pub(super) struct Tally {
     pub(super) ignored: Vec<String>,
     /// The names of those that failed.
     pub(super) failures: Vec<String>,
-    /// What tests said they left out: lines that begin with `left out: `.
+    /// What tests said they left out: lines that begin with `left out: ` or `SKIPPED: `.
     pub(super) left_out: Vec<String>,
 }
 
@@ -32,7 +32,10 @@ impl Tally {
                 } else if let Some((name, _)) = test.split_once(" ... FAILED") {
                     tally.failures.push(name.to_owned());
                 }
-            } else if let Some(what) = line.trim_start().strip_prefix("left out: ") {
+            } else if let Some(what) = ["left out: ", "SKIPPED: "]
+                .iter()
+                .find_map(|prefix| line.trim_start().strip_prefix(prefix))
+            {
                 tally.left_out.push(what.to_owned());
             }
         }
@@ -184,6 +187,8 @@ test c ... FAILED
 successes:
 ---- d stdout ----
 left out: kdig is not there
+---- e stdout ----
+SKIPPED: e: no right to make a network namespace
 
 test result: FAILED. 12 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
    Doc-tests mirage_core
@@ -196,7 +201,13 @@ test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         assert_eq!((tally.passed, tally.failed), (15, 1));
         assert_eq!(tally.failures, ["c"]);
         assert_eq!(tally.ignored, ["tap::reads, needs root"]);
-        assert_eq!(tally.left_out, ["kdig is not there"]);
+        assert_eq!(
+            tally.left_out,
+            [
+                "kdig is not there",
+                "e: no right to make a network namespace"
+            ]
+        );
     }
 
     #[test]
