@@ -1,0 +1,505 @@
+//! Properties of the master-file parser over random zones, random layouts and random damage.
+#![cfg(feature = "std")]
+
+use mirage_dns::master_file::{NoFiles, Parser, Source};
+use mirage_dns::name::{Name, NameBuf};
+use mirage_dns::record::{RdataField, RecordClass, RecordType, rdata_fields};
+use mirage_dns::zone_compiler::ZoneCompiler;
+use mirage_dns::zone_set::ZoneSet;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// What a record is, apart from its layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    /// In wire form, case kept.
+    owner: Vec<u8>,
+    ttl: u32,
+    class: u16,
+    record_type: u16,
+    data: Vec<u8>,
+}
+
+fn label() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        6 => "[a-zA-Z0-9_-]{1,8}".prop_map(String::into_bytes),
+        1 => vec(any::<u8>(), 1..6),
+        1 => vec(proptest::sample::select(b".\\@$\" ".to_vec()), 1..3),
+        1 => vec(any::<u8>(), 63),
+    ]
+}
+
+fn name() -> impl Strategy<Value = NameBuf> {
+    (vec(label(), 0..3), 0..3usize).prop_map(|(labels, suffix)| {
+        let mut name = NameBuf::new();
+        for label in labels {
+            name.push_label(&label).unwrap();
+        }
+        // Many names share a suffix, so that origins are used.
+        let suffix = NameBuf::from_text(["org", "example.org", "a.b.example.org"][suffix]).unwrap();
+        name.push_name(suffix.as_name()).unwrap();
+        name
+    })
+}
+
+fn wire(name: &NameBuf) -> Vec<u8> {
+    name.as_name().as_wire().to_vec()
+}
+
+fn character_string() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        "[a-z #;]{0,9}".prop_map(String::into_bytes),
+        vec(any::<u8>(), 0..6),
+        vec(any::<u8>(), 255),
+    ]
+    .prop_map(|mut string| {
+        string.insert(0, string.len() as u8);
+        string
+    })
+}
+
+fn field(field: RdataField) -> BoxedStrategy<Vec<u8>> {
+    match field {
+        RdataField::CompressibleName | RdataField::Name => name().prop_map(|n| wire(&n)).boxed(),
+        RdataField::CharacterString => character_string().boxed(),
+        RdataField::CharacterStrings => vec(character_string(), 1..4)
+            .prop_map(|strings| strings.concat())
+            .boxed(),
+        fixed => vec(any::<u8>(), fixed.fixed_length().expect("a fixed length")).boxed(),
+    }
+}
+
+fn data(record_type: RecordType) -> BoxedStrategy<Vec<u8>> {
+    match record_type.rdata_fields() {
+        Some(fields) => {
+            fields
+                .iter()
+                .map(|&kind| field(kind))
+                .fold(Just(Vec::new()).boxed(), |before, next| {
+                    (before, next)
+                        .prop_map(|(before, next)| [before, next].concat())
+                        .boxed()
+                })
+        }
+        None => vec(any::<u8>(), 0..20).boxed(),
+    }
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    let known: Vec<u16> = (1..=u16::MAX)
+        .filter(|&number| RecordType(number).rdata_fields().is_some())
+        .collect();
+    let record_type = prop_oneof![
+        8 => proptest::sample::select(known),
+        1 => proptest::sample::select(vec![3u16, 64, 257, 731, 65_535]),
+    ];
+    let class = prop_oneof![9 => Just(1u16), 1 => proptest::sample::select(vec![2u16, 3, 4, 77])];
+    let ttl = prop_oneof![3 => Just(3_600u32), 1 => 0..10_000_000u32, 1 => Just(0x7fff_ffff)];
+    (name(), ttl, class, record_type).prop_flat_map(|(owner, ttl, class, record_type)| {
+        data(RecordType(record_type)).prop_map(move |data| Entry {
+            owner: wire(&owner),
+            ttl,
+            class,
+            record_type,
+            data,
+        })
+    })
+}
+
+/// Entries, of which some have the same owner as the one before.
+fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    vec((entry(), any::<bool>()), 1..12).prop_map(|drawn| {
+        let mut all: Vec<Entry> = Vec::new();
+        for (mut entry, same_owner) in drawn {
+            if let Some(last) = all.last().filter(|_| same_owner) {
+                entry.owner.clone_from(&last.owner);
+            }
+            all.push(entry);
+        }
+        all
+    })
+}
+
+/// Draws the layout: a generator of its own, as what it decides needs no shrinking.
+struct Choices(u64);
+
+impl Choices {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound
+    }
+
+    fn one_in(&mut self, bound: usize) -> bool {
+        self.below(bound) == 0
+    }
+}
+
+/// Prints entries with every freedom of layout that RFC 1035 §5 gives.
+struct Printer {
+    choices: Choices,
+    text: Vec<u8>,
+    parentheses: usize,
+    origin: NameBuf,
+    owner: Option<Vec<u8>>,
+    class: u16,
+    default_ttl: Option<u32>,
+    stated_ttl: Option<u32>,
+}
+
+impl Printer {
+    fn print(entries: &[Entry], seed: u64, origin: &NameBuf) -> Vec<u8> {
+        let mut printer = Self {
+            choices: Choices(seed),
+            text: Vec::new(),
+            parentheses: 0,
+            origin: origin.clone(),
+            owner: None,
+            class: 1,
+            default_ttl: None,
+            stated_ttl: None,
+        };
+        for entry in entries {
+            printer.entry(entry);
+        }
+        // The last line may lack its end.
+        if printer.choices.one_in(2) && printer.text.ends_with(b"\n") {
+            printer.text.pop();
+            if printer.text.ends_with(b"\r") {
+                printer.text.pop();
+            }
+        }
+        printer.text
+    }
+
+    fn put(&mut self, text: &str) {
+        self.text.extend_from_slice(text.as_bytes());
+    }
+
+    fn put_one_of(&mut self, texts: &[&str]) {
+        let text = texts[self.choices.below(texts.len())];
+        self.put(text);
+    }
+
+    fn space(&mut self) {
+        match self.choices.below(9) {
+            0..=3 => self.put(" "),
+            4 => self.put("\t"),
+            5 => self.put("  \t "),
+            6 => {
+                self.put(" (");
+                self.parentheses += 1;
+            }
+            7 if self.parentheses > 0 => self.put(" ; a (comment)\" in between\n  "),
+            8 if self.parentheses > 0 => self.put("\r\n\n"),
+            _ => self.put(" "),
+        }
+        if self.parentheses > 0 && self.choices.one_in(4) {
+            self.put(") ");
+            self.parentheses -= 1;
+        }
+    }
+
+    fn end_of_line(&mut self) {
+        while self.parentheses > 0 {
+            self.put_one_of(&[")", "\n)", " ;x\r\n ) "]);
+            self.parentheses -= 1;
+        }
+        self.put_one_of(&[
+            "\n",
+            "\r\n",
+            " \t\n",
+            ";\n",
+            " ; \"(c\r\n",
+            "\n\n",
+            "\n  ; blank owner\n",
+            "\n \t\n",
+        ]);
+    }
+
+    fn number(&mut self, value: u32) {
+        let zeros = if self.choices.one_in(5) { "00" } else { "" };
+        self.put(&format!("{zeros}{value}"));
+    }
+
+    fn time(&mut self, value: u32) {
+        let (hours, rest) = (value / 3_600, value % 3_600);
+        let (minutes, seconds) = (rest / 60, rest % 60);
+        let (weeks, days) = (value / 604_800, value % 604_800 / 86_400);
+        match self.choices.below(6) {
+            0 => self.put(&format!("{hours}h{minutes}m{seconds}s")),
+            1 => self.put(&format!("{seconds}S{hours}H{minutes}M")),
+            2 => self.put(&format!("{weeks}w{days}d{}s", value % 86_400)),
+            _ => self.number(value),
+        }
+    }
+
+    /// One octet of a word; `special` are those that mean something there.
+    fn octet(&mut self, octet: u8, special: &[u8]) {
+        let must = special.contains(&octet);
+        // `\#` would be the generic form, `\1` the start of a number.
+        let letter = (0x21..0x7f).contains(&octet) && !octet.is_ascii_digit() && octet != b'#';
+        match self.choices.below(12) {
+            0 => self.put(&format!("\\{octet:03}")),
+            1 if letter => self.text.extend([b'\\', octet]),
+            _ if must && letter => self.text.extend([b'\\', octet]),
+            _ if must => self.put(&format!("\\{octet:03}")),
+            _ => self.text.push(octet),
+        }
+    }
+
+    fn labels<'a>(&mut self, labels: impl Iterator<Item = &'a [u8]>, dot_at_end: bool) {
+        for (index, label) in labels.enumerate() {
+            if index > 0 {
+                self.put(".");
+            }
+            for &octet in label {
+                self.octet(octet, b" \t\r\n;()\"\\.@$");
+            }
+        }
+        if dot_at_end {
+            self.put(".");
+        }
+    }
+
+    fn name(&mut self, octets: &[u8]) {
+        let name = Name::from_wire(octets).unwrap();
+        let origin = self.origin.clone();
+        let suffix = origin.as_name().as_wire();
+        // What is left out comes back in the origin's case.
+        let below = name.is_subdomain_of(origin.as_name()) && octets.ends_with(suffix);
+        if below && octets.len() == suffix.len() && self.choices.one_in(2) {
+            self.put("@");
+        } else if below && octets.len() > suffix.len() && !self.choices.one_in(4) {
+            let count = name.label_count() - origin.as_name().label_count();
+            self.labels(name.labels().take(count), false);
+        } else {
+            self.labels(name.labels(), true);
+        }
+    }
+
+    fn string(&mut self, octets: &[u8]) {
+        // An unquoted string has at least one character.
+        if octets.is_empty() || self.choices.one_in(2) {
+            self.put("\"");
+            for &octet in octets {
+                self.octet(octet, b"\"\\");
+            }
+            self.put("\"");
+        } else {
+            for &octet in octets {
+                self.octet(octet, b" \t\r\n;()\"\\");
+            }
+        }
+    }
+
+    fn directives(&mut self, owner: Name<'_>) {
+        if self.choices.one_in(4) {
+            let ancestors: Vec<Name<'_>> = owner.ancestors().collect();
+            let origin = ancestors[self.choices.below(ancestors.len())];
+            self.put_one_of(&["$ORIGIN ", "$origin\t"]);
+            self.name(origin.as_wire());
+            self.end_of_line();
+            self.origin = origin.to_owned();
+        }
+        if self.choices.one_in(6) {
+            let ttl = [3_600, 5][self.choices.below(2)];
+            self.put("$TTL ");
+            self.time(ttl);
+            self.end_of_line();
+            self.default_ttl = Some(ttl);
+        }
+    }
+
+    fn entry(&mut self, entry: &Entry) {
+        self.directives(Name::from_wire(&entry.owner).unwrap());
+        if self.owner.as_ref() == Some(&entry.owner) && !self.choices.one_in(4) {
+            self.put_one_of(&[" ", "\t"]);
+        } else {
+            self.name(&entry.owner);
+            self.owner = Some(entry.owner.clone());
+        }
+        self.space();
+        let implied = self.default_ttl.or(self.stated_ttl) == Some(entry.ttl);
+        let state_ttl = !implied || self.choices.one_in(2);
+        let state_class = self.class != entry.class || self.choices.one_in(2);
+        let ttl_first = self.choices.one_in(2);
+        for turn in [true, false] {
+            if turn == ttl_first && state_ttl {
+                self.time(entry.ttl);
+                self.space();
+                self.stated_ttl = Some(entry.ttl);
+            } else if turn != ttl_first && state_class {
+                let number = format!("CLASS{}", entry.class);
+                self.put_one_of(&[&number, &RecordClass(entry.class).to_string()]);
+                self.space();
+                self.class = entry.class;
+            }
+        }
+        let record_type = RecordType(entry.record_type);
+        let mnemonic = record_type.to_string();
+        let number = format!("TYPE{}", entry.record_type);
+        self.put_one_of(&[&mnemonic, &mnemonic.to_ascii_lowercase(), &number]);
+        if record_type.rdata_fields().is_none() || self.choices.one_in(6) {
+            self.generic(&entry.data);
+        } else {
+            for (kind, octets) in rdata_fields(record_type, &entry.data) {
+                self.field(kind, octets);
+            }
+        }
+        self.end_of_line();
+    }
+
+    fn generic(&mut self, data: &[u8]) {
+        self.space();
+        self.put("\\#");
+        self.space();
+        self.number(data.len() as u32);
+        self.space();
+        for octet in data {
+            self.put(&format!("{:x}", octet >> 4));
+            if self.choices.one_in(4) {
+                self.space();
+            }
+            self.put(&format!("{:X}", octet & 15));
+        }
+    }
+
+    fn field(&mut self, kind: RdataField, octets: &[u8]) {
+        self.space();
+        let number = || {
+            let fold = |value, &octet| value << 8 | u32::from(octet);
+            octets.iter().fold(0, fold)
+        };
+        match kind {
+            RdataField::CompressibleName | RdataField::Name => self.name(octets),
+            RdataField::U8 | RdataField::U16 | RdataField::U32 => self.number(number()),
+            RdataField::Period => self.time(number()),
+            RdataField::Ipv4Address => {
+                let address: [u8; 4] = octets.try_into().unwrap();
+                self.put(&std::net::Ipv4Addr::from(address).to_string());
+            }
+            RdataField::Ipv6Address => {
+                let address: [u8; 16] = octets.try_into().unwrap();
+                self.put(&std::net::Ipv6Addr::from(address).to_string());
+            }
+            RdataField::CharacterString => self.string(&octets[1..]),
+            RdataField::CharacterStrings => {
+                let mut rest = octets;
+                while let Some((&length, after)) = rest.split_first() {
+                    let (string, after) = after.split_at(usize::from(length));
+                    self.string(string);
+                    if !after.is_empty() {
+                        self.space();
+                    }
+                    rest = after;
+                }
+            }
+            other => panic!("a field without a form in text: {other:?}"),
+        }
+    }
+}
+
+/// All records, and all errors.
+fn read(text: &[u8], origin: &NameBuf) -> (Vec<Entry>, Vec<String>) {
+    let source = Source {
+        name: "random",
+        text,
+    };
+    let mut parser = Parser::new(source, &NoFiles).with_origin(origin.as_name());
+    let mut buffer = vec![0; 65_535];
+    let (mut records, mut errors) = (Vec::new(), Vec::new());
+    loop {
+        match parser.next_record(&mut buffer) {
+            Ok(Some(record)) => records.push(Entry {
+                owner: record.owner.as_wire().to_vec(),
+                ttl: record.ttl,
+                class: record.class.0,
+                record_type: record.record_type.0,
+                data: record.data.to_vec(),
+            }),
+            Ok(None) => return (records, errors),
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+}
+
+fn compile(text: &[u8]) {
+    let mut compiler = ZoneCompiler::new();
+    let source = Source {
+        name: "random",
+        text,
+    };
+    compiler.add_zone(source, &NoFiles);
+    match compiler.finish() {
+        Ok(compiled) => {
+            ZoneSet::from_bytes(&compiled.image).expect("what was compiled is valid");
+        }
+        Err(errors) => assert!(errors.error_count() > 0),
+    }
+}
+
+/// Replaces, removes, doubles or inserts octets, mostly ones that mean something.
+fn damage(text: &mut Vec<u8>, seed: u64) {
+    let mut choices = Choices(seed);
+    for _ in 0..=choices.below(4) {
+        if text.is_empty() {
+            return;
+        }
+        let at = choices.below(text.len());
+        let octet = b"()\"\\;\n\r \t@$.#0\xff\x00a"[choices.below(17)];
+        match choices.below(5) {
+            0 => text[at] = octet,
+            1 => drop(text.remove(at)),
+            2 => text.insert(at, octet),
+            3 => text.truncate(at),
+            _ => {
+                let end = (at + choices.below(40)).min(text.len());
+                let part = text[at..end].to_vec();
+                text.splice(at..at, part);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn what_is_printed_in_any_layout_is_read_back(
+        entries in entries(), seed in any::<u64>(), origin in name(),
+    ) {
+        let text = Printer::print(&entries, seed, &origin);
+        let (records, errors) = read(&text, &origin);
+        prop_assert!(errors.is_empty(), "{errors:?}\n{}", text.escape_ascii());
+        prop_assert_eq!(&records, &entries, "{}", text.escape_ascii());
+    }
+
+    #[test]
+    fn damaged_zones_never_panic_and_cost_at_most_an_error_a_line(
+        entries in entries(), seed in any::<u64>(), origin in name(),
+    ) {
+        let mut text = Printer::print(&entries, seed, &origin);
+        damage(&mut text, seed ^ 0x5555);
+        let (_, errors) = read(&text, &origin);
+        let lines = text.iter().filter(|&&octet| octet == b'\n').count() + 1;
+        prop_assert!(errors.len() <= lines, "{errors:?}");
+        compile(&text);
+    }
+
+    #[test]
+    fn arbitrary_octets_never_panic(text in vec(any::<u8>(), 0..400)) {
+        read(&text, &NameBuf::new());
+        compile(&text);
+    }
+
+    #[test]
+    fn arbitrary_words_never_panic(
+        text in "([ \t\r\n;()\"@$.\\\\#a-z0-9]|IN |SOA |NS |TXT |A |\\$ORIGIN |\\$TTL |TYPE1 |\\\\# 4 ){0,60}",
+    ) {
+        read(text.as_bytes(), &NameBuf::new());
+        compile(text.as_bytes());
+    }
+}
