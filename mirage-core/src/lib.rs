@@ -1,13 +1,14 @@
 //! The spine of a library operating system: I/O pages, device traits, executor.
 #![no_std]
 
+#[cfg(any(feature = "alloc", test))]
+extern crate alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
-#[cfg(feature = "alloc")]
-extern crate alloc;
-
 pub mod channel;
+#[cfg(any(feature = "doubles", test))]
+pub mod doubles;
 pub mod event;
 pub mod executor;
 pub mod frame;

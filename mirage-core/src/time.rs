@@ -65,6 +65,11 @@ impl Instant {
         self.0 / 1_000_000
     }
 
+    /// Whole seconds since the clock's start.
+    pub const fn as_secs(self) -> u64 {
+        self.0 / 1_000_000_000
+    }
+
     /// `self + duration`, or `None` when that is past [`Instant::FAR_FUTURE`].
     pub const fn checked_add(self, duration: Duration) -> Option<Self> {
         let nanos = duration.as_nanos();
@@ -134,6 +139,15 @@ impl AddAssign<Duration> for Instant {
     }
 }
 
+/// Saturates at the clock's start.
+impl Sub<Duration> for Instant {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        self.saturating_sub(duration)
+    }
+}
+
 /// Saturates at zero, as [`Instant::saturating_duration_since`] does.
 impl Sub for Instant {
     type Output = Duration;
@@ -170,6 +184,16 @@ pub trait Clock {
     ///
     /// It may jump in either direction when the platform's clock is set.
     fn wall(&self) -> Option<Duration>;
+}
+
+impl<C: Clock + ?Sized> Clock for &C {
+    fn now(&self) -> Instant {
+        (**self).now()
+    }
+
+    fn wall(&self) -> Option<Duration> {
+        (**self).wall()
+    }
 }
 
 #[cfg(test)]

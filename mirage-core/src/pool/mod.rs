@@ -155,7 +155,7 @@ impl Pool {
     ///
     /// [`PoolError::BlockSize`], [`PoolError::RegionLength`] (no blocks, or more than a `u32` counts),
     /// [`PoolError::OutOfMemory`].
-    #[cfg(feature = "alloc")]
+    #[cfg(any(feature = "alloc", test))]
     pub fn leak(blocks: usize, block_size: usize) -> Result<&'static Self, PoolError> {
         storage::leak(blocks, block_size)
     }

@@ -145,7 +145,6 @@ impl<const BLOCKS: usize, const SIZE: usize, const RESERVES: usize, const STATIC
 
 #[cfg(any(feature = "alloc", test))]
 pub(super) fn leak(blocks: usize, block_size: usize) -> Result<&'static Pool, PoolError> {
-    extern crate alloc;
     use alloc::boxed::Box;
     use core::alloc::Layout;
 
