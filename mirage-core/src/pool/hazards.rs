@@ -3,6 +3,7 @@
 extern crate std;
 
 use super::*;
+use crate::doubles::{CheckedLender, Violation};
 use std::vec::Vec;
 
 fn pool() -> &'static Pool {
@@ -85,4 +86,305 @@ fn a_count_of_handles_that_would_wrap_saturates() {
     drop(page);
     assert_eq!(pool.free(), 3);
     assert_eq!(pool.counters().saturated, 1);
+}
+
+#[test]
+fn a_page_that_the_peer_does_not_give_back_stays_out_of_use() {
+    let pool = pool();
+    let peer = CheckedLender::leak(pool, 4);
+    let lent = pool.alloc().unwrap().lend(peer).unwrap();
+    let block = lent.block().index();
+    peer.hold(block, true).unwrap();
+    let lent = lent.reclaim().unwrap_err();
+    assert_eq!(pool.counters().still_in_use, 1);
+    lent.quarantine();
+    // Whatever is given out from now on, it isn't that block.
+    let all: Vec<PageMut> = core::iter::from_fn(|| pool.alloc()).collect();
+    assert_eq!((all.len(), pool.counters().quarantined), (3, 1));
+    assert!(all.iter().all(|page| page.block().index() != block));
+    // It goes on writing, into nobody's bytes.
+    peer.write(block, 0, &[0xff; 256]).unwrap();
+    assert!(all.iter().all(|page| page.iter().all(|&byte| byte == 0)));
+    drop(all);
+    assert_eq!(pool.free(), 3);
+}
+
+#[test]
+fn a_block_that_is_still_read_is_never_written_again() {
+    let pool = pool();
+    let peer = CheckedLender::leak(pool, 4);
+    let mut page = pool.alloc().unwrap();
+    page.extend_from_slice(b"in flight").unwrap();
+    let page = page.freeze();
+    let (first, again) = (page.lend(peer).unwrap(), page.lend(peer).unwrap());
+    let block = page.block().index();
+    drop(first.end().unwrap());
+    // A retransmission is still with the peer: neither the last handle nor the first ending frees the block.
+    let page = page.try_unique().unwrap_err();
+    drop(page);
+    assert_eq!(pool.free(), 3);
+    let mut seen = [0; 9];
+    peer.read(block, 0, &mut seen).unwrap();
+    assert_eq!(&seen, b"in flight");
+    let page = again.end().unwrap().try_unique().unwrap();
+    drop(page);
+    assert_eq!(pool.free(), 4);
+}
+
+#[test]
+fn a_dropped_lending_is_not_a_returned_page() {
+    let pool = pool();
+    let peer = CheckedLender::leak(pool, 4);
+    drop(pool.alloc().unwrap().lend(peer).unwrap());
+    let page = pool.alloc().unwrap().freeze();
+    drop(page.lend(peer).unwrap());
+    // The page may be read, never written, never free; a second lending that is dropped doesn't count it again.
+    drop(page.lend(peer).unwrap());
+    let page = page.try_unique().unwrap_err();
+    drop(page);
+    assert_eq!((pool.free(), pool.counters().quarantined), (2, 2));
+}
+
+#[test]
+fn a_block_with_other_handles_is_not_lent_for_writing() {
+    let pool = pool();
+    let peer = CheckedLender::leak(pool, 4);
+    let mut page = pool.alloc().unwrap();
+    page.expand();
+    let (front, back) = page.split_at(100).unwrap();
+    let (front, error) = front.lend(peer).unwrap_err();
+    assert_eq!(error, LendError::Shared);
+    // Nor for reading, while a window of it can be written.
+    let front = front.freeze();
+    assert_eq!(front.lend(peer).unwrap_err(), LendError::Writable);
+    drop(back);
+    let lent = front.lend(peer).unwrap();
+    assert_eq!((pool.counters().lend_refused, peer.lent()), (2, 1));
+    drop(lent.end().unwrap());
+}
+
+#[test]
+fn a_refused_lending_gives_the_page_back_as_it_was() {
+    let pool = pool();
+    let other = Pool::leak(1, 256).unwrap();
+    let peer = CheckedLender::leak(other, 1);
+    let mut page = pool.alloc().unwrap();
+    page.extend_from_slice(b"mine").unwrap();
+    let (page, error) = page.lend(peer).unwrap_err();
+    assert_eq!((&page[..], error), (&b"mine"[..], LendError::OtherPool));
+    let page = page.freeze();
+    assert_eq!(page.lend(peer).unwrap_err(), LendError::OtherPool);
+    let page = page.try_unique().unwrap();
+    drop(page);
+    assert_eq!((pool.free(), pool.counters().quarantined), (4, 0));
+}
+
+#[test]
+fn what_else_lies_in_a_page_that_is_lent_is_not_shown() {
+    let pool = Pool::leak(1, 256).unwrap();
+    let peer = CheckedLender::leak(pool, 1);
+    let leave_a_secret = || {
+        let mut page = pool.alloc().unwrap();
+        page.expand();
+        page.fill(b'S');
+    };
+    let shown = |scrub: bool| {
+        let mut page = pool.alloc().unwrap();
+        page.reset(100).unwrap();
+        page.extend_from_slice(b"frame").unwrap();
+        if scrub {
+            page.scrub();
+        }
+        let lent = page.freeze().lend(peer).unwrap();
+        let mut seen = [0; 256];
+        peer.read(0, 0, &mut seen).unwrap();
+        drop(lent.end().unwrap());
+        assert_eq!(&seen[100..105], b"frame");
+        seen.contains(&b'S')
+    };
+    leave_a_secret();
+    assert!(shown(false), "the test shows nothing");
+    leave_a_secret();
+    assert!(!shown(true));
+    pool.set_scrub(true);
+    leave_a_secret();
+    assert!(!shown(false));
+}
+
+#[test]
+fn bytes_are_read_only_after_the_lending_ended() {
+    // A type, not a check: `LentMut` has no way to its bytes. What the peer writes is seen by who reclaimed it.
+    let pool = pool();
+    let peer = CheckedLender::leak(pool, 4);
+    let lent = pool.alloc().unwrap().lend(peer).unwrap();
+    let block = lent.block().index();
+    peer.write(block, 0, b"first").unwrap();
+    peer.write(block, 0, b"other").unwrap();
+    let mut page = lent.reclaim().unwrap();
+    // The length is the peer's word.
+    assert_eq!(page.set_len(257), Err(NoRoom));
+    page.set_len(5).unwrap();
+    assert_eq!(&page[..], b"other");
+    assert_eq!(
+        peer.write(block, 0, b"verified, then changed"),
+        Err(Violation::NotLent)
+    );
+    assert_eq!(&page[..], b"other");
+}
+
+#[test]
+fn a_lender_that_panics_costs_a_page_and_no_more() {
+    struct Panics;
+    // SAFETY: lends nothing.
+    unsafe impl Lender for Panics {
+        fn lend(&self, _: BlockId, _: Access) -> Result<(), LendError> {
+            panic!("lender");
+        }
+        fn end(&self, _: BlockId, _: Access) -> Result<(), StillInUse> {
+            unreachable!();
+        }
+    }
+    let pool = pool();
+    let attempt = |lend: &dyn Fn()| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(lend)).unwrap_err();
+    };
+    attempt(&|| drop(pool.alloc().unwrap().lend(&Panics)));
+    assert_eq!((pool.free(), pool.counters().quarantined), (3, 1));
+    let page = pool.alloc().unwrap().freeze();
+    attempt(&|| drop(page.lend(&Panics)));
+    drop(page);
+    assert_eq!((pool.free(), pool.counters().quarantined), (2, 2));
+}
+
+#[test]
+fn a_panic_returns_the_pages_that_it_passes() {
+    let pool = pool();
+    let held = || {
+        let page = pool.alloc().unwrap();
+        let frozen = pool.alloc().unwrap().freeze();
+        let _clone = frozen.clone();
+        assert_eq!(page.len() + frozen.len(), 1, "unwinds");
+    };
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(held)).unwrap_err();
+    assert_eq!(pool.free(), 4);
+}
+
+#[test]
+fn a_lender_may_use_the_pool_while_it_lends() {
+    struct Reenters(&'static Pool);
+    // SAFETY: lends nothing; there is no other agent.
+    unsafe impl Lender for Reenters {
+        fn lend(&self, block: BlockId, _: Access) -> Result<(), LendError> {
+            let pages: Vec<PageMut> = core::iter::from_fn(|| self.0.alloc()).collect();
+            assert_eq!(pages.len(), 3);
+            assert!(pages.iter().all(|page| page.block() != block));
+            Ok(())
+        }
+        fn end(&self, _: BlockId, _: Access) -> Result<(), StillInUse> {
+            assert_eq!(self.0.free(), 3);
+            let _page = self.0.alloc();
+            Ok(())
+        }
+    }
+    let pool = pool();
+    let lender: &'static Reenters = std::boxed::Box::leak(std::boxed::Box::new(Reenters(pool)));
+    let lent = pool.alloc().unwrap().lend(lender).unwrap();
+    let page = lent.reclaim().unwrap().freeze();
+    let lent = page.lend(lender).unwrap();
+    drop(page);
+    drop(lent.end().unwrap());
+    assert_eq!(pool.free(), 4);
+}
+
+#[test]
+fn pages_of_a_reserve_that_is_gone_return_to_the_general_part() {
+    let pool = pool();
+    let reserve = pool.reserve(3).unwrap();
+    let (first, second) = (reserve.alloc().unwrap(), reserve.alloc().unwrap());
+    drop(reserve);
+    assert_eq!(pool.free(), 2);
+    let second = second.keep().unwrap();
+    drop(first);
+    drop(second);
+    assert_eq!((pool.free(), pool.free_in_all()), (4, 4));
+}
+
+#[test]
+fn a_place_for_a_reserve_is_not_given_to_another_while_its_pages_are_out() {
+    let pool = storage::leak(20, 64).unwrap();
+    let first = pool.reserve(1).unwrap();
+    let page = first.alloc().unwrap();
+    drop(first);
+    let others: Vec<Reserve> = core::iter::from_fn(|| pool.reserve(0).ok()).collect();
+    assert_eq!(others.len(), 15);
+    assert_eq!(pool.reserve(0).unwrap_err(), PoolError::OutOfReserves);
+    drop(page);
+    assert!(others.iter().all(|reserve| reserve.free() == 0));
+    assert_eq!(pool.free(), 20);
+    assert_eq!(pool.reserve(21).unwrap_err(), PoolError::OutOfPages);
+    assert!(pool.reserve(20).is_ok());
+}
+
+#[test]
+fn a_region_that_does_not_fit_is_refused() {
+    fn region(len: usize) -> &'static mut [u8] {
+        let all: &'static mut [u8] = std::vec![0; len + Pool::PAGE_SIZE].leak();
+        let skip = all.as_ptr().align_offset(Pool::PAGE_SIZE);
+        &mut all[skip..skip + len]
+    }
+    fn metadata() -> &'static mut PoolMetadata<2, 1, 1> {
+        std::boxed::Box::leak(std::boxed::Box::default())
+    }
+    let new = |region, size| Pool::new(region, metadata(), size).map(Pool::blocks);
+    assert_eq!(new(region(512), 256), Ok(2));
+    assert_eq!(new(region(256), 256), Ok(1));
+    for size in [0, 1, 32, 100, 65_536, usize::MAX] {
+        assert_eq!(new(region(512), size), Err(PoolError::BlockSize));
+    }
+    for len in [0, 255, 300, 768] {
+        assert_eq!(new(region(len), 256), Err(PoolError::RegionLength));
+    }
+    assert_eq!(new(&mut region(513)[1..], 256), Err(PoolError::Unaligned));
+    assert_eq!(
+        Pool::leak(usize::MAX, 4_096).map(Pool::blocks),
+        Err(PoolError::RegionLength)
+    );
+    assert_eq!(
+        Pool::leak(0, 4_096).map(Pool::blocks),
+        Err(PoolError::RegionLength)
+    );
+    assert_eq!(
+        Pool::leak(1, 3_000).map(Pool::blocks),
+        Err(PoolError::BlockSize)
+    );
+}
+
+#[test]
+fn a_static_pool_is_made_once() {
+    static STORAGE: PoolStorage<3, 64, 1, 1> = PoolStorage::new();
+    let pool = STORAGE.init().unwrap();
+    assert_eq!(
+        STORAGE.init().map(Pool::blocks),
+        Err(PoolError::AlreadyInitialised)
+    );
+    assert!(pool.base().addr().get().is_multiple_of(Pool::PAGE_SIZE));
+    let reserve = pool.reserve(2).unwrap();
+    assert_eq!(pool.reserve(0).unwrap_err(), PoolError::OutOfReserves);
+    let mut page = reserve.alloc().unwrap();
+    page.extend_from_slice(b"static").unwrap();
+    assert_eq!(
+        (pool.free(), reserve.free(), &page[..]),
+        (1, 1, &b"static"[..])
+    );
+    let range = pool.register_static(b"zone").unwrap();
+    assert_eq!(
+        pool.register_static(b"more").unwrap_err(),
+        PoolError::OutOfStaticRanges
+    );
+    assert_eq!(
+        (range.index(), pool.static_ranges().collect::<Vec<_>>()),
+        (0, std::vec![&b"zone"[..]])
+    );
+    assert!(range.slice(3..5).is_none());
+    assert_eq!(&range.slice(1..3).unwrap()[..], b"on");
 }
