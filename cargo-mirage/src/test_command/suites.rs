@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use super::{Context, Failure, Outcome, minutes};
+use crate::error::Error;
 use crate::process::{self, Finished, Log};
 
 /// What a run of test programs came to.
@@ -142,34 +143,41 @@ pub(super) fn without_features(context: &Context<'_>, log: &Log) -> Result<Outco
     tally.outcome(&broken)
 }
 
-/// The tests that loom drives through every interleaving: those with `loom` in their path, of each crate that depends on
-/// it. They have a target folder of their own: their flag changes every crate.
+/// The tests that loom drives through every interleaving: of each crate that depends on it, the unit tests with `loom` in
+/// their path, and the test programs with `loom` in their name. They have a target folder of their own: their flag changes
+/// every crate.
 pub(super) fn loom(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
     let mut tally = Tally::default();
     let mut broken = Vec::new();
     for package in context.workspace.members()? {
         let manifest = std::fs::read_to_string(&package.manifest_path)
-            .map_err(crate::error::Error::file("read", &package.manifest_path))?;
+            .map_err(Error::file("read", &package.manifest_path))?;
         if !manifest.contains("cfg(loom)") {
             continue;
         }
-        let mut command = context.cargo(&[
-            "test",
-            "--release",
-            "--package",
-            &package.name,
-            "--all-features",
-            "--lib",
-            "--tests",
-        ]);
-        command
-            .arg("--target-dir")
-            .arg(context.target("loom"))
-            .arg("loom");
-        command
-            .env("RUSTFLAGS", "--cfg loom")
-            .env("CARGO_PROFILE_RELEASE_DEBUG", "0");
-        add(context, command, log, &mut tally, &mut broken)?;
+        let programs = package
+            .targets
+            .iter()
+            .filter(|target| target.is("test") && target.name.contains("loom"));
+        let calls = std::iter::once(vec!["--lib", "loom"])
+            .chain(programs.map(|target| vec!["--test", &target.name]));
+        for call in calls {
+            let mut command = context.cargo(&[
+                "test",
+                "--release",
+                "--package",
+                &package.name,
+                "--all-features",
+            ]);
+            command
+                .arg("--target-dir")
+                .arg(context.target("loom"))
+                .args(call);
+            command
+                .env("RUSTFLAGS", "--cfg loom")
+                .env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+            add(context, command, log, &mut tally, &mut broken)?;
+        }
     }
     tally.outcome(&broken)
 }
