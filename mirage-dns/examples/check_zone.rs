@@ -1,6 +1,6 @@
 //! Checks zones as an appliance's build does, and says what is in them.
 //!
-//!     cargo run --features std --example check_zone -- my.zone another.zone
+//!     cargo run --features std --example check_zone -- appliances/dns/zones/example.org.zone
 
 use std::process::ExitCode;
 use std::time::Instant;

@@ -1,6 +1,6 @@
 //! `cargo mirage test`: sets itself up, runs every check of the repository, and says what passed.
 //!
-//! A step is one row of [`STEPS`]. Each writes all that it ran and all that was printed to a log file of its own,
+//! `--list` names the steps. Each writes all that it ran and all that was printed to a log file of its own,
 //! `target/mirage-test/STEP.log`, whose end is shown where it fails. Nothing is left out in silence: a step, or a part of
 //! one, that this machine can't run is listed with the reason. The last line is `N passed, N failed, N skipped`, in steps.
 

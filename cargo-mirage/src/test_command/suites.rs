@@ -6,6 +6,9 @@ use super::{Context, Failure, Outcome, minutes};
 use crate::error::Error;
 use crate::process::{self, Finished, Log};
 
+/// How many lines of a failed test's output are told; the log has all.
+const SAID: usize = 15;
+
 /// What a run of test programs came to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
@@ -13,7 +16,7 @@ pub(super) struct Tally {
     pub(super) failed: u64,
     /// Tests that were not run, with their reason where they gave one.
     pub(super) ignored: Vec<String>,
-    /// The names of those that failed.
+    /// Those that failed, each with the first lines of what it said.
     pub(super) failures: Vec<String>,
     /// What tests said they left out: what follows `SKIPPED: `.
     pub(super) left_out: Vec<String>,
@@ -31,7 +34,9 @@ impl Tally {
                 if let Some((name, reason)) = test.split_once(" ... ignored") {
                     tally.ignored.push(format!("{name}{reason}"));
                 } else if let Some((name, _)) = test.split_once(" ... FAILED") {
-                    tally.failures.push(name.to_owned());
+                    tally
+                        .failures
+                        .push(name.to_owned() + &said_by(name, output));
                 }
             }
             // Our tests write this to the standard error themselves, so it may come after another test's name.
@@ -72,6 +77,27 @@ impl Tally {
             left_out: self.left_out,
         })
     }
+}
+
+/// The first lines of what a failed test said, as the harness repeats it.
+fn said_by(name: &str, output: &str) -> String {
+    let head = format!("---- {name} stdout ----");
+    let mut said = String::new();
+    for line in output
+        .lines()
+        .skip_while(|line| *line != head)
+        .skip(1)
+        .take(SAID)
+    {
+        if line.starts_with("---- ") || line == "failures:" {
+            break;
+        }
+        if !line.is_empty() {
+            said.push_str("\n    ");
+            said.push_str(line);
+        }
+    }
+    said
 }
 
 fn count_before(text: &str, word: &str) -> u64 {
@@ -195,6 +221,13 @@ test d ... SKIPPED: d: kdig is not there
 ok
 ---- e stdout ----
 SKIPPED: e: no right to make a network namespace
+failures:
+
+---- c stdout ----
+it broke
+
+failures:
+    c
 
 test result: FAILED. 12 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
    Doc-tests mirage_core
@@ -205,7 +238,7 @@ test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
     fn all_test_programs_are_added_up() {
         let tally = Tally::of(OUTPUT);
         assert_eq!((tally.passed, tally.failed), (15, 1));
-        assert_eq!(tally.failures, ["c"]);
+        assert_eq!(tally.failures, ["c\n    it broke"]);
         assert_eq!(tally.ignored, ["tap::reads, needs root"]);
         assert_eq!(
             tally.left_out,
