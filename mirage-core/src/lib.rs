@@ -12,6 +12,7 @@ pub mod doubles;
 pub mod event;
 pub mod executor;
 pub mod frame;
+pub mod kv;
 mod mac;
 mod netif;
 pub mod pool;

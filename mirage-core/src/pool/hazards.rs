@@ -387,4 +387,34 @@ fn a_static_pool_is_made_once() {
     );
     assert!(range.slice(3..5).is_none());
     assert_eq!(&range.slice(1..3).unwrap()[..], b"on");
+    static OTHER: [u8; 4] = *b"zone";
+    assert!(pool.static_segment(&OTHER).is_none());
+    let Some(Segment::Static(slice)) = pool.static_segment(&range.bytes()[1..]) else {
+        panic!("not found")
+    };
+    assert_eq!((slice.bytes(), slice.range()), (&b"one"[..], 0));
+}
+
+#[test]
+fn a_join_never_swallows_a_window_between() {
+    let pool = pool();
+    let mut page = pool.alloc().unwrap();
+    page.expand();
+    let (front, rest) = page.split_at(10).unwrap();
+    let (middle, mut back) = rest.split_at(10).unwrap();
+    back.truncate(0);
+    // An empty window touches everything; the extents decide.
+    let (mut front, back) = front.join(back).unwrap_err();
+    front.truncate(0);
+    let (front, back) = front.join(back).unwrap_err();
+    // Nor does it go backwards, nor over the border of two blocks.
+    let (middle, front) = middle.join(front).unwrap_err();
+    let mut other = pool.alloc().unwrap();
+    other.reset(10).unwrap();
+    let (front, _other) = front.join(other).unwrap_err();
+    let page = front.join(middle).unwrap().join(back).unwrap();
+    assert_eq!(
+        (page.capacity(), page.headroom(), page.len(), page.is_sole()),
+        (256, 10, 10, true)
+    );
 }

@@ -99,6 +99,8 @@ pub use storage::{PoolMetadata, PoolStorage};
 
 use statics::StaticEntry;
 
+use crate::frame::Segment;
+
 /// A contiguous region of blocks of one size, with the accounts that say who may take how many.
 ///
 /// Made once, for the life of the program: [`PoolStorage::init`] for a `static`, [`Pool::new`] for memory that the
@@ -248,6 +250,12 @@ impl Pool {
     /// The registered read-only ranges, in the order of their [`StaticRange::index`].
     pub fn static_ranges(&self) -> impl Iterator<Item = &'static [u8]> + '_ {
         self.statics.iter().map_while(StaticEntry::get)
+    }
+
+    /// A frame's segment of read-only bytes that lie in a registered range: a compiled-in store's value, where all of the
+    /// program's read-only data was registered. `None` where no range holds them.
+    pub fn static_segment(&self, bytes: &'static [u8]) -> Option<Segment> {
+        StaticRange::find(self.statics, bytes)
     }
 
     /// Whether a block is filled with zeros when it returns (off at first).

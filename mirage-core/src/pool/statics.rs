@@ -55,6 +55,16 @@ impl StaticRange {
         Ok(Self { bytes, index })
     }
 
+    pub(super) fn find(table: &[StaticEntry], bytes: &'static [u8]) -> Option<Segment> {
+        let wanted = bytes.as_ptr_range();
+        let holds = |entry: &StaticEntry| {
+            let range = entry.get().map(<[u8]>::as_ptr_range);
+            range.is_some_and(|range| range.start <= wanted.start && wanted.end <= range.end)
+        };
+        let index = u16::try_from(table.iter().position(holds)?).ok()?;
+        Some(Segment::Static(StaticSlice::new(bytes, index)?))
+    }
+
     /// The range's number in [`Pool::static_ranges`](super::Pool::static_ranges).
     pub fn index(&self) -> usize {
         usize::from(self.index)
