@@ -289,6 +289,19 @@ mod tests {
             );
             out.push((at, line.leave(at).unwrap().packet.bytes));
         }
+        let FaultCounters {
+            entered,
+            left,
+            lost,
+            duplicated,
+            overflowed,
+            ..
+        } = line.counters;
+        assert_eq!(
+            entered + duplicated,
+            left + lost + overflowed,
+            "a frame vanished"
+        );
         (out, line.counters)
     }
 

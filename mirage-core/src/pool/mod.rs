@@ -143,7 +143,9 @@ impl Pool {
         block_size: usize,
     ) -> Result<&'static Self, PoolError> {
         let (place, states, accounts, statics) = metadata.parts();
-        let (base, length) = (NonNull::from(&mut *region).cast::<u8>(), region.len());
+        let length = region.len();
+        // From here on the region is reached through this pointer alone.
+        let base = NonNull::from(region).cast::<u8>();
         // SAFETY: `base` is of `length` initialised bytes that were borrowed mutably for 'static and moved in here.
         let pool =
             unsafe { Self::from_region(base, length, block_size, states, accounts, statics) }?;
