@@ -13,6 +13,7 @@ pub mod master_file;
 pub mod message;
 pub mod name;
 pub mod record;
+pub mod server;
 
 #[cfg(feature = "alloc")]
 pub mod zone_compiler;

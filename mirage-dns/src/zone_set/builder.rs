@@ -13,8 +13,8 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
 use super::format::{
-    Header, MAGIC, NONE, NameReference, NodeEntry, RECORD_HEADER_LENGTH, RrsetEntry, Slot, VERSION,
-    ZoneEntry,
+    ANCHORS, Header, MAGIC, NONE, NameReference, NodeEntry, RECORD_HEADER_LENGTH, RrsetEntry, Slot,
+    VERSION, ZoneEntry,
 };
 use super::hash::hash_name;
 use super::{MAX_PROBES, MAX_TTL, ZoneSet};
@@ -422,7 +422,7 @@ impl<'a> Layout<'a> {
         self.octets.extend_from_slice(name.as_wire());
         self.nodes.push(entry);
         for (&record_type, rrset) in &node.rrsets {
-            self.add_rrset(zone_index, zone, record_type, rrset)?;
+            self.add_rrset(zone_index, zone, name, record_type, rrset)?;
         }
         Ok(())
     }
@@ -440,12 +440,14 @@ impl<'a> Layout<'a> {
         &mut self,
         zone_index: usize,
         zone: &DraftZone,
+        owner: Name<'_>,
         record_type: RecordType,
         rrset: &DraftRrset,
     ) -> Result<(), BuildError> {
         let start = self.octets.len();
         let first_reference = self.references.len();
         let mut targets = BTreeSet::new();
+        let mut anchors = Anchors::new(owner);
         for rdata in &rrset.records {
             self.octets.reserve(RECORD_HEADER_LENGTH + rdata.len());
             self.octets.extend([0xc0, 0x0c]);
@@ -455,17 +457,16 @@ impl<'a> Layout<'a> {
             self.octets.extend((rdata.len() as u16).to_be_bytes()); // checked when it was added
             self.octets.extend_from_slice(rdata);
             for name in rdata_names(record_type, rdata) {
-                let shared = if name.is_subdomain_of(zone.apex()) {
-                    zone.apex.len() as u8 // at most 255
-                } else {
-                    0
+                let (shared, anchor) = match record_type.has_compressible_names() {
+                    true => anchors.share(name),
+                    false => (0, 0),
                 };
                 let target = self.address_node(zone_index, zone, record_type, name);
                 let repeated = target != NONE && !targets.insert(target);
                 self.references.push(NameReference {
                     length: name.len() as u8, // at most 255
                     shared,
-                    reserved: U16::new(0),
+                    anchor: U16::new(anchor),
                     target: U32::new(if repeated { NONE } else { target }),
                 });
             }
@@ -491,11 +492,13 @@ impl<'a> Layout<'a> {
         record_type: RecordType,
         name: Name<'_>,
     ) -> u32 {
-        let wanted = matches!(
-            record_type,
-            RecordType::NS | RecordType::MX | RecordType::SRV
-        );
-        if !wanted || !name.is_subdomain_of(zone.apex()) || self.is_shadowed(zone, name) {
+        let wanted = match record_type {
+            // The glue of this zone's own delegations, be they to zones that the set has too.
+            RecordType::NS => true,
+            RecordType::MX | RecordType::SRV => !self.is_shadowed(zone, name),
+            _ => false,
+        };
+        if !wanted || !name.is_subdomain_of(zone.apex()) {
             return NONE;
         }
         let key = sort_key(name);
@@ -545,6 +548,49 @@ impl<'a> Layout<'a> {
         image[..size_of::<Header>()].copy_from_slice(complete.as_bytes());
         debug_assert!(ZoneSet::from_bytes(&image).is_ok());
         Ok(image)
+    }
+}
+
+/// What the names of one RRset may be compressed against.
+struct Anchors<'a> {
+    /// The owner, or what is above the `*` of a wildcard: a name that the message has in any case.
+    owner: Name<'a>,
+    /// Names of the RRset, and how many octets of each are a pointer.
+    names: Vec<(Name<'a>, usize)>,
+}
+
+impl<'a> Anchors<'a> {
+    fn new(owner: Name<'a>) -> Self {
+        let owner = match owner.parent() {
+            Some(parent) if owner.is_wildcard() => parent,
+            _ => owner,
+        };
+        Self {
+            owner,
+            names: Vec::new(),
+        }
+    }
+
+    /// The longest end of `name` that a pointer can stand for, and where it is: an entry's `shared` and `anchor`.
+    fn share(&mut self, name: Name<'a>) -> (u8, u16) {
+        let mut best = (0, 0);
+        // The root alone is shorter than a pointer to it.
+        let ends = || name.ancestors().take_while(|end| !end.is_root());
+        if let Some(end) = ends().find(|end| self.owner.is_subdomain_of(*end)) {
+            best = (end.len(), 0);
+        }
+        for (anchor, &(other, pointer)) in (1u16..).zip(&self.names) {
+            let same = |end: &Name<'_>| other.ancestors().any(|o| o.as_wire() == end.as_wire());
+            if let Some(end) = ends().find(same)
+                && end.len() > best.0.max(pointer)
+            {
+                best = (end.len(), anchor);
+            }
+        }
+        if self.names.len() < ANCHORS {
+            self.names.push((name, best.0));
+        }
+        (best.0 as u8, best.1) // at most 255
     }
 }
 

@@ -87,6 +87,11 @@ impl NodeEntry {
     pub(super) const SHADOWED: u8 = 1;
     /// The node has a CNAME.
     pub(super) const ALIAS: u8 = 2;
+
+    /// Whether the node has a CNAME.
+    pub(crate) const fn is_alias(&self) -> bool {
+        self.flags & Self::ALIAS != 0
+    }
 }
 
 /// The records of one name and one type.
@@ -103,18 +108,23 @@ pub(crate) struct RrsetEntry {
     pub(crate) reference_count: U32,
 }
 
-/// One name in rdata.
+/// One name in rdata, and how it is compressed.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct NameReference {
     /// Octets of the name.
     pub(crate) length: u8,
-    /// Octets at its end that are the zone's apex; 0 if it lies elsewhere.
+    /// Octets at its end that were written before; 0 for none, which it is for names that may not be compressed.
     pub(crate) shared: u8,
-    pub(crate) reserved: U16,
+    /// Where: 0 for the owner (what is above the `*` of a wildcard), of which they are the end but for case; else one more
+    /// than the number of an earlier name of this RRset, below [`ANCHORS`], of which they are the end exactly, and not of what it shares itself.
+    pub(crate) anchor: U16,
     /// The node whose addresses go with it in the additional section; NONE if there are none, or the same name came before.
     pub(crate) target: U32,
 }
+
+/// How many names of an RRset later ones may be compressed against.
+pub(crate) const ANCHORS: usize = 32;
 
 /// One place of the hash index.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]

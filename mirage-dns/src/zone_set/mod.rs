@@ -27,8 +27,10 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::name::Name;
 use crate::record::RecordType;
+pub(crate) use format::{
+    ANCHORS, NameReference, NodeEntry, RECORD_HEADER_LENGTH, RrsetEntry, ZoneEntry,
+};
 use format::{Header, NONE, Slot};
-pub(crate) use format::{NameReference, NodeEntry, RECORD_HEADER_LENGTH, RrsetEntry, ZoneEntry};
 use hash::hash_name;
 
 #[cfg(feature = "alloc")]
@@ -272,6 +274,14 @@ impl fmt::Debug for ZoneSet<'_> {
 pub(crate) struct NodeIndex(u32);
 
 impl NodeIndex {
+    /// What a field holds that points to no node.
+    pub(crate) const NONE: u32 = NONE;
+
+    /// The first node of a zone.
+    pub(crate) const fn apex_of(zone: &ZoneEntry) -> Self {
+        Self(zone.first_node.get())
+    }
+
     /// What an entry's field points to, if to anything.
     pub(crate) fn from_entry(index: U32) -> Option<Self> {
         match index.get() {

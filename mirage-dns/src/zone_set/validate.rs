@@ -1,6 +1,8 @@
 //! The one check of a whole image, after which look-ups index without looking.
 
-use super::format::{NONE, NameReference, NodeEntry, RECORD_HEADER_LENGTH, RrsetEntry, ZoneEntry};
+use super::format::{
+    ANCHORS, NONE, NameReference, NodeEntry, RECORD_HEADER_LENGTH, RrsetEntry, ZoneEntry,
+};
 use super::{
     EncodedRecords, ImageError, LookupStatistics, MAX_PROBES, MAX_TTL, NodeIndex, ZoneSet,
 };
@@ -205,36 +207,55 @@ fn check_node(set: &ZoneSet<'_>, index: usize) -> Option<()> {
         if record_type == RecordType::CNAME && rrset.record_count.get() != 1 {
             return None;
         }
+        let anchor = match name.parent() {
+            Some(parent) if name.is_wildcard() => parent,
+            _ => name,
+        };
+        let mut earlier: heapless::Vec<(Name<'_>, usize), ANCHORS> = heapless::Vec::new();
         let mut references = set.references_of(rrset).iter();
         for record in EncodedRecords(set.encoded(rrset)) {
             for name in rdata_names(record_type, &record[RECORD_HEADER_LENGTH..]) {
-                check_reference(set, set.name(apex), name, references.next()?, &in_zone)?;
+                let reference = references.next()?;
+                check_compression(record_type, anchor, &earlier, name, reference)?;
+                if let Some(target) = NodeIndex::from_entry(reference.target) {
+                    in_zone(target)?;
+                    if set.name(target) != name {
+                        return None;
+                    }
+                }
+                // When it is full, later names cannot refer to more.
+                let _ = earlier.push((name, usize::from(reference.shared)));
             }
         }
     }
     Some(())
 }
 
-/// What an entry says about a name in rdata.
-fn check_reference<'a>(
-    set: &ZoneSet<'a>,
-    apex: Name<'_>,
+/// The end of a name that a pointer stands for is where the entry says.
+fn check_compression(
+    record_type: RecordType,
+    owner: Name<'_>,
+    earlier: &[(Name<'_>, usize)],
     name: Name<'_>,
     reference: &NameReference,
-    in_zone: &dyn Fn(NodeIndex) -> Option<&'a NodeEntry>,
 ) -> Option<()> {
-    let inside = name.is_subdomain_of(apex);
-    let shared = if inside { apex.len() } else { 0 };
-    if usize::from(reference.shared) != shared || reference.reserved.get() != 0 {
+    let shared = usize::from(reference.shared);
+    if shared == 0 {
+        return Some(());
+    }
+    if !record_type.has_compressible_names() {
         return None;
     }
-    if let Some(target) = NodeIndex::from_entry(reference.target) {
-        in_zone(target)?;
-        if set.name(target) != name {
-            return None;
+    let end = name.ancestors().find(|end| end.len() == shared)?;
+    let there = match usize::from(reference.anchor.get()).checked_sub(1) {
+        None => owner.is_subdomain_of(end),
+        Some(number) => {
+            let (other, pointer) = *earlier.get(number)?;
+            let mut ends = other.ancestors();
+            shared > pointer && ends.any(|other| other.as_wire() == end.as_wire())
         }
-    }
-    Some(())
+    };
+    there.then_some(())
 }
 
 /// Every name that is not shadowed is found, and nothing else is in the index.

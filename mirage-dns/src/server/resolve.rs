@@ -1,0 +1,306 @@
+//! Finds what belongs in an answer: RFC 1034 §4.3.2 over the nodes of a zone set.
+
+use heapless::Vec;
+
+use super::Transport;
+use super::request::Question;
+use super::writer::{Placed, Target, Writer, Written};
+use crate::message::{HEADER_LENGTH, Section};
+use crate::name::Name;
+use crate::record::{Rcode, RecordClass, RecordType};
+use crate::zone_set::{LookupStatistics, NodeEntry, NodeIndex, RrsetEntry, ZoneEntry, ZoneSet};
+
+/// The most aliases that one answer follows.
+pub const MAX_ALIASES: usize = 16;
+
+/// How it went.
+#[derive(Clone, Copy)]
+pub(super) struct Outcome {
+    pub(super) rcode: Rcode,
+    pub(super) authoritative: bool,
+}
+
+/// One question on its way through the zones.
+pub(super) struct Resolver<'a, 'w, 'b> {
+    zones: ZoneSet<'a>,
+    question: Question<'a>,
+    transport: Transport,
+    writer: &'w mut Writer<'b>,
+    lookups: LookupStatistics,
+}
+
+/// Where one name leads.
+enum Step<'a> {
+    /// Into none of the zones.
+    Outside,
+    /// To an end.
+    End(Outcome),
+    /// To another name, which stands in the answer.
+    Alias(Placed<'a>),
+}
+
+impl Step<'_> {
+    const fn authoritative(rcode: Rcode) -> Self {
+        Self::End(Outcome {
+            rcode,
+            authoritative: true,
+        })
+    }
+}
+
+impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
+    pub(super) fn new(
+        zones: &ZoneSet<'a>,
+        question: &Question<'a>,
+        transport: Transport,
+        writer: &'w mut Writer<'b>,
+    ) -> Self {
+        Self {
+            zones: *zones,
+            question: *question,
+            transport,
+            writer,
+            lookups: LookupStatistics::default(),
+        }
+    }
+
+    pub(super) fn lookups(&self) -> LookupStatistics {
+        self.lookups
+    }
+
+    /// Writes the answer's sections.
+    pub(super) fn run(&mut self) -> Outcome {
+        let refused = Outcome {
+            rcode: Rcode::REFUSED,
+            authoritative: false,
+        };
+        let in_class = matches!(self.question.class, RecordClass::IN | RecordClass::ANY);
+        let transfer = matches!(
+            self.question.record_type,
+            RecordType::AXFR | RecordType::IXFR
+        );
+        if !in_class || transfer {
+            return refused;
+        }
+        // RFC 1035 §6.2: a response to class ANY cannot be authoritative.
+        let may_be_authoritative = self.question.class == RecordClass::IN;
+        let mut current = Placed {
+            name: self.question.name,
+            offset: HEADER_LENGTH as u16,
+        };
+        let mut followed: Vec<Name<'a>, MAX_ALIASES> = Vec::new();
+        loop {
+            let first = followed.is_empty();
+            let outcome = match self.step(current) {
+                Step::Outside if first => return refused,
+                Step::Outside => Outcome {
+                    rcode: Rcode::NOERROR,
+                    authoritative: true,
+                },
+                // AA is about the name that was asked (RFC 1035 §4.1.1): the alias that stands first.
+                Step::End(outcome) => Outcome {
+                    authoritative: outcome.authoritative || !first,
+                    ..outcome
+                },
+                Step::Alias(target) => {
+                    let known = followed.contains(&target.name) || current.name == target.name;
+                    if !known && followed.push(current.name).is_ok() {
+                        current = target;
+                        continue;
+                    }
+                    Outcome {
+                        rcode: Rcode::NOERROR,
+                        authoritative: true,
+                    }
+                }
+            };
+            return Outcome {
+                authoritative: outcome.authoritative && may_be_authoritative,
+                ..outcome
+            };
+        }
+    }
+
+    /// Answers for one name of the chain.
+    fn step(&mut self, current: Placed<'a>) -> Step<'a> {
+        let wanted = self.question.record_type;
+        let Some(found) = self.zones.closest_encloser(current.name, &mut self.lookups) else {
+            return Step::Outside;
+        };
+        let (mut index, mut exact) = (found.node, found.exact);
+        let mut node = self.zones.node(index);
+        let mut zone = self.zones.zone(node.zone);
+        // RFC 4035 §3.1.4.1: DS at an apex belongs to the zone above.
+        if wanted == RecordType::DS
+            && exact
+            && node.parent.get() == NodeIndex::NONE
+            && let Some(above) = NodeIndex::from_entry(zone.parent_node)
+        {
+            index = above;
+            node = self.zones.node(above);
+            zone = self.zones.zone(node.zone);
+            exact = self.zones.name(above).len() == current.name.len();
+            // The zone above does not delegate this name, but it exists.
+            if !exact && NodeIndex::from_entry(node.cut).is_none() {
+                return self.negative(current, zone, Rcode::NOERROR);
+            }
+        }
+        if let Some(cut) = NodeIndex::from_entry(node.cut) {
+            let at_parent_side = exact && cut == index && wanted == RecordType::DS;
+            if !at_parent_side {
+                return self.refer(current, cut);
+            }
+        }
+        if exact {
+            return self.data(current, node, zone);
+        }
+        // RFC 4592 §3.3.1: the source of synthesis is below the closest encloser or nowhere.
+        match NodeIndex::from_entry(node.wildcard) {
+            Some(wildcard) => self.data(current, self.zones.node(wildcard), zone),
+            None => self.negative(current, zone, Rcode::NXDOMAIN),
+        }
+    }
+
+    /// Answers with the records of a node: the name's own, or those of the wildcard that covers it.
+    fn data(&mut self, current: Placed<'a>, node: &'a NodeEntry, zone: &'a ZoneEntry) -> Step<'a> {
+        let wanted = self.question.record_type;
+        if wanted == RecordType::ANY {
+            return self.any(current, node, zone);
+        }
+        if let Some(rrset) = self.zones.rrset_of(node, wanted) {
+            if let Some(written) = self.answer(current, rrset) {
+                self.add_addresses(rrset, written);
+            }
+            return Step::authoritative(Rcode::NOERROR);
+        }
+        if node.is_alias()
+            && let Some(rrset) = self.zones.rrset_of(node, RecordType::CNAME)
+        {
+            let target = self
+                .answer(current, rrset)
+                .and_then(|written| self.writer.alias_target(&self.zones, rrset, written));
+            return match target {
+                Some(target) => Step::Alias(target),
+                None => Step::authoritative(Rcode::NOERROR),
+            };
+        }
+        self.negative(current, zone, Rcode::NOERROR)
+    }
+
+    /// RFC 8482 §4.1: over UDP one RRset will do.
+    fn any(&mut self, current: Placed<'a>, node: &'a NodeEntry, zone: &'a ZoneEntry) -> Step<'a> {
+        let all = self.zones.rrsets_of(node);
+        if all.is_empty() {
+            return self.negative(current, zone, Rcode::NOERROR);
+        }
+        let count = match self.transport {
+            Transport::Udp => 1,
+            Transport::Tcp => all.len(),
+        };
+        for rrset in &all[..count] {
+            if self.answer(current, rrset).is_none() {
+                break;
+            }
+        }
+        Step::authoritative(Rcode::NOERROR)
+    }
+
+    /// Puts an RRset into the answer section, or sets TC.
+    fn answer(&mut self, current: Placed<'a>, rrset: &RrsetEntry) -> Option<Written> {
+        let whole = current.name.len();
+        let (section, zones) = (Section::Answer, &self.zones);
+        let written = self
+            .writer
+            .rrset(section, zones, rrset, current, whole, None);
+        if written.is_none() {
+            self.writer.truncate();
+        }
+        written
+    }
+
+    /// RFC 2308 §2.1, §2.2: no such name, or no such type, with the SOA to say for how long.
+    fn negative(&mut self, current: Placed<'a>, zone: &ZoneEntry, rcode: Rcode) -> Step<'a> {
+        let apex = self.zones.name(NodeIndex::apex_of(zone));
+        let written = self.zones.rrset(zone.soa).and_then(|soa| {
+            let ttl = Some(zone.negative_ttl.get());
+            let (section, zones) = (Section::Authority, &self.zones);
+            self.writer
+                .rrset(section, zones, soa, current, apex.len(), ttl)
+        });
+        if written.is_none() {
+            self.writer.truncate();
+        }
+        Step::authoritative(rcode)
+    }
+
+    /// Names the servers of the zone that was cut off, with the addresses without which they cannot be reached.
+    fn refer(&mut self, current: Placed<'a>, cut: NodeIndex) -> Step<'a> {
+        let end = Step::End(Outcome {
+            rcode: Rcode::NOERROR,
+            authoritative: false,
+        });
+        let node = self.zones.node(cut);
+        let owner_length = self.zones.name(cut).len();
+        let Some(rrset) = self.zones.rrset_of(node, RecordType::NS) else {
+            return end;
+        };
+        let (section, zones) = (Section::Authority, &self.zones);
+        let Some(written) = self
+            .writer
+            .rrset(section, zones, rrset, current, owner_length, None)
+        else {
+            self.writer.truncate();
+            return end;
+        };
+        let mut targets = self.writer.targets(&self.zones, rrset, written);
+        while let Some(target) = targets.next(self.writer) {
+            if self.is_below(&target, cut) && !self.add_addresses_of(&target) {
+                // RFC 9471 §3.1: glue of in-domain servers that does not fit is not left out silently.
+                self.writer.truncate();
+                return end;
+            }
+        }
+        let mut targets = self.writer.targets(&self.zones, rrset, written);
+        while let Some(target) = targets.next(self.writer) {
+            if !self.is_below(&target, cut) {
+                self.add_addresses_of(&target);
+            }
+        }
+        end
+    }
+
+    /// Whether the target's addresses lie at or below the cut.
+    fn is_below(&self, target: &Target<'_>, cut: NodeIndex) -> bool {
+        NodeIndex::from_entry(target.reference.target)
+            .is_some_and(|node| NodeIndex::from_entry(self.zones.node(node).cut) == Some(cut))
+    }
+
+    /// Adds the addresses of the names in an RRset of the answer, as far as there is room.
+    fn add_addresses(&mut self, rrset: &RrsetEntry, written: Written) {
+        let record_type = RecordType(rrset.record_type.get());
+        if matches!(
+            record_type,
+            RecordType::NS | RecordType::MX | RecordType::SRV
+        ) {
+            let mut targets = self.writer.targets(&self.zones, rrset, written);
+            while let Some(target) = targets.next(self.writer) {
+                self.add_addresses_of(&target);
+            }
+        }
+    }
+
+    /// Adds the addresses of one name; whether all of them fitted.
+    fn add_addresses_of(&mut self, target: &Target<'_>) -> bool {
+        let Some(node) = NodeIndex::from_entry(target.reference.target) else {
+            return true;
+        };
+        let node = self.zones.node(node);
+        let mut fitted = true;
+        for address in [RecordType::A, RecordType::AAAA] {
+            if let Some(rrset) = self.zones.rrset_of(node, address) {
+                fitted &= self.writer.addresses(&self.zones, rrset, target).is_some();
+            }
+        }
+        fitted
+    }
+}
