@@ -9,11 +9,13 @@ extern crate std;
 
 #[cfg(feature = "std")]
 pub mod build;
+pub mod client;
 pub mod master_file;
 pub mod message;
 pub mod name;
 pub mod record;
 pub mod server;
+pub mod tcp;
 
 #[cfg(feature = "alloc")]
 pub mod zone_compiler;

@@ -52,7 +52,7 @@ pub use resolve::MAX_ALIASES;
 pub enum Transport {
     /// A datagram: 512 octets, or what EDNS allows up to [`Limits::udp_payload_size`].
     Udp,
-    /// A stream, where a message has at most 65,535 octets; the module `tcp` has the framing.
+    /// A stream, where a message has at most 65,535 octets; [`crate::tcp`] has the framing.
     Tcp,
 }
 
