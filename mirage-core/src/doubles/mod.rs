@@ -3,6 +3,7 @@
 //! | type | what it is |
 //! | --- | --- |
 //! | [`VirtualClock`] | a clock that goes when it is told to |
+//! | [`VirtualPlatform`] | what an executor stands on, in virtual time |
 //! | [`VirtualEthernet`] | a segment with any number of interfaces ([`VirtualNetif`]), and [`Faults`] on the way to each |
 //! | [`FaultInjector`] | the same faults around any other [`Netif`](crate::Netif) |
 //! | [`Capture`] | any `Netif`, with a pcap file of what passes |
@@ -18,6 +19,7 @@ mod faults;
 mod injector;
 mod lender;
 mod packet;
+mod platform;
 mod rng;
 
 #[cfg(test)]
@@ -31,4 +33,5 @@ pub use ethernet::{PortConfig, PortControl, PortCounters, VirtualEthernet, Virtu
 pub use faults::{Chance, FaultCounters, Faults};
 pub use injector::{FaultControl, FaultInjector, Injection, InjectorCounters};
 pub use lender::{CheckedLender, Violation};
+pub use platform::VirtualPlatform;
 pub use rng::SplitMix64;

@@ -693,3 +693,35 @@ fn the_other_domain_reaches_only_what_is_lent() {
     assert_eq!(peer.read(block, 0, &mut buffer), Err(Violation::NotLent));
     assert_eq!((peer.violations(), peer.lent()), (6, 0));
 }
+
+#[cfg(all(feature = "alloc", not(loom)))]
+#[test]
+fn waiting_takes_no_time_on_a_virtual_platform() {
+    let net = Net::new();
+    let platform: &'static VirtualPlatform = alloc::boxed::Box::leak(alloc::boxed::Box::default());
+    platform.connect(&net.ethernet);
+    let executor = crate::executor::Executor::leak(platform);
+    let mut a = net.attach(1, |_| ());
+    let mut b = net.attach(2, |config| config.faults.delay = Duration::from_secs(40));
+    let received = executor.spawn(async move {
+        let frame = core::future::poll_fn(|cx| b.poll_receive(cx))
+            .await
+            .unwrap();
+        (executor.now(), frame.len())
+    });
+    send(&mut a, net.frame(2, 1, b"slow"));
+    executor.run_until(executor.sleep(Duration::from_secs(30)));
+    assert_eq!(executor.now(), Instant::from_secs(30));
+    assert_eq!(
+        executor.run_until(received.unwrap()).unwrap(),
+        (Instant::from_secs(40), 18)
+    );
+}
+
+#[cfg(all(feature = "alloc", not(loom)))]
+#[test]
+#[should_panic(expected = "nothing will happen")]
+fn a_deadlock_on_a_virtual_platform_says_so() {
+    let platform: &'static VirtualPlatform = alloc::boxed::Box::leak(alloc::boxed::Box::default());
+    crate::executor::Executor::leak(platform).run_until(core::future::pending::<()>());
+}
