@@ -104,7 +104,7 @@ use crate::frame::Segment;
 /// A contiguous region of blocks of one size, with the accounts that say who may take how many.
 ///
 /// Made once, for the life of the program: [`PoolStorage::init`] for a `static`, [`Pool::new`] for memory that the
-/// platform hands in, [`Pool::leak`] with an allocator.
+/// platform hands in, `Pool::leak` with the feature `alloc`.
 pub struct Pool {
     /// Of the whole region: the one pointer that all others come from.
     base: NonNull<u8>,
