@@ -1,0 +1,217 @@
+//! `edge-nal`'s traits over a [`SharedStack`].
+//!
+//! `UdpSend::send` copies its slice once, into the pages that are sent; `UdpReceive::receive`
+//! copies once, from the received page into the caller's buffer. Whoever wants neither copy uses
+//! [`UdpSocket`]'s own methods, or a [`UdpService`](crate::UdpService).
+
+use core::fmt;
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use edge_nal::{
+    MulticastV4, MulticastV6, Readable, UdpBind, UdpConnect, UdpReceive, UdpSend, UdpSplit,
+    UdpSplitMulticast,
+};
+use embedded_io_async::{Error, ErrorKind, ErrorType};
+
+use crate::{BindError, SendError, SharedStack, SocketError, UdpOptions, UdpSocket};
+
+/// What can go wrong with a socket, as `edge-nal` wants it: one type for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NalError {
+    /// The socket was not opened.
+    Bind(BindError),
+    /// The datagram was not sent.
+    Send(SendError),
+    /// An earlier datagram did not arrive.
+    Socket(SocketError),
+    /// Multicast groups are not implemented.
+    Multicast,
+}
+
+impl fmt::Display for NalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NalError::Bind(error) => error.fmt(f),
+            NalError::Send(error) => error.fmt(f),
+            NalError::Socket(error) => error.fmt(f),
+            NalError::Multicast => f.write_str("multicast groups are not implemented"),
+        }
+    }
+}
+
+impl core::error::Error for NalError {}
+
+impl Error for NalError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            NalError::Bind(error) => match error {
+                BindError::AddressInUse => ErrorKind::AddrInUse,
+                BindError::AddressNotAvailable | BindError::NoPort => ErrorKind::AddrNotAvailable,
+                BindError::TableFull | BindError::NoQueue => ErrorKind::OutOfMemory,
+                BindError::UnsupportedFamily => ErrorKind::Unsupported,
+                BindError::BadRemote => ErrorKind::InvalidInput,
+            },
+            NalError::Send(error) => match error {
+                SendError::TooLong { .. } | SendError::BadDestination => ErrorKind::InvalidInput,
+                SendError::BroadcastNotPermitted => ErrorKind::PermissionDenied,
+                SendError::NoAddress => ErrorKind::AddrNotAvailable,
+                SendError::NoPages | SendError::QueueFull | SendError::NoRoomToWait => {
+                    ErrorKind::OutOfMemory
+                }
+                SendError::UnsupportedFamily => ErrorKind::Unsupported,
+                SendError::NotOpen | SendError::NotConnected => ErrorKind::NotConnected,
+                SendError::NoRoute | SendError::Unreachable => ErrorKind::Other,
+            },
+            NalError::Socket(SocketError::Refused) => ErrorKind::ConnectionRefused,
+            NalError::Socket(_) => ErrorKind::Other,
+            NalError::Multicast => ErrorKind::Unsupported,
+        }
+    }
+}
+
+impl<'a> UdpBind for SharedStack<'a> {
+    type Error = NalError;
+    type Socket<'s>
+        = UdpSocket<'s, 'a>
+    where
+        Self: 's;
+
+    /// A socket with the bounds of [`UdpOptions::bind`] that may broadcast, as `edge-nal` has no
+    /// way to ask for it. Another bound: [`SharedStack::udp_bind`].
+    async fn bind(&self, local: SocketAddr) -> Result<Self::Socket<'_>, NalError> {
+        let mut options = UdpOptions::bind(local);
+        options.broadcast = true;
+        self.udp_bind(options).map_err(NalError::Bind)
+    }
+}
+
+impl<'a> UdpConnect for SharedStack<'a> {
+    type Error = NalError;
+    type Socket<'s>
+        = UdpSocket<'s, 'a>
+    where
+        Self: 's;
+
+    async fn connect(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Self::Socket<'_>, NalError> {
+        let mut options = UdpOptions::connect(local, remote);
+        options.broadcast = true;
+        self.udp_bind(options).map_err(NalError::Bind)
+    }
+}
+
+impl ErrorType for UdpSocket<'_, '_> {
+    type Error = NalError;
+}
+
+impl ErrorType for &UdpSocket<'_, '_> {
+    type Error = NalError;
+}
+
+impl UdpReceive for &UdpSocket<'_, '_> {
+    async fn receive(&mut self, buffer: &mut [u8]) -> Result<(usize, SocketAddr), NalError> {
+        let datagram = UdpSocket::receive(self).await.map_err(NalError::Socket)?;
+        datagram.payload.copy_to_slice(0, buffer);
+        Ok((datagram.payload.len(), datagram.source))
+    }
+}
+
+impl UdpSend for &UdpSocket<'_, '_> {
+    async fn send(&mut self, remote: SocketAddr, data: &[u8]) -> Result<(), NalError> {
+        UdpSocket::send(self, Some(remote), data)
+            .await
+            .map_err(NalError::Send)
+    }
+}
+
+impl Readable for &UdpSocket<'_, '_> {
+    async fn readable(&mut self) -> Result<(), NalError> {
+        UdpSocket::readable(self).await;
+        Ok(())
+    }
+}
+
+impl UdpReceive for UdpSocket<'_, '_> {
+    async fn receive(&mut self, buffer: &mut [u8]) -> Result<(usize, SocketAddr), NalError> {
+        UdpReceive::receive(&mut &*self, buffer).await
+    }
+}
+
+impl UdpSend for UdpSocket<'_, '_> {
+    async fn send(&mut self, remote: SocketAddr, data: &[u8]) -> Result<(), NalError> {
+        UdpSend::send(&mut &*self, remote, data).await
+    }
+}
+
+impl Readable for UdpSocket<'_, '_> {
+    async fn readable(&mut self) -> Result<(), NalError> {
+        Readable::readable(&mut &*self).await
+    }
+}
+
+impl<'h, 'a> UdpSplit for UdpSocket<'h, 'a> {
+    type Receive<'s>
+        = &'s UdpSocket<'h, 'a>
+    where
+        Self: 's;
+    type Send<'s>
+        = &'s UdpSocket<'h, 'a>
+    where
+        Self: 's;
+
+    fn split(&mut self) -> (Self::Receive<'_>, Self::Send<'_>) {
+        (self, self)
+    }
+}
+
+impl<'h, 'a> UdpSplitMulticast for UdpSocket<'h, 'a> {
+    type MulticastV4<'s>
+        = &'s UdpSocket<'h, 'a>
+    where
+        Self: 's;
+    type MulticastV6<'s>
+        = &'s UdpSocket<'h, 'a>
+    where
+        Self: 's;
+
+    fn split_multicast(
+        &mut self,
+    ) -> (
+        Self::Receive<'_>,
+        Self::Send<'_>,
+        Self::MulticastV4<'_>,
+        Self::MulticastV6<'_>,
+    ) {
+        (self, self, self, self)
+    }
+}
+
+macro_rules! no_multicast {
+    ($($socket:ty),*) => { $(
+        impl MulticastV4 for $socket {
+            async fn join_v4(&mut self, _: Ipv4Addr, _: Ipv4Addr) -> Result<(), NalError> {
+                Err(NalError::Multicast)
+            }
+
+            async fn leave_v4(&mut self, _: Ipv4Addr, _: Ipv4Addr) -> Result<(), NalError> {
+                Err(NalError::Multicast)
+            }
+        }
+
+        impl MulticastV6 for $socket {
+            async fn join_v6(&mut self, _: Ipv6Addr, _: u32) -> Result<(), NalError> {
+                Err(NalError::Multicast)
+            }
+
+            async fn leave_v6(&mut self, _: Ipv6Addr, _: u32) -> Result<(), NalError> {
+                Err(NalError::Multicast)
+            }
+        }
+    )* };
+}
+
+no_multicast!(UdpSocket<'_, '_>, &UdpSocket<'_, '_>);

@@ -1,0 +1,769 @@
+//! The table of UDP sockets and the queues of what they have received.
+
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+
+use managed::ManagedSlice;
+use mirage_core::Frame;
+
+use crate::random::Random;
+
+/// "None" in a chain of slots.
+const END: u16 = u16::MAX;
+
+/// Names a socket of a stack; after the socket was closed it names nothing, even when the slot is used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct UdpHandle {
+    index: u16,
+    generation: u32,
+}
+
+impl UdpHandle {
+    /// The number of the socket's slot, below the size of the table: an index for what an owner
+    /// keeps beside it (wakers).
+    pub const fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+/// What becomes of a datagram that is larger than its path takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fragmentation {
+    /// It is sent in fragments; routers may cut it too (Don't Fragment is clear).
+    Allowed,
+    /// It is refused with [`SendError::TooLong`](crate::SendError::TooLong), and Don't Fragment
+    /// is set on those that fit, so that the path's MTU is discovered (RFC 1191).
+    Refused,
+}
+
+/// How a socket is bound, and its bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UdpOptions {
+    /// Local address and port; the unspecified address for all of ours, port 0 for an ephemeral
+    /// one (RFC 6056).
+    pub local: SocketAddr,
+    /// The only peer, of a connected socket: others' datagrams are not for it, and errors that
+    /// ICMP tells of are reported to it.
+    pub remote: Option<SocketAddr>,
+    /// Datagrams that wait to be received; they are set aside for this socket, and no other can
+    /// take them. A datagram beyond is dropped.
+    pub queue: u16,
+    /// Pages that those hold at most. A datagram beyond is dropped.
+    pub pages: u16,
+    /// Datagrams may be sent to broadcast addresses.
+    pub broadcast: bool,
+    /// What becomes of datagrams that exceed the path's MTU.
+    pub fragmentation: Fragmentation,
+    /// Time to live of what is sent.
+    pub time_to_live: u8,
+}
+
+impl UdpOptions {
+    /// A socket that receives from all, with a queue of 8 datagrams in at most 16 pages.
+    pub const fn bind(local: SocketAddr) -> Self {
+        UdpOptions {
+            local,
+            remote: None,
+            queue: 8,
+            pages: 16,
+            broadcast: false,
+            fragmentation: Fragmentation::Allowed,
+            time_to_live: 64,
+        }
+    }
+
+    /// A socket for one peer.
+    pub const fn connect(local: SocketAddr, remote: SocketAddr) -> Self {
+        let mut options = Self::bind(local);
+        options.remote = Some(remote);
+        options
+    }
+}
+
+/// Why a socket or a service was not bound. Always the caller's configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Another has this address and port.
+    AddressInUse,
+    /// The address is none of ours.
+    AddressNotAvailable,
+    /// All ephemeral ports are taken.
+    NoPort,
+    /// The table of sockets or services, whose size the caller chose, is full.
+    TableFull,
+    /// Fewer datagrams than `queue` are left to set aside.
+    NoQueue,
+    /// The address family is not implemented, or there are two at once.
+    UnsupportedFamily,
+    /// The peer's address or port can't be a peer's.
+    BadRemote,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BindError::AddressInUse => "address and port are in use",
+            BindError::AddressNotAvailable => "the address is not one of this stack's",
+            BindError::NoPort => "no ephemeral port is free",
+            BindError::TableFull => "the table of sockets is full",
+            BindError::NoQueue => "too few datagrams are left for the queue",
+            BindError::UnsupportedFamily => "the address family is not implemented",
+            BindError::BadRemote => "the peer's address can't be a peer's",
+        })
+    }
+}
+
+impl core::error::Error for BindError {}
+
+/// What happened to a datagram that a connected socket had sent. Reported once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SocketError {
+    /// Nobody is bound to the peer's port (ICMP Port Unreachable).
+    Refused,
+    /// A router or the peer's host could not deliver it: ICMP Unreachable with this code.
+    Unreachable(u8),
+    /// The next hop on our link did not answer ARP.
+    NeighbourUnreachable,
+    /// It was larger than its path, which takes this many bytes, IP header included.
+    PathMtu(u16),
+}
+
+impl fmt::Display for SocketError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SocketError::Refused => f.write_str("the peer's port is not open"),
+            SocketError::Unreachable(code) => {
+                write!(
+                    f,
+                    "the peer can't be reached (ICMP unreachable, code {code})"
+                )
+            }
+            SocketError::NeighbourUnreachable => {
+                f.write_str("the next hop does not answer on the link")
+            }
+            SocketError::PathMtu(mtu) => {
+                write!(f, "a datagram was larger than its path takes ({mtu} bytes)")
+            }
+        }
+    }
+}
+
+impl core::error::Error for SocketError {}
+
+/// A received datagram.
+#[derive(Debug)]
+pub struct Datagram {
+    /// Who sent it, as it says.
+    pub source: SocketAddr,
+    /// The address that it was sent to, from which an answer should come; a broadcast address
+    /// if it came by broadcast.
+    pub destination: SocketAddr,
+    /// The payload alone, in the pages that it was received in, charged to the general part.
+    pub payload: Frame,
+}
+
+/// Storage for one received datagram.
+#[derive(Debug)]
+pub struct DatagramSlot {
+    datagram: Option<Datagram>,
+    next: u16,
+}
+
+impl DatagramSlot {
+    /// An empty slot.
+    pub const EMPTY: Self = DatagramSlot {
+        datagram: None,
+        next: END,
+    };
+}
+
+impl Default for DatagramSlot {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+/// One chain of the table that finds sockets by port: more of them, shorter chains.
+#[derive(Debug)]
+pub struct PortBucket(u16);
+
+impl PortBucket {
+    /// An empty chain.
+    pub const EMPTY: Self = PortBucket(END);
+}
+
+impl Default for PortBucket {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+/// Storage for one socket.
+#[derive(Debug, Default)]
+pub struct UdpSlot {
+    generation: u32,
+    socket: Option<Socket>,
+}
+
+impl UdpSlot {
+    /// An empty slot.
+    pub const EMPTY: Self = UdpSlot {
+        generation: 0,
+        socket: None,
+    };
+}
+
+#[derive(Debug)]
+struct Socket {
+    options: UdpOptions,
+    /// The queue: a chain of datagram slots.
+    head: u16,
+    tail: u16,
+    queued: u16,
+    pages: u16,
+    error: Option<SocketError>,
+    /// Next socket in the same bucket.
+    next: u16,
+    /// Next socket in the chain of those that have news; meaningful while `signalled`.
+    next_signal: u16,
+    signalled: bool,
+}
+
+impl Socket {
+    fn local_address(&self) -> Option<IpAddr> {
+        let address = self.options.local.ip();
+        (!address.is_unspecified()).then_some(address)
+    }
+}
+
+/// What became of a datagram that was given to a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deliver {
+    /// The socket has it.
+    Queued,
+    /// The socket's queue is full.
+    QueueFull,
+    /// The queue has as many pages as it may, or the pool has none to exchange.
+    NoPages,
+}
+
+/// The sockets of a stack.
+pub(crate) struct Sockets<'a> {
+    slots: ManagedSlice<'a, UdpSlot>,
+    datagrams: ManagedSlice<'a, DatagramSlot>,
+    buckets: ManagedSlice<'a, PortBucket>,
+    /// Chain of free datagram slots.
+    free: u16,
+    /// Datagram slots that no socket has set aside.
+    unreserved: usize,
+    /// Chain of sockets that have news.
+    signals: u16,
+}
+
+impl<'a> Sockets<'a> {
+    pub(crate) fn new(
+        mut slots: ManagedSlice<'a, UdpSlot>,
+        mut datagrams: ManagedSlice<'a, DatagramSlot>,
+        mut buckets: ManagedSlice<'a, PortBucket>,
+    ) -> Self {
+        let mut free = END;
+        let count = datagrams.len().min(usize::from(END));
+        for (index, slot) in datagrams.iter_mut().take(count).enumerate().rev() {
+            slot.datagram = None;
+            slot.next = free;
+            free = index as u16;
+        }
+        for bucket in buckets.iter_mut() {
+            bucket.0 = END;
+        }
+        for slot in slots.iter_mut() {
+            slot.socket = None;
+        }
+        Sockets {
+            slots,
+            datagrams,
+            buckets,
+            free,
+            unreserved: count,
+            signals: END,
+        }
+    }
+
+    /// How many sockets there can be.
+    pub(crate) fn capacity(&self) -> usize {
+        self.slots.len().min(usize::from(END))
+    }
+
+    /// Opens a socket. That `options.local` is ours, or unspecified, has been checked; `taken`
+    /// says which ports others than sockets have.
+    pub(crate) fn bind(
+        &mut self,
+        mut options: UdpOptions,
+        random: &mut Random,
+        taken: impl Fn(u16) -> bool,
+    ) -> Result<UdpHandle, BindError> {
+        let index = (0..self.capacity())
+            .find(|index| self.slots[*index].socket.is_none())
+            .filter(|_| !self.buckets.is_empty())
+            .ok_or(BindError::TableFull)?;
+        if usize::from(options.queue) > self.unreserved {
+            return Err(BindError::NoQueue);
+        }
+        if options.local.port() == 0 {
+            let port = self.ephemeral_port(random, taken)?;
+            options.local.set_port(port);
+        } else if taken(options.local.port()) || self.collides(&options) {
+            return Err(BindError::AddressInUse);
+        }
+        let bucket = self.bucket(options.local.port());
+        self.unreserved -= usize::from(options.queue);
+        let slot = &mut self.slots[index];
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.socket = Some(Socket {
+            options,
+            head: END,
+            tail: END,
+            queued: 0,
+            pages: 0,
+            error: None,
+            next: self.buckets[bucket].0,
+            next_signal: END,
+            signalled: false,
+        });
+        self.buckets[bucket].0 = index as u16;
+        Ok(UdpHandle {
+            index: index as u16,
+            generation: slot.generation,
+        })
+    }
+
+    /// Closes a socket; what it had received is dropped. Says whether there was one.
+    pub(crate) fn close(&mut self, handle: UdpHandle) -> bool {
+        while self.receive(handle).is_some() {}
+        if self.get(handle).is_none() {
+            return false;
+        }
+        let Some(socket) = self.slots[handle.index()].socket.take() else {
+            return false;
+        };
+        self.unreserved += usize::from(socket.options.queue);
+        let bucket = self.bucket(socket.options.local.port());
+        if self.buckets[bucket].0 == handle.index {
+            self.buckets[bucket].0 = socket.next;
+        }
+        if self.signals == handle.index {
+            self.signals = socket.next_signal;
+        }
+        for other in self.slots.iter_mut().flat_map(|slot| &mut slot.socket) {
+            if other.next == handle.index {
+                other.next = socket.next;
+            }
+            if other.signalled && other.next_signal == handle.index {
+                other.next_signal = socket.next_signal;
+            }
+        }
+        true
+    }
+
+    pub(crate) fn options(&self, handle: UdpHandle) -> Option<&UdpOptions> {
+        self.get(handle).map(|socket| &socket.options)
+    }
+
+    /// The socket that a datagram is for: the most particular one.
+    pub(crate) fn find(&self, source: SocketAddr, destination: SocketAddr) -> Option<UdpHandle> {
+        let mut best: Option<(u8, u16)> = None;
+        let bucket = self.buckets.get(self.bucket(destination.port()))?;
+        let mut index = bucket.0;
+        while let Some(socket) = self
+            .slots
+            .get(usize::from(index))
+            .and_then(|slot| slot.socket.as_ref())
+        {
+            let local = socket.local_address();
+            let for_it = socket.options.local.port() == destination.port()
+                && local.is_none_or(|address| address == destination.ip())
+                && socket.options.remote.is_none_or(|remote| remote == source);
+            if for_it {
+                let rank =
+                    2 * u8::from(socket.options.remote.is_some()) + u8::from(local.is_some());
+                if best.is_none_or(|(known, _)| known < rank) {
+                    best = Some((rank, index));
+                }
+            }
+            index = socket.next;
+        }
+        let (_, index) = best?;
+        Some(UdpHandle {
+            index,
+            generation: self.slots[usize::from(index)].generation,
+        })
+    }
+
+    /// The connected socket between exactly two addresses: whom an ICMP error is for.
+    pub(crate) fn find_connected(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Option<UdpHandle> {
+        self.find(remote, local).filter(|handle| {
+            self.options(*handle)
+                .is_some_and(|options| options.remote == Some(remote))
+        })
+    }
+
+    /// Queues a datagram (input).
+    pub(crate) fn deliver(
+        &mut self,
+        handle: UdpHandle,
+        source: SocketAddr,
+        destination: SocketAddr,
+        payload: Frame,
+    ) -> Deliver {
+        let free = self.free;
+        let Some(socket) = Self::get_mut(&mut self.slots, handle) else {
+            return Deliver::QueueFull;
+        };
+        let Some(slot) = self.datagrams.get_mut(usize::from(free)) else {
+            return Deliver::QueueFull;
+        };
+        if socket.queued >= socket.options.queue {
+            return Deliver::QueueFull;
+        }
+        let pages = payload.segments().len() as u16;
+        if socket.pages + pages > socket.options.pages {
+            return Deliver::NoPages;
+        }
+        // A queue keeps a received page only in exchange for one of the general part.
+        let Ok(payload) = payload.keep() else {
+            return Deliver::NoPages;
+        };
+        self.free = slot.next;
+        slot.next = END;
+        slot.datagram = Some(Datagram {
+            source,
+            destination,
+            payload,
+        });
+        socket.queued += 1;
+        socket.pages += pages;
+        let tail = core::mem::replace(&mut socket.tail, free);
+        if tail == END {
+            socket.head = free;
+        } else {
+            self.datagrams[usize::from(tail)].next = free;
+        }
+        self.signal(handle);
+        Deliver::Queued
+    }
+
+    /// The oldest datagram of a socket.
+    pub(crate) fn receive(&mut self, handle: UdpHandle) -> Option<Datagram> {
+        let socket = Self::get_mut(&mut self.slots, handle)?;
+        let index = socket.head;
+        let slot = self.datagrams.get_mut(usize::from(index))?;
+        let datagram = slot.datagram.take()?;
+        socket.head = slot.next;
+        if socket.head == END {
+            socket.tail = END;
+        }
+        socket.queued -= 1;
+        socket.pages = socket
+            .pages
+            .saturating_sub(datagram.payload.segments().len() as u16);
+        slot.next = self.free;
+        self.free = index;
+        Some(datagram)
+    }
+
+    /// The oldest datagram of a socket, left where it is.
+    pub(crate) fn peek(&self, handle: UdpHandle) -> Option<&Datagram> {
+        let head = self.get(handle)?.head;
+        self.datagrams.get(usize::from(head))?.datagram.as_ref()
+    }
+
+    /// Reports an error to a socket (input); it replaces one that was not taken.
+    pub(crate) fn fail(&mut self, handle: UdpHandle, error: SocketError) {
+        if let Some(socket) = Self::get_mut(&mut self.slots, handle) {
+            socket.error = Some(error);
+            self.signal(handle);
+        }
+    }
+
+    pub(crate) fn has_error(&self, handle: UdpHandle) -> bool {
+        self.get(handle)
+            .is_some_and(|socket| socket.error.is_some())
+    }
+
+    pub(crate) fn take_error(&mut self, handle: UdpHandle) -> Option<SocketError> {
+        Self::get_mut(&mut self.slots, handle)?.error.take()
+    }
+
+    pub(crate) fn is_open(&self, handle: UdpHandle) -> bool {
+        self.get(handle).is_some()
+    }
+
+    /// A socket that got a datagram or an error since it was last named here (output).
+    pub(crate) fn poll_signal(&mut self) -> Option<UdpHandle> {
+        let index = self.signals;
+        let slot = self.slots.get_mut(usize::from(index))?;
+        let generation = slot.generation;
+        let socket = slot.socket.as_mut()?;
+        socket.signalled = false;
+        self.signals = socket.next_signal;
+        Some(UdpHandle { index, generation })
+    }
+
+    fn signal(&mut self, handle: UdpHandle) {
+        let next = self.signals;
+        if let Some(socket) = Self::get_mut(&mut self.slots, handle)
+            && !socket.signalled
+        {
+            socket.signalled = true;
+            socket.next_signal = next;
+            self.signals = handle.index;
+        }
+    }
+
+    fn get(&self, handle: UdpHandle) -> Option<&Socket> {
+        let slot = self.slots.get(handle.index())?;
+        slot.socket
+            .as_ref()
+            .filter(|_| slot.generation == handle.generation)
+    }
+
+    fn get_mut(slots: &mut [UdpSlot], handle: UdpHandle) -> Option<&mut Socket> {
+        let slot = slots.get_mut(handle.index())?;
+        slot.socket
+            .as_mut()
+            .filter(|_| slot.generation == handle.generation)
+    }
+
+    /// Whether a socket has this port.
+    pub(crate) fn has_port(&self, port: u16) -> bool {
+        let mut sockets = self.slots.iter().flat_map(|slot| &slot.socket);
+        sockets.any(|socket| socket.options.local.port() == port)
+    }
+
+    fn bucket(&self, port: u16) -> usize {
+        usize::from(port) % self.buckets.len().max(1)
+    }
+
+    fn collides(&self, options: &UdpOptions) -> bool {
+        let address = options.local.ip();
+        let mut sockets = self.slots.iter().flat_map(|slot| &slot.socket);
+        sockets.any(|socket| {
+            let other = socket.options.local;
+            other.port() == options.local.port()
+                && socket.options.remote == options.remote
+                && (other.ip() == address
+                    || other.ip().is_unspecified()
+                    || address.is_unspecified())
+        })
+    }
+
+    /// RFC 6056 §3.3.2 (algorithm 2): a random port of 49,152 to 65,535, another when it is
+    /// taken; at last the first that is free.
+    fn ephemeral_port(
+        &self,
+        random: &mut Random,
+        taken: impl Fn(u16) -> bool,
+    ) -> Result<u16, BindError> {
+        const FIRST: u16 = 49_152;
+        const COUNT: u16 = 16_384;
+        let used = |port: u16| taken(port) || self.has_port(port);
+        for _ in 0..16 {
+            let port = FIRST + random.below(u64::from(COUNT)) as u16;
+            if !used(port) {
+                return Ok(port);
+            }
+        }
+        let start = random.below(u64::from(COUNT)) as u16;
+        (0..COUNT)
+            .map(|step| FIRST + (start + step) % COUNT)
+            .find(|port| !used(*port))
+            .ok_or(BindError::NoPort)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mirage_core::Pool;
+    use std::collections::HashSet;
+
+    struct Memory {
+        slots: [UdpSlot; 4],
+        datagrams: [DatagramSlot; 8],
+        buckets: [PortBucket; 2],
+    }
+
+    impl Memory {
+        fn new() -> Self {
+            Memory {
+                slots: [const { UdpSlot::EMPTY }; 4],
+                datagrams: [const { DatagramSlot::EMPTY }; 8],
+                buckets: [const { PortBucket::EMPTY }; 2],
+            }
+        }
+
+        fn sockets(&mut self) -> Sockets<'_> {
+            Sockets::new(
+                (&mut self.slots[..]).into(),
+                (&mut self.datagrams[..]).into(),
+                (&mut self.buckets[..]).into(),
+            )
+        }
+    }
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn bind(sockets: &mut Sockets<'_>, options: UdpOptions) -> Result<UdpHandle, BindError> {
+        sockets.bind(options, &mut Random::fixed(1), |_| false)
+    }
+
+    fn small(local: &str) -> UdpOptions {
+        UdpOptions {
+            queue: 2,
+            pages: 2,
+            ..UdpOptions::bind(address(local))
+        }
+    }
+
+    #[test]
+    fn the_most_particular_socket_gets_the_datagram() {
+        let mut memory = Memory::new();
+        let mut sockets = memory.sockets();
+        let any = bind(&mut sockets, small("0.0.0.0:53")).unwrap();
+        let mut options = small("10.0.0.1:53");
+        options.remote = Some(address("10.0.0.9:1000"));
+        let connected = bind(&mut sockets, options).unwrap();
+        let find = |sockets: &Sockets<'_>, from, to| sockets.find(address(from), address(to));
+        assert_eq!(
+            find(&sockets, "10.0.0.9:1000", "10.0.0.1:53"),
+            Some(connected)
+        );
+        assert_eq!(find(&sockets, "10.0.0.9:1001", "10.0.0.1:53"), Some(any));
+        assert_eq!(find(&sockets, "10.0.0.9:1000", "10.0.0.1:54"), None);
+        assert_eq!(find(&sockets, "10.0.0.9:1000", "10.0.0.1:55"), None);
+        let taken = bind(&mut sockets, small("10.0.0.2:53"));
+        assert_eq!(taken, Err(BindError::AddressInUse));
+        assert!(sockets.close(any));
+        assert!(!sockets.close(any));
+        assert_eq!(find(&sockets, "10.0.0.9:1001", "10.0.0.1:53"), None);
+        let second = bind(&mut sockets, small("10.0.0.2:53")).unwrap();
+        assert_eq!(find(&sockets, "10.0.0.9:1001", "10.0.0.2:53"), Some(second));
+    }
+
+    #[test]
+    fn queues_are_set_aside_and_bounded() {
+        let pool = Pool::leak(8, 512).unwrap();
+        let mut memory = Memory::new();
+        let mut sockets = memory.sockets();
+        let handle = bind(&mut sockets, small("0.0.0.0:53")).unwrap();
+        let mut greedy = small("0.0.0.0:54");
+        greedy.queue = 7;
+        assert_eq!(bind(&mut sockets, greedy), Err(BindError::NoQueue));
+        greedy.queue = 6;
+        let other = bind(&mut sockets, greedy).unwrap();
+        let (from, to) = (address("10.0.0.9:1"), address("10.0.0.1:53"));
+        let send = |sockets: &mut Sockets<'_>, byte: u8| {
+            let mut page = pool.alloc().unwrap();
+            page.extend_from_slice(&[byte]).unwrap();
+            sockets.deliver(handle, from, to, page.into())
+        };
+        assert_eq!(send(&mut sockets, 1), Deliver::Queued);
+        assert_eq!(send(&mut sockets, 2), Deliver::Queued);
+        assert_eq!(send(&mut sockets, 3), Deliver::QueueFull);
+        assert_eq!(sockets.poll_signal(), Some(handle));
+        assert_eq!(sockets.poll_signal(), None);
+        for expected in [1, 2] {
+            let datagram = sockets.receive(handle).unwrap();
+            assert_eq!(datagram.payload.contiguous(), Some(&[expected][..]));
+        }
+        assert!(sockets.receive(handle).is_none());
+        // The queue goes on after it was empty, and closing gives its pages back.
+        for byte in 0..20 {
+            send(&mut sockets, byte);
+            if byte % 3 == 0 {
+                sockets.receive(handle);
+            }
+        }
+        assert!(pool.free() < 8);
+        assert!(sockets.close(handle) && sockets.close(other));
+        assert_eq!(pool.free(), 8);
+        assert_eq!(sockets.poll_signal(), None);
+        let mut all = small("0.0.0.0:54");
+        all.queue = 8;
+        assert!(bind(&mut sockets, all).is_ok());
+    }
+
+    #[test]
+    fn a_queue_does_not_keep_a_page_of_the_ring_for_nothing() {
+        let pool = Pool::leak(4, 512).unwrap();
+        let ring = pool.reserve(3).unwrap();
+        let mut memory = Memory::new();
+        let mut sockets = memory.sockets();
+        let handle = bind(&mut sockets, small("0.0.0.0:53")).unwrap();
+        let (from, to) = (address("10.0.0.9:1"), address("10.0.0.1:53"));
+        let first = ring.alloc().unwrap();
+        let second = ring.alloc().unwrap();
+        assert_eq!(
+            sockets.deliver(handle, from, to, first.into()),
+            Deliver::Queued
+        );
+        assert_eq!(ring.free(), 2);
+        assert_eq!(
+            sockets.deliver(handle, from, to, second.into()),
+            Deliver::NoPages
+        );
+        assert_eq!(ring.free(), 3);
+    }
+
+    #[test]
+    fn a_signal_survives_the_closing_of_another_socket() {
+        let mut memory = Memory::new();
+        let mut sockets = memory.sockets();
+        let handles: std::vec::Vec<_> = (1..=3)
+            .map(|port| bind(&mut sockets, small(&std::format!("0.0.0.0:{port}"))).unwrap())
+            .collect();
+        for handle in &handles {
+            sockets.fail(*handle, SocketError::Refused);
+        }
+        sockets.close(handles[1]);
+        assert_eq!(sockets.poll_signal(), Some(handles[2]));
+        assert_eq!(sockets.poll_signal(), Some(handles[0]));
+        assert_eq!(sockets.poll_signal(), None);
+        assert_eq!(sockets.take_error(handles[0]), Some(SocketError::Refused));
+        assert_eq!(sockets.take_error(handles[0]), None);
+        assert_eq!(sockets.take_error(handles[1]), None);
+    }
+
+    #[test]
+    fn ephemeral_ports_are_random_and_distinct() {
+        let mut seen = HashSet::new();
+        let mut random = Random::fixed(9);
+        for _ in 0..50 {
+            let mut memory = Memory::new();
+            let mut sockets = memory.sockets();
+            let mut ports = HashSet::new();
+            for _ in 0..4 {
+                let handle = sockets
+                    .bind(small("0.0.0.0:0"), &mut random, |port| port % 2 == 0)
+                    .unwrap();
+                let port = sockets.options(handle).unwrap().local.port();
+                assert!(port >= 49_152 && port % 2 == 1);
+                assert!(ports.insert(port));
+                seen.insert(port);
+            }
+        }
+        assert!(seen.len() > 150);
+        let mut memory = Memory::new();
+        let mut sockets = memory.sockets();
+        let none = sockets.bind(small("0.0.0.0:0"), &mut random, |_| true);
+        assert_eq!(none, Err(BindError::NoPort));
+    }
+}
