@@ -1,13 +1,12 @@
 //! Memory for tasks without an allocator.
 
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::future::Future;
 use core::mem::{MaybeUninit, align_of, size_of};
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
-use super::Executor;
-use super::task::{Header, Task};
+use super::task::{Header, Start, Task};
 use crate::sync::{AtomicBool, Ordering, spin};
 
 /// `BYTES` of static memory for tasks, for [`Executor::spawn_in`].
@@ -37,12 +36,82 @@ struct Slots {
     first: Option<NonNull<Slot>>,
 }
 
-/// What precedes a task in the arena.
+/// What precedes a task in the arena. All but the links is the arena's, under its lock.
+#[repr(C)]
 struct Slot {
     next: Option<NonNull<Slot>>,
     task: NonNull<Header>,
     /// Bytes from `task` on.
     size: usize,
+    links: Links,
+}
+
+/// A place in an executor's list of open tasks in arenas; belongs to that executor's thread while the task is open.
+struct Links {
+    next: Cell<*mut Header>,
+    previous: Cell<*mut Header>,
+}
+
+/// The first of an executor's open tasks in arenas.
+pub(super) type ArenaTasks = Cell<*mut Header>;
+
+/// # Safety
+///
+/// The task lies in an arena, and is open.
+unsafe fn links<'a>(task: NonNull<Header>) -> &'a Links {
+    // SAFETY: `task` was made from a pointer to the whole arena, and its slot precedes it immediately.
+    unsafe {
+        let slot = task.cast::<u8>().sub(size_of::<Slot>()).cast::<Slot>();
+        &*ptr::addr_of!((*slot.as_ptr()).links)
+    }
+}
+
+/// Puts a task at the head of its executor's list.
+///
+/// # Safety
+///
+/// The task lies in an arena, is new, and this is its executor's thread.
+pub(super) unsafe fn register(task: NonNull<Header>, list: &ArenaTasks) {
+    // SAFETY: the caller's promise; tasks in the list are open.
+    unsafe {
+        let first = list.get();
+        links(task).next.set(first);
+        links(task).previous.set(ptr::null_mut());
+        if let Some(first) = NonNull::new(first) {
+            links(first).previous.set(task.as_ptr());
+        }
+    }
+    list.set(task.as_ptr());
+}
+
+/// Takes a task out of its executor's list.
+///
+/// # Safety
+///
+/// The task is in the list, and this is its executor's thread.
+pub(super) unsafe fn unregister(task: NonNull<Header>, list: &ArenaTasks) {
+    // SAFETY: the caller's promise; tasks in the list are open.
+    unsafe {
+        let Links { next, previous } = links(task);
+        let (next, previous) = (next.get(), previous.get());
+        match NonNull::new(previous) {
+            Some(previous) => links(previous).next.set(next),
+            None => list.set(next),
+        }
+        if let Some(next) = NonNull::new(next) {
+            links(next).previous.set(previous);
+        }
+    }
+}
+
+/// The task after this one in its executor's list.
+///
+/// # Safety
+///
+/// As for [`unregister`].
+pub(super) unsafe fn next(task: NonNull<Header>) -> Option<NonNull<Header>> {
+    // SAFETY: the caller's promise.
+    NonNull::new(unsafe { links(task) }.next.get())
 }
 
 // SAFETY: `busy` makes everything in the cells the business of one thread at a time; the pointers in there lead to the
@@ -80,9 +149,7 @@ impl<const BYTES: usize> TaskArena<BYTES> {
     pub(super) fn place<F: Future + 'static>(
         &'static self,
         future: F,
-        executor: &'static Executor,
-        tag: u32,
-        joinable: bool,
+        start: Start,
     ) -> Option<NonNull<Header>> {
         // A future that finds no room is dropped by its own code, so outside the lock.
         let mut future = Some(future);
@@ -95,15 +162,7 @@ impl<const BYTES: usize> TaskArena<BYTES> {
             // The task is placed under the lock: until its state word is written, the slot looks free.
             // SAFETY: `reuse` and `extend` return a slot with room for this type, which no one else uses; it lies in
             // a `'static` arena.
-            Some(unsafe {
-                Task::place(
-                    slot.as_ref().task.cast::<u8>(),
-                    future.take()?,
-                    executor,
-                    tag,
-                    joinable,
-                )
-            })
+            Some(unsafe { Task::place((*slot.as_ptr()).task.cast::<u8>(), future.take()?, start) })
         })
     }
 
@@ -130,12 +189,16 @@ impl Slots {
     fn reuse(&mut self, size: usize, align: usize) -> Option<NonNull<Slot>> {
         let mut next = self.first;
         while let Some(slot) = next {
-            // SAFETY: slots lie in the arena, are never taken back, and are read and written under its lock alone.
-            let Slot {
-                next: after,
-                task,
-                size: room,
-            } = *unsafe { slot.as_ref() };
+            let slot_pointer = slot.as_ptr();
+            // SAFETY: slots lie in the arena, are never taken back, and these fields are read and written under its
+            // lock alone. The links aren't looked at: they may be another thread's.
+            let (after, task, room) = unsafe {
+                (
+                    (*slot_pointer).next,
+                    (*slot_pointer).task,
+                    (*slot_pointer).size,
+                )
+            };
             // SAFETY: a slot was made for a task that was placed under the same lock, and a task's header stays
             // readable when the task has ended.
             let free = unsafe { task.as_ref() }.is_free();
@@ -177,6 +240,10 @@ impl Slots {
                 next: self.first,
                 task: task.cast(),
                 size: end - task_offset,
+                links: Links {
+                    next: Cell::new(ptr::null_mut()),
+                    previous: Cell::new(ptr::null_mut()),
+                },
             });
             self.used = end;
             self.first = Some(slot);

@@ -5,7 +5,7 @@
 //! | | |
 //! |---|---|
 //! | [`Executor`] | made once, lives for ever; `&'static Executor` is the handle that tasks get (`Copy`, stays on its thread) |
-//! | [`Executor::spawn`], [`Executor::spawn_in`] | a task from the allocator, or in a [`TaskArena`]; gives a [`JoinHandle`] |
+//! | [`Executor::spawn`], [`start`](Executor::start), [`spawn_in`](Executor::spawn_in) | a task from the allocator, run later or at once; or in a [`TaskArena`]; each gives a [`JoinHandle`] |
 //! | [`Executor::sleep_until`], [`sleep`](Executor::sleep), [`timeout`](Executor::timeout), [`interval`](Executor::interval) | the clock |
 //! | [`Executor::run`], [`run_until`](Executor::run_until) | run with the platform's `park` |
 //! | [`Executor::turn`], [`run_until_idle`](Executor::run_until_idle), [`next_deadline`](Executor::next_deadline) | run under somebody else's clock, as in tests |
@@ -70,6 +70,8 @@ mod heap;
 mod join;
 mod platform;
 mod queue;
+#[cfg(feature = "alloc")]
+mod slab;
 mod sleep;
 mod task;
 #[cfg(all(test, feature = "alloc", not(loom)))]
@@ -83,6 +85,7 @@ pub use platform::{Platform, ThreadToken, Unpark};
 pub use queue::{ReadyQueue, ReadyTask, Scheduler};
 pub use sleep::{Elapsed, Interval, Sleep, Timeout, YieldNow, yield_now};
 
+use core::alloc::Layout;
 use core::cell::{Cell, RefCell, UnsafeCell};
 use core::fmt;
 use core::future::Future;
@@ -94,10 +97,13 @@ use core::time::Duration;
 
 pub(crate) use self::wait::{WaitQueue, WakerSlot};
 
+use self::arena::ArenaTasks;
 use self::queue::RemoteList;
-use self::task::Header;
+#[cfg(feature = "alloc")]
+use self::slab::Slab;
 #[cfg(feature = "alloc")]
 use self::task::Task;
+use self::task::{Header, Start};
 use self::timers::Timers;
 use crate::sync::{AtomicBool, Ordering};
 use crate::time::Instant;
@@ -118,8 +124,9 @@ pub struct Executor {
     /// A task was queued since the queue was last seen empty.
     maybe_ready: Cell<bool>,
     timers: Timers,
-    /// The tasks that are not closed.
-    tasks: Cell<*const Header>,
+    #[cfg(feature = "alloc")]
+    slab: Slab,
+    arena_tasks: ArenaTasks,
     task_count: Cell<usize>,
     task_limit: Cell<usize>,
     budget: Cell<usize>,
@@ -131,6 +138,9 @@ pub struct Executor {
 /// What other threads may touch.
 struct Remote {
     list: RemoteList,
+    /// Places of the slab's that other threads gave back.
+    #[cfg(feature = "alloc")]
+    freed: RemoteList,
     unparker: &'static dyn Unpark,
     /// The token of the executor's thread, 0 without one.
     owner: usize,
@@ -264,6 +274,8 @@ impl Executor {
         Self {
             remote: Remote {
                 list: RemoteList::new(),
+                #[cfg(feature = "alloc")]
+                freed: RemoteList::new(),
                 unparker,
                 owner: unparker.current_thread().map_or(0, ThreadToken::value),
                 root_woken: AtomicBool::new(false),
@@ -274,7 +286,9 @@ impl Executor {
             has_scheduler: Cell::new(false),
             maybe_ready: Cell::new(false),
             timers,
-            tasks: Cell::new(ptr::null()),
+            #[cfg(feature = "alloc")]
+            slab: Slab::new(),
+            arena_tasks: Cell::new(ptr::null_mut()),
             task_count: Cell::new(0),
             task_limit: Cell::new(usize::MAX),
             budget: Cell::new(DEFAULT_BUDGET),
@@ -369,6 +383,7 @@ impl Executor {
     ///
     /// The future is dropped when the executor is at its limit, was shut down, or the allocator has no memory.
     #[cfg(feature = "alloc")]
+    #[inline]
     pub fn spawn<F>(&'static self, future: F) -> Result<JoinHandle<F::Output>, SpawnError>
     where
         F: Future + 'static,
@@ -378,6 +393,7 @@ impl Executor {
 
     /// As [`spawn`](Self::spawn), with a number that the [`Scheduler`] may look at.
     #[cfg(feature = "alloc")]
+    #[inline]
     pub fn spawn_tagged<F>(
         &'static self,
         tag: u32,
@@ -387,9 +403,68 @@ impl Executor {
         F: Future + 'static,
     {
         self.admit()?;
-        let task = Task::allocate(future, self, tag, true);
+        self.reclaim_remote();
+        let task = Task::allocate(
+            future,
+            Start {
+                executor: self,
+                tag,
+                scheduled: true,
+            },
+        );
+        let task = self.admitted(task)?;
+        self.enqueue_local(task);
         // SAFETY: new, joinable, with this future.
-        unsafe { self.start(task) }
+        Ok(unsafe { JoinHandle::new(task) })
+    }
+
+    /// Makes a task, in memory from the allocator, and polls it for the first time at once, before this returns: it
+    /// runs up to where it first waits. What begins as MirageOS's threads do costs less, since the task is still in the
+    /// processor's cache.
+    ///
+    /// Called from a task, it polls inside that task's poll: a long chain of tasks that start the next takes stack.
+    /// A panic in the first poll goes on to the caller.
+    ///
+    /// # Errors
+    ///
+    /// As for [`spawn`](Self::spawn).
+    #[cfg(feature = "alloc")]
+    #[inline]
+    pub fn start<F>(&'static self, future: F) -> Result<JoinHandle<F::Output>, SpawnError>
+    where
+        F: Future + 'static,
+    {
+        self.start_tagged(0, future)
+    }
+
+    /// As [`start`](Self::start), with a number that the [`Scheduler`] may look at.
+    #[cfg(feature = "alloc")]
+    #[inline]
+    pub fn start_tagged<F>(
+        &'static self,
+        tag: u32,
+        future: F,
+    ) -> Result<JoinHandle<F::Output>, SpawnError>
+    where
+        F: Future + 'static,
+    {
+        self.admit()?;
+        self.reclaim_remote();
+        let task = Task::allocate(
+            future,
+            Start {
+                executor: self,
+                tag,
+                scheduled: false,
+            },
+        );
+        let task = self.admitted(task)?;
+        // SAFETY: new, joinable, with this future. Made before the poll: its destructor detaches if that panics.
+        let handle = unsafe { JoinHandle::new(task) };
+        count(&self.counters.polls, 1);
+        // SAFETY: new, so open and idle; an executor's methods are called on its thread.
+        unsafe { task::poll_once(task) };
+        Ok(handle)
     }
 
     /// Makes a task in static memory. It's polled for the first time in a later turn.
@@ -419,9 +494,20 @@ impl Executor {
         F: Future + 'static,
     {
         self.admit()?;
-        let task = arena.place(future, self, tag, true);
+        let task = arena.place(
+            future,
+            Start {
+                executor: self,
+                tag,
+                scheduled: true,
+            },
+        );
+        let task = self.admitted(task)?;
+        // SAFETY: new, in an arena; an executor's methods are called on its thread.
+        unsafe { arena::register(task, &self.arena_tasks) };
+        self.enqueue_local(task);
         // SAFETY: new, joinable, with this future.
-        unsafe { self.start(task) }
+        Ok(unsafe { JoinHandle::new(task) })
     }
 
     fn admit(&self) -> Result<(), SpawnError> {
@@ -436,54 +522,101 @@ impl Executor {
         Ok(())
     }
 
-    /// # Safety
-    ///
-    /// The task is new, belongs to this executor, is joinable, and its output is `T`.
-    unsafe fn start<T>(&self, task: Option<NonNull<Header>>) -> Result<JoinHandle<T>, SpawnError> {
-        let Some(task) = task else {
-            count(&self.counters.refused_memory, 1);
-            return Err(SpawnError::NoMemory);
-        };
-        count(&self.counters.spawned, 1);
-        self.task_count.set(self.task_count.get() + 1);
-        // SAFETY: new, by the caller's promise; an executor's methods are called on its thread.
-        unsafe { task::register(task, &self.tasks) };
-        self.enqueue_local(task);
-        // SAFETY: the caller's promise: the second reference and the output are the handle's.
-        Ok(unsafe { JoinHandle::new(task) })
+    fn admitted(&self, task: Option<NonNull<Header>>) -> Result<NonNull<Header>, SpawnError> {
+        match task {
+            Some(task) => {
+                count(&self.counters.spawned, 1);
+                self.task_count.set(self.task_count.get() + 1);
+                Ok(task)
+            }
+            None => {
+                count(&self.counters.refused_memory, 1);
+                Err(SpawnError::NoMemory)
+            }
+        }
     }
 
     /// Cancels all tasks, and refuses new ones: a task that calls this is cancelled at the end of its poll, all others
     /// before this returns.
     pub fn shut_down(&self) {
+        // From here on no task is made, so one look at each is enough.
         self.shut_down.set(true);
-        while let Some(task) = self.first_abortable() {
-            // SAFETY: registered, so alive; an executor's methods are called on its thread.
+        #[cfg(feature = "alloc")]
+        self.slab.for_each(|task| {
+            // SAFETY: a place that has or had a task has its header. One that's free, or closed, has nothing to cancel:
+            // only another thread's waker may still be there.
+            let header = unsafe { task.as_ref() };
+            if !header.is_free() && !header.is_closed() {
+                // SAFETY: open, so alive; an executor's methods are called on its thread.
+                unsafe { task::abort(task) };
+            }
+        });
+        // Cancelling one may end others, in any place of the list: look from its beginning each time.
+        while let Some(task) = self.first_idle_in_arenas() {
+            // SAFETY: in the list, so open; an executor's methods are called on its thread.
             unsafe { task::abort(task) };
         }
     }
 
-    /// The first open task that is neither being polled nor being dropped; those are marked to be cancelled.
-    fn first_abortable(&self) -> Option<NonNull<Header>> {
-        let mut next = self.tasks.get();
-        while let Some(task) = NonNull::new(next.cast_mut()) {
-            // SAFETY: registered, so alive; an executor's methods are called on its thread.
-            let header = unsafe { task.as_ref() };
-            if header.is_idle() {
-                return Some(task);
+    /// The first task in an arena that is neither being polled nor being dropped; those are marked to be cancelled.
+    fn first_idle_in_arenas(&self) -> Option<NonNull<Header>> {
+        let mut next = NonNull::new(self.arena_tasks.get());
+        while let Some(task) = next {
+            // SAFETY: in the list, so open; an executor's methods are called on its thread.
+            unsafe {
+                if task.as_ref().is_idle() {
+                    return Some(task);
+                }
+                task::abort(task);
+                next = arena::next(task);
             }
-            // SAFETY: as above.
-            unsafe { task::abort(task) };
-            next = header.registry_next();
         }
         None
     }
 
     /// Called by a task that ends.
-    fn forget_task(&self, unlink: impl FnOnce(&Cell<*const Header>)) {
-        unlink(&self.tasks);
+    fn forget_task(&self) {
         self.task_count.set(self.task_count.get() - 1);
         count(&self.counters.ended, 1);
+    }
+
+    fn arena_tasks(&self) -> &ArenaTasks {
+        &self.arena_tasks
+    }
+
+    #[cfg(feature = "alloc")]
+    fn slab(&self) -> &Slab {
+        &self.slab
+    }
+
+    /// Takes a task's place back, on any thread.
+    ///
+    /// # Safety
+    ///
+    /// The place is this executor's slab's, with this layout, its last reference is gone, and `here` only on the
+    /// executor's thread.
+    #[cfg(feature = "alloc")]
+    unsafe fn reclaim(&self, task: NonNull<Header>, layout: Layout, here: bool) {
+        if here || self.remote.is_here() {
+            // SAFETY: the caller's promise.
+            unsafe { self.slab.free(task, layout) };
+        } else {
+            self.remote.freed.push(task);
+        }
+    }
+
+    #[cfg(not(feature = "alloc"))]
+    unsafe fn reclaim(&self, _task: NonNull<Header>, _layout: Layout, _here: bool) {}
+
+    /// Takes the places back that other threads gave up.
+    #[cfg(feature = "alloc")]
+    fn reclaim_remote(&self) {
+        if !self.remote.freed.is_empty() {
+            self.remote.freed.take(|task| {
+                // SAFETY: pushed by `reclaim`; the header of a free place stays readable.
+                unsafe { self.slab.free(task, task.as_ref().layout()) };
+            });
+        }
     }
 
     // --- Time ---

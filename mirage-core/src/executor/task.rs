@@ -7,17 +7,17 @@
 //!
 //! # References
 //!
-//! The upper bits of `state` count references: one for the executor while the task is not closed, one for each
-//! [`Waker`], one for the [`JoinHandle`](super::JoinHandle). Whoever drops the last one frees the memory, on
-//! any thread: nothing is left to drop by then, since the future and the output are dropped on the executor's thread
-//! before the executor's and the handle's references go.
+//! The upper bits of `state` count references: one of the executor's thread, one for each [`Waker`]. Whoever drops
+//! the last one gives the memory back, on any thread: nothing is left to drop by then. The executor's thread drops its
+//! reference once the task is closed (so the future was dropped there), has no [`JoinHandle`](super::JoinHandle) any
+//! more (so the output was, too), and is in no list.
 //!
 //! # Tickets
 //!
 //! Who turns `SCHEDULED` on in a task that is not `CLOSED` holds its *ticket*: the right to use `next`, hence to put the
-//! task in one list. The one who takes it out turns the bit off. When a task closes while a ticket is out, the
-//! executor's reference passes to the ticket, so a task in a list is never freed.
+//! task in one list. The one who takes it out turns the bit off.
 
+use core::alloc::Layout;
 use core::cell::{Cell, UnsafeCell};
 use core::future::Future;
 use core::mem::{ManuallyDrop, MaybeUninit};
@@ -25,14 +25,16 @@ use core::pin::Pin;
 use core::ptr::{self, NonNull};
 use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-use super::Executor;
 use super::join::JoinError;
 use super::queue::ReadyTask;
+use super::wait::WakerCell;
+use super::{Executor, arena};
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 
 const SCHEDULED: usize = 1;
 const CLOSED: usize = 2;
 const REFERENCE: usize = 4;
+const FLAGS: usize = SCHEDULED | CLOSED;
 const REFERENCES_MAX: usize = usize::MAX / 2;
 
 /// Where a task is, as its executor's thread sees it.
@@ -55,13 +57,14 @@ pub(super) struct Header {
     pub(super) next: AtomicPtr<Header>,
     vtable: &'static TaskVtable,
     executor: &'static Executor,
-    /// Links of the executor's list of tasks that are not closed.
-    registry_next: Cell<*const Header>,
-    registry_previous: Cell<*const Header>,
-    join_waker: Cell<Option<Waker>>,
+    join_waker: WakerCell,
     tag: u32,
     phase: Cell<Phase>,
+    holds: Cell<Holds>,
+    /// There is a join handle.
     joinable: Cell<bool>,
+    /// The task closed while its ticket was out, and still is.
+    ticket_out: Cell<bool>,
 }
 
 struct TaskVtable {
@@ -71,15 +74,26 @@ struct TaskVtable {
     clear: unsafe fn(NonNull<Header>, Option<JoinError>),
     /// Moves the result out to a `MaybeUninit<Result<Output, JoinError>>`.
     take: unsafe fn(NonNull<Header>, *mut ()),
-    /// Frees the memory; `None` for a static task, whose memory is free as soon as the count is zero.
-    free: Option<unsafe fn(NonNull<Header>)>,
+    layout: Layout,
+    /// In an arena: the memory is free as soon as the count is zero. Otherwise it's the executor's slab's.
+    in_arena: bool,
 }
 
-enum Stage<F: Future> {
-    Future(F),
-    Output(F::Output),
-    Failed(JoinError),
-    Empty,
+/// What a task's stage holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    Future,
+    Output,
+    /// Nothing; the task ended without an output.
+    Failure(JoinError),
+    /// Nothing any more.
+    Nothing,
+}
+
+/// The future, then its output. [`Header::holds`] says which.
+union Stage<F: Future> {
+    future: ManuallyDrop<F>,
+    output: ManuallyDrop<F::Output>,
 }
 
 /// A task of a known type. The header is first, so that a pointer to it is a pointer to the task.
@@ -93,81 +107,94 @@ struct Vtables<F>(F);
 
 impl<F: Future + 'static> Vtables<F> {
     #[cfg(feature = "alloc")]
-    const HEAP: &'static TaskVtable = &Self::with(Some(free_heap::<F>));
-    const STATIC: &'static TaskVtable = &Self::with(None);
+    const SLAB: &'static TaskVtable = &Self::with(false);
+    const ARENA: &'static TaskVtable = &Self::with(true);
 
-    const fn with(free: Option<unsafe fn(NonNull<Header>)>) -> TaskVtable {
+    const fn with(in_arena: bool) -> TaskVtable {
         TaskVtable {
             poll: poll::<F>,
             clear: clear::<F>,
             take: take::<F>,
-            free,
+            layout: Layout::new::<Task<F>>(),
+            in_arena,
         }
     }
 }
 
+/// How a task begins.
+#[derive(Clone, Copy)]
+pub(super) struct Start {
+    pub(super) executor: &'static Executor,
+    pub(super) tag: u32,
+    /// With its ticket out, which goes to the caller.
+    pub(super) scheduled: bool,
+}
+
 impl<F: Future + 'static> Task<F> {
-    /// A task with two references, the executor's and the ticket's handle, and with a ticket out.
-    fn new(
-        future: F,
-        vtable: &'static TaskVtable,
-        executor: &'static Executor,
-        tag: u32,
-        joinable: bool,
-    ) -> Self {
-        let references = if joinable { 2 } else { 1 };
-        Self {
-            header: Header {
-                state: AtomicUsize::new(SCHEDULED | (references * REFERENCE)),
-                next: AtomicPtr::new(ptr::null_mut()),
-                vtable,
-                executor,
-                registry_next: Cell::new(ptr::null()),
-                registry_previous: Cell::new(ptr::null()),
-                join_waker: Cell::new(None),
-                tag,
-                phase: Cell::new(Phase::Idle),
-                joinable: Cell::new(joinable),
-            },
-            stage: UnsafeCell::new(Stage::Future(future)),
-        }
-    }
-
-    /// Puts a task in memory from the global allocator; `None` when it has none.
+    /// Puts a task in the executor's slab; `None` when the allocator has no memory.
     #[cfg(feature = "alloc")]
-    pub(super) fn allocate(
-        future: F,
-        executor: &'static Executor,
-        tag: u32,
-        joinable: bool,
-    ) -> Option<NonNull<Header>> {
-        // SAFETY: a task is never zero-sized, its header isn't.
-        let memory = unsafe { alloc::alloc::alloc(core::alloc::Layout::new::<Self>()) };
-        let task = NonNull::new(memory.cast::<Self>())?;
-        let value = Self::new(future, Vtables::<F>::HEAP, executor, tag, joinable);
-        // SAFETY: freshly allocated with this type's layout.
-        unsafe { task.write(value) };
-        Some(task.cast())
+    #[inline(always)]
+    pub(super) fn allocate(future: F, start: Start) -> Option<NonNull<Header>> {
+        let memory = start.executor.slab().allocate(Layout::new::<Self>())?;
+        // SAFETY: a place of the slab's has room for this type, and nothing refers to it.
+        Some(unsafe { Self::write(memory, future, Vtables::<F>::SLAB, start) })
     }
 
-    /// Puts a task in static memory.
+    /// Puts a task in an arena's slot.
     ///
     /// # Safety
     ///
-    /// `memory` fits this type in size and alignment, lives for ever, and is not used for anything else until
-    /// [`Header::is_free`] says so.
-    pub(super) unsafe fn place(
+    /// `memory` is a slot's, fits this type in size and alignment, lives for ever, and is not used for anything else
+    /// until [`Header::is_free`] says so.
+    pub(super) unsafe fn place(memory: NonNull<u8>, future: F, start: Start) -> NonNull<Header> {
+        // SAFETY: the caller's promise.
+        unsafe { Self::write(memory, future, Vtables::<F>::ARENA, start) }
+    }
+
+    /// Writes an idle task with the executor's reference and a join handle.
+    ///
+    /// # Safety
+    ///
+    /// `memory` fits this type in size and alignment, and nothing refers to it.
+    #[inline(always)]
+    unsafe fn write(
         memory: NonNull<u8>,
         future: F,
-        executor: &'static Executor,
-        tag: u32,
-        joinable: bool,
+        vtable: &'static TaskVtable,
+        start: Start,
     ) -> NonNull<Header> {
-        let task = memory.cast::<Self>();
-        let value = Self::new(future, Vtables::<F>::STATIC, executor, tag, joinable);
-        // SAFETY: the caller's promise.
-        unsafe { task.write(value) };
-        task.cast()
+        let task = memory.cast::<Self>().as_ptr();
+        let scheduled = if start.scheduled { SCHEDULED } else { 0 };
+        // Field by field: a whole task would be put together elsewhere and then copied.
+        // SAFETY: the caller's promise. A union's fields lie at its beginning.
+        unsafe {
+            ptr::addr_of_mut!((*task).stage)
+                .cast::<ManuallyDrop<F>>()
+                .write(ManuallyDrop::new(future));
+            ptr::addr_of_mut!((*task).header).write(Header {
+                state: AtomicUsize::new(REFERENCE | scheduled),
+                next: AtomicPtr::new(ptr::null_mut()),
+                vtable,
+                executor: start.executor,
+                join_waker: WakerCell::new(),
+                tag: start.tag,
+                phase: Cell::new(Phase::Idle),
+                holds: Cell::new(Holds::Future),
+                joinable: Cell::new(true),
+                ticket_out: Cell::new(false),
+            });
+        }
+        memory.cast()
+    }
+
+    /// The stage of a task.
+    ///
+    /// # Safety
+    ///
+    /// `task` is a `Task<F>` that is alive, made from a pointer to the whole of it.
+    unsafe fn stage(task: NonNull<Header>) -> *mut Stage<F> {
+        // SAFETY: the header is the first field of a `repr(C)` task.
+        unsafe { UnsafeCell::raw_get(ptr::addr_of!((*task.cast::<Self>().as_ptr()).stage)) }
     }
 }
 
@@ -176,7 +203,7 @@ impl Header {
         self.tag
     }
 
-    /// Whether the last reference of a static task is gone, so that its memory may be used again.
+    /// Whether the last reference is gone, so that the memory may be used again.
     pub(super) fn is_free(&self) -> bool {
         // Acquire: what the last owner did to the memory happened before.
         self.state.load(Ordering::Acquire) < REFERENCE
@@ -190,50 +217,15 @@ impl Header {
         self.phase.get() == Phase::Idle
     }
 
-    pub(super) fn registry_next(&self) -> *const Header {
-        self.registry_next.get()
+    /// Memory layout of the whole task.
+    #[cfg(feature = "alloc")]
+    pub(super) fn layout(&self) -> Layout {
+        self.vtable.layout
     }
 
     pub(super) fn set_join_waker(&self, waker: &Waker) {
-        let old = self.join_waker.take();
-        match old {
-            Some(old) if old.will_wake(waker) => self.join_waker.set(Some(old)),
-            _ => self.join_waker.set(Some(waker.clone())),
-        }
+        self.join_waker.register(waker);
     }
-
-    fn unregister(&self, list: &Cell<*const Header>) {
-        let (previous, next) = (self.registry_previous.get(), self.registry_next.get());
-        // SAFETY: as in `register`: neighbours in the registry are alive, and this is the executor's thread.
-        unsafe {
-            match previous.as_ref() {
-                Some(previous) => previous.registry_next.set(next),
-                None => list.set(next),
-            }
-            if let Some(next) = next.as_ref() {
-                next.registry_previous.set(previous);
-            }
-        }
-    }
-}
-
-/// Puts a task at the head of the list of open tasks that starts at `list`.
-///
-/// # Safety
-///
-/// The task is new, and this is its executor's thread.
-pub(super) unsafe fn register(task: NonNull<Header>, list: &Cell<*const Header>) {
-    // The list holds `task` itself and no reference's address: a pointer to the header alone may not reach the future.
-    let first = list.get();
-    // SAFETY: a task in the registry is not closed, so the executor's reference keeps it alive; its links are touched
-    // on the executor's thread alone.
-    unsafe {
-        task.as_ref().registry_next.set(first);
-        if let Some(first) = first.as_ref() {
-            first.registry_previous.set(task.as_ptr());
-        }
-    }
-    list.set(task.as_ptr());
 }
 
 /// Polls a task once; consumes its ticket.
@@ -247,9 +239,18 @@ pub(super) fn run(ready: ReadyTask) {
         header.executor.enqueue_remote(task);
         return;
     }
-    if !surrender(task) {
-        return;
+    if surrender(task) {
+        // SAFETY: the task is open and idle, and this is its executor's thread, where ready tasks stay.
+        unsafe { poll_once(task) };
     }
+}
+
+/// Polls an open task.
+///
+/// # Safety
+///
+/// The task is open and idle, and this is its executor's thread.
+pub(super) unsafe fn poll_once(task: NonNull<Header>) {
     /// Closes the task if its future panics, so that it is never polled again.
     struct OnPanic<'a>(&'a Header, NonNull<Header>);
     impl Drop for OnPanic<'_> {
@@ -260,6 +261,8 @@ pub(super) fn run(ready: ReadyTask) {
         }
     }
 
+    // SAFETY: an open task is alive.
+    let header = unsafe { task.as_ref() };
     header.phase.set(Phase::Running);
     // SAFETY: the vtable is TASK_WAKER's and `task` is alive while this borrowed waker is, by the executor's reference,
     // which only `close` gives up; it's never dropped, so it needs no reference of its own.
@@ -286,11 +289,13 @@ pub(super) fn surrender(task: NonNull<Header>) -> bool {
     let header = unsafe { task.as_ref() };
     // Acquire: what was written before any of the wake-ups that this poll answers is visible to it.
     let state = header.state.fetch_and(!SCHEDULED, Ordering::AcqRel);
-    if state & CLOSED != 0 {
-        // SAFETY: the task closed while this ticket was out, which passed the executor's reference on to it.
-        unsafe { drop_reference(task) };
+    if state & CLOSED == 0 {
+        return true;
     }
-    state & CLOSED == 0
+    header.ticket_out.set(false);
+    // SAFETY: closed, on its executor's thread, where tickets stay; not used after.
+    unsafe { release_if_done(task) };
+    false
 }
 
 /// Cancels a task: its future is dropped now, or at the end of its poll if that is what called.
@@ -317,22 +322,31 @@ pub(super) unsafe fn abort(task: NonNull<Header>) {
 /// # Safety
 ///
 /// The phase is `Running` (so no one else comes here while the future is dropped) or `RunningAborted`, its poll is
-/// over, and this is the executor's thread. Gives the executor's reference up.
+/// over, and this is the executor's thread. The task may be gone after.
 unsafe fn close(task: NonNull<Header>, failure: Option<JoinError>) {
     /// The part that has to happen even if a destructor of the future's panics.
     struct Finish(NonNull<Header>);
     impl Drop for Finish {
         fn drop(&mut self) {
-            // SAFETY: the executor's reference is given up at the end of this function only.
+            // SAFETY: open until here, so alive.
             let header = unsafe { self.0.as_ref() };
             header.phase.set(Phase::Closed);
-            header.executor.forget_task(|list| header.unregister(list));
-            let waker = header.join_waker.take();
-            let state = header.state.fetch_or(CLOSED, Ordering::AcqRel);
-            if state & SCHEDULED == 0 {
-                // SAFETY: no ticket is out and none will be, so the executor's reference is ours to drop.
-                unsafe { drop_reference(self.0) };
+            if header.vtable.in_arena {
+                // SAFETY: a task in an arena is in its executor's list until it closes, which is once.
+                unsafe { arena::unregister(self.0, header.executor.arena_tasks()) };
             }
+            header.executor.forget_task();
+            let waker = header.join_waker.take();
+            // Acquire: as the only owner, we come after all others.
+            if header.state.load(Ordering::Acquire) == REFERENCE {
+                // No waker and no ticket, so nobody else will ever look at the word.
+                header.state.store(REFERENCE | CLOSED, Ordering::Relaxed);
+            } else {
+                let state = header.state.fetch_or(CLOSED, Ordering::AcqRel);
+                header.ticket_out.set(state & SCHEDULED != 0);
+            }
+            // SAFETY: closed, on the executor's thread, not used after.
+            unsafe { release_if_done(self.0) };
             if let Some(waker) = waker {
                 waker.wake();
             }
@@ -367,7 +381,7 @@ pub(super) unsafe fn take_result<T>(task: NonNull<Header>) -> Result<T, JoinErro
     }
 }
 
-/// Gives a join handle's interest and reference up.
+/// Gives a join handle's interest up.
 ///
 /// # Safety
 ///
@@ -377,20 +391,44 @@ pub(super) unsafe fn drop_join(task: NonNull<Header>) {
     struct Finish(NonNull<Header>);
     impl Drop for Finish {
         fn drop(&mut self) {
-            // SAFETY: the handle's reference, given up once.
-            unsafe { drop_reference(self.0) };
+            // SAFETY: closed, on the executor's thread, not used after.
+            unsafe { release_if_done(self.0) };
         }
     }
-    let finish = Finish(task);
-    // SAFETY: alive by the handle's reference.
+    // SAFETY: a task with a handle is alive.
     let header = unsafe { task.as_ref() };
+    let waker = header.join_waker.take();
     header.joinable.set(false);
-    drop(header.join_waker.take());
     if header.is_closed() {
+        let _finish = Finish(task);
         // SAFETY: a closed task's stage belongs to its handle.
         unsafe { (header.vtable.clear)(task, None) };
     }
-    drop(finish);
+    drop(waker);
+}
+
+/// Drops the executor's reference if nothing on its thread needs the task any more.
+///
+/// # Safety
+///
+/// The task is closed, this is its executor's thread, and what called this was one of the needs.
+unsafe fn release_if_done(task: NonNull<Header>) {
+    // SAFETY: the executor's reference is there until all needs are gone.
+    let header = unsafe { task.as_ref() };
+    if header.joinable.get() || header.ticket_out.get() {
+        return;
+    }
+    // Acquire: what the others did to the task happened before it's freed.
+    if header.state.load(Ordering::Acquire) & !FLAGS == REFERENCE {
+        // Ours is the last reference, and there is nobody to make another.
+        // Release: for an arena, whose memory is free from here on.
+        header.state.store(CLOSED, Ordering::Release);
+        // SAFETY: the last reference is gone; on the executor's thread.
+        unsafe { give_back(task, header.vtable, header.executor, true) };
+    } else {
+        // SAFETY: the executor's reference, dropped once: the needs are gone.
+        unsafe { drop_reference(task) };
+    }
 }
 
 /// Schedules a task unless it already is, or is closed.
@@ -418,14 +456,30 @@ unsafe fn drop_reference(task: NonNull<Header>) {
     // SAFETY: the caller's promise.
     let header = unsafe { task.as_ref() };
     // Read first: another thread may free the task as soon as the count is down.
-    let vtable = header.vtable;
+    let (vtable, executor) = (header.vtable, header.executor);
     // Release: our use of the task happened before it's freed; acquire: all others' did.
     let state = header.state.fetch_sub(REFERENCE, Ordering::AcqRel);
-    if state & !(SCHEDULED | CLOSED) == REFERENCE
-        && let Some(free) = vtable.free
-    {
+    if state & !FLAGS == REFERENCE {
         // SAFETY: that was the last reference.
-        unsafe { free(task) };
+        unsafe { give_back(task, vtable, executor, false) };
+    }
+}
+
+/// Gives a task's memory back.
+///
+/// # Safety
+///
+/// Its last reference is gone, it had this vtable and executor, and `here` only on the executor's thread. A task in an
+/// arena must not be touched any more.
+unsafe fn give_back(
+    task: NonNull<Header>,
+    vtable: &'static TaskVtable,
+    executor: &'static Executor,
+    here: bool,
+) {
+    if !vtable.in_arena {
+        // SAFETY: not in an arena, so from this executor's slab; the rest is the caller's promise.
+        unsafe { executor.reclaim(task, vtable.layout, here) };
     }
 }
 
@@ -477,9 +531,25 @@ pub(super) fn wake_local(waker: Waker, executor: &Executor) {
         let task = task_of(waker.data());
         // SAFETY: the waker holds a reference.
         if ptr::eq(unsafe { task.as_ref() }.executor, executor) {
-            // SAFETY: as above. `executor` is `!Sync`, so a reference to it proves that this is its thread.
-            unsafe { schedule(task, Executor::enqueue_local) };
-            return drop(waker);
+            // SAFETY: as above.
+            let header = unsafe { task.as_ref() };
+            let state = header.state.load(Ordering::Relaxed);
+            // In one step: the waker's reference goes, the ticket comes. A task that's not closed keeps the executor's.
+            if state & FLAGS == 0
+                && header
+                    .state
+                    .compare_exchange(
+                        state,
+                        (state - REFERENCE) | SCHEDULED,
+                        Ordering::AcqRel,
+                        Ordering::Relaxed,
+                    )
+                    .is_ok()
+            {
+                core::mem::forget(waker);
+                executor.enqueue_local(task);
+                return;
+            }
         }
     }
     waker.wake();
@@ -489,20 +559,27 @@ pub(super) fn wake_local(waker: Waker, executor: &Executor) {
 
 /// # Safety
 ///
-/// `task` is a `Task<F>` in memory that its ticket or a reference keeps alive; the phase gives this call the stage.
-unsafe fn poll<F: Future>(task: NonNull<Header>, context: &mut Context<'_>) -> bool {
-    // SAFETY: the header is the first field of a `repr(C)` task, and the pointer was made from the whole task.
-    let stage = unsafe { &mut *(*task.cast::<Task<F>>().as_ptr()).stage.get() };
-    let Stage::Future(future) = stage else {
+/// `task` is a `Task<F>`, alive; the phase gives this call the stage.
+unsafe fn poll<F: Future + 'static>(task: NonNull<Header>, context: &mut Context<'_>) -> bool {
+    // SAFETY: the caller's promise.
+    let (holds, stage) = unsafe { (&task.as_ref().holds, Task::<F>::stage(task)) };
+    if holds.get() != Holds::Future {
         // An open task has its future. Being wrong here must not be worse than a task that ends.
         return true;
-    };
-    // SAFETY: the stage is never moved while it holds the future, and the future is dropped in place.
-    match unsafe { Pin::new_unchecked(future) }.poll(context) {
+    }
+    // SAFETY: `holds` says that it's the future. It's never moved, and dropped in place.
+    let future = unsafe { Pin::new_unchecked(&mut *(*stage).future) };
+    match future.poll(context) {
         Poll::Pending => false,
         Poll::Ready(output) => {
-            // Assigning drops the future in place first, then writes, also if that drop panics.
-            *stage = Stage::Output(output);
+            // Said first, in case the destructor panics.
+            holds.set(Holds::Nothing);
+            // SAFETY: the future is there, and not used after. The stage has room for the output.
+            unsafe {
+                ManuallyDrop::drop(&mut (*stage).future);
+                ptr::addr_of_mut!((*stage).output).write(ManuallyDrop::new(output));
+            }
+            holds.set(Holds::Output);
             true
         }
     }
@@ -511,39 +588,36 @@ unsafe fn poll<F: Future>(task: NonNull<Header>, context: &mut Context<'_>) -> b
 /// # Safety
 ///
 /// As for `poll`.
-unsafe fn clear<F: Future>(task: NonNull<Header>, failure: Option<JoinError>) {
-    // SAFETY: as in `poll`.
-    let stage = unsafe { &mut *(*task.cast::<Task<F>>().as_ptr()).stage.get() };
-    *stage = match failure {
-        Some(failure) => Stage::Failed(failure),
-        None => Stage::Empty,
-    };
+unsafe fn clear<F: Future + 'static>(task: NonNull<Header>, failure: Option<JoinError>) {
+    // SAFETY: the caller's promise.
+    let (holds, stage) = unsafe { (&task.as_ref().holds, Task::<F>::stage(task)) };
+    let held = holds.replace(failure.map_or(Holds::Nothing, Holds::Failure));
+    // SAFETY: `holds` said what is there, and says no more that it is.
+    unsafe {
+        match held {
+            Holds::Future => ManuallyDrop::drop(&mut (*stage).future),
+            Holds::Output => ManuallyDrop::drop(&mut (*stage).output),
+            Holds::Failure(_) | Holds::Nothing => {}
+        }
+    }
 }
 
 /// # Safety
 ///
 /// As for `poll`, and `result` points to room for a `Result<F::Output, JoinError>`.
-unsafe fn take<F: Future>(task: NonNull<Header>, result: *mut ()) {
-    // SAFETY: as in `poll`.
-    let stage = unsafe { &mut *(*task.cast::<Task<F>>().as_ptr()).stage.get() };
-    let value = match core::mem::replace(stage, Stage::Empty) {
-        Stage::Output(output) => Ok(output),
-        Stage::Failed(failure) => Err(failure),
+unsafe fn take<F: Future + 'static>(task: NonNull<Header>, result: *mut ()) {
+    // SAFETY: the caller's promise.
+    let (holds, stage) = unsafe { (&task.as_ref().holds, Task::<F>::stage(task)) };
+    let value = match holds.get() {
+        Holds::Output => {
+            holds.set(Holds::Nothing);
+            // SAFETY: `holds` said that it's the output, and says no more that it is.
+            Ok(unsafe { ManuallyDrop::take(&mut (*stage).output) })
+        }
+        Holds::Failure(failure) => Err(failure),
         // A closed task holds no future; a result that was taken before can't be taken again.
-        Stage::Future(_) | Stage::Empty => Err(JoinError::Aborted),
+        Holds::Future | Holds::Nothing => Err(JoinError::Aborted),
     };
     // SAFETY: the caller's promise.
     unsafe { result.cast::<Result<F::Output, JoinError>>().write(value) };
-}
-
-/// # Safety
-///
-/// The last reference is gone, and the task came from `Task::allocate`.
-#[cfg(feature = "alloc")]
-unsafe fn free_heap<F: Future>(task: NonNull<Header>) {
-    // The stage is `Empty` or `Failed` by now, and there is no join waker: nothing that needs the executor's thread.
-    // SAFETY: allocated with this layout, and no one refers to it any more.
-    unsafe {
-        alloc::alloc::dealloc(task.as_ptr().cast(), core::alloc::Layout::new::<Task<F>>());
-    }
 }

@@ -5,14 +5,14 @@
 //! A timer is a [`Node`] inside the future that sleeps. The *horizon* parts the timers:
 //!
 //! - those before it are in a [`Heap`], in exact order;
-//! - those from it on are in a *wheel* of ten levels of 64 slots. A slot of level `i` is a list of all timers of one
-//!   block of `2^(13 + 5 i)` nanoseconds, in no order. A timer is in the lowest level whose 64 blocks, counted from the
-//!   horizon's, reach its deadline.
+//! - those from it on are in a *wheel* of nine levels of 128 slots. A slot of level `i` is a list of all timers of one
+//!   block of `2^(13 + 6 i)` nanoseconds, in no order. A timer is in the lowest level whose 128 blocks, counted from
+//!   the horizon's, reach its deadline.
 //!
 //! When the clock reaches a slot, the slot is opened: its timers go to lower levels, or from the lowest (8 us) to the
 //! heap. So making and cancelling a timer is O(1) whatever the number, which is what time-outs need: most are cancelled.
 //!
-//! A level's 64 slots span two blocks of the level above (32 slots each), so a block can be opened one block ahead of
+//! A level's 128 slots span two blocks of the level above (64 slots each), so a block can be opened one block ahead of
 //! the clock: [`Timers::prepare`] does that in small steps while there is nothing else to do, and opening a
 //! slot of a million timers does not delay those that are due meanwhile.
 
@@ -22,15 +22,16 @@ use core::ptr;
 use core::task::Waker;
 
 use super::heap::Heap;
+use super::wait::WakerCell;
 use crate::time::Instant;
 
 /// Width of a slot of the lowest level: 2^13 ns, 8 us.
 const SHIFT: u32 = 13;
-/// Each level's slots are 2^5 times as wide as those of the level below.
-const STEP: u32 = 5;
-/// Level 9 has slots of 2^58 ns: its 64 slots reach any deadline.
-const LEVELS: usize = 10;
-const SLOTS: u64 = 64;
+/// Each level's slots are 2^6 times as wide as those of the level below.
+const STEP: u32 = 6;
+/// Level 8 has slots of 2^61 ns: its slots reach any deadline.
+const LEVELS: usize = 9;
+const SLOTS: u64 = 128;
 
 /// A timer's place in the queue. Links are addresses of other nodes, or, in a slot's list, of the cell that points here.
 ///
@@ -43,7 +44,7 @@ pub(super) struct Node {
     deadline: Cell<Instant>,
     /// Order of registration in the upper 62 bits, [`State`] in the lower two.
     order: Cell<u64>,
-    waker: Cell<Option<Waker>>,
+    waker: WakerCell,
     _pinned: PhantomPinned,
 }
 
@@ -64,7 +65,7 @@ impl Node {
             child: Cell::new(ptr::null()),
             deadline: Cell::new(deadline),
             order: Cell::new(State::Unregistered as u64),
-            waker: Cell::new(None),
+            waker: WakerCell::new(),
             _pinned: PhantomPinned,
         }
     }
@@ -93,13 +94,7 @@ impl Node {
 
     /// Sets the waker that a registered node calls.
     pub(super) fn set_waker(&self, waker: &Waker) {
-        match self.waker.take() {
-            Some(old) if old.will_wake(waker) => self.waker.set(Some(old)),
-            old => {
-                self.waker.set(Some(waker.clone()));
-                drop(old);
-            }
-        }
+        self.waker.register(waker);
     }
 
     /// Sets the deadline of a node that is not registered.
@@ -129,7 +124,7 @@ pub(super) struct Timers {
     /// A multiple of a lowest slot's width, except at the end of time. Never goes back.
     horizon: Cell<u64>,
     /// One bit for each slot that may be occupied: set by insertion, cleared when the slot is seen empty.
-    occupied: [Cell<u64>; LEVELS],
+    occupied: [Cell<u128>; LEVELS],
     slots: [[Cell<*const Node>; SLOTS as usize]; LEVELS],
     next_order: Cell<u64>,
     len: Cell<usize>,
@@ -262,7 +257,7 @@ impl Timers {
                 level,
                 block: (self.horizon.get() >> shift(level)) + 1,
             };
-            if self.occupied[level].get() & (1 << slot.index()) == 0 {
+            if self.occupied[level].get() & (1u128 << slot.index()) == 0 {
                 continue;
             }
             let head = &self.slots[level][slot.index()];
@@ -388,9 +383,9 @@ impl Timers {
             return;
         }
         let distance = (deadline >> SHIFT) - (horizon >> SHIFT);
-        // The lowest level for which `distance < 64 * 32^level`, or the one above when the horizon is inside its block.
+        // The lowest level for which `distance < 128 * 64^level`, or the one above when the horizon is inside its block.
         let bits = u64::BITS - distance.leading_zeros();
-        let mut level = bits.saturating_sub(6).div_ceil(STEP) as usize;
+        let mut level = bits.saturating_sub(SLOTS.ilog2()).div_ceil(STEP) as usize;
         if (deadline >> shift(level)) - (horizon >> shift(level)) >= SLOTS {
             level += 1;
         }
@@ -406,7 +401,7 @@ impl Timers {
         timer.set_state(State::Wheel);
         head.set(node);
         let occupied = &self.occupied[level];
-        occupied.set(occupied.get() | 1 << index);
+        occupied.set(occupied.get() | 1u128 << index);
     }
 
     /// The first slot of a level, from the horizon on, that holds a timer.
@@ -443,6 +438,6 @@ impl Timers {
 
     fn clear(&self, slot: Slot) {
         let occupied = &self.occupied[slot.level];
-        occupied.set(occupied.get() & !(1 << slot.index()));
+        occupied.set(occupied.get() & !(1u128 << slot.index()));
     }
 }

@@ -3,9 +3,10 @@
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::marker::PhantomPinned;
+use core::mem::ManuallyDrop;
 use core::pin::Pin;
 use core::ptr;
-use core::task::{Poll, Waker};
+use core::task::{Poll, RawWakerVTable, Waker};
 
 use crate::sync::{AtomicUsize, Ordering};
 
@@ -99,6 +100,51 @@ impl WakerSlot {
     }
 }
 
+/// Room for one waker, on one thread. Two plain words, so that a future which holds one is cheap to make and to move.
+pub(crate) struct WakerCell {
+    data: Cell<*const ()>,
+    /// `None`: no waker.
+    vtable: Cell<Option<&'static RawWakerVTable>>,
+}
+
+impl WakerCell {
+    pub(crate) const fn new() -> Self {
+        Self {
+            data: Cell::new(ptr::null()),
+            vtable: Cell::new(None),
+        }
+    }
+
+    /// Has a clone of `waker` there, unless one that does the same is there already.
+    #[inline]
+    pub(crate) fn register(&self, waker: &Waker) {
+        if let Some(vtable) = self.vtable.get()
+            && ptr::eq(vtable, waker.vtable())
+            && ptr::eq(self.data.get(), waker.data())
+        {
+            return;
+        }
+        let waker = ManuallyDrop::new(waker.clone());
+        let old = self.take();
+        self.data.set(waker.data());
+        self.vtable.set(Some(waker.vtable()));
+        drop(old);
+    }
+
+    #[inline]
+    pub(crate) fn take(&self) -> Option<Waker> {
+        let vtable = self.vtable.take()?;
+        // SAFETY: both words are those of a waker that was not dropped; this is the one time that it's made again.
+        Some(unsafe { Waker::new(self.data.get(), vtable) })
+    }
+}
+
+impl Drop for WakerCell {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
 /// Where a waiter is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -118,7 +164,7 @@ struct Waiter {
     next: Cell<*const Waiter>,
     previous: Cell<*const Waiter>,
     state: Cell<State>,
-    waker: Cell<Option<Waker>>,
+    waker: WakerCell,
     _pinned: PhantomPinned,
 }
 
@@ -150,7 +196,7 @@ impl WaitQueue {
                 next: Cell::new(ptr::null()),
                 previous: Cell::new(ptr::null()),
                 state: Cell::new(State::Idle),
-                waker: Cell::new(None),
+                waker: WakerCell::new(),
                 _pinned: PhantomPinned,
             },
             lost,
@@ -222,13 +268,7 @@ impl<L: Fn()> Waiting<'_, L> {
                 waiter.state.set(State::Queued);
             }
         }
-        match waiter.waker.take() {
-            Some(old) if old.will_wake(waker) => waiter.waker.set(Some(old)),
-            old => {
-                waiter.waker.set(Some(waker.clone()));
-                drop(old);
-            }
-        }
+        waiter.waker.register(waker);
         Poll::Pending
     }
 }
