@@ -242,6 +242,10 @@ impl Hub {
     /// Puts what `from` has queued on the lines to all others.
     fn carry(&mut self, from: usize) {
         let queued = core::mem::take(&mut self.ports[from].queued);
+        if !self.ports[from].link_up {
+            self.ports[from].counters.link_down += queued.len() as u64;
+            return;
+        }
         for packet in queued {
             self.ports[from].counters.transmitted += 1;
             for (index, port) in self.ports.iter_mut().enumerate() {

@@ -121,30 +121,51 @@ impl<N: Netif, C: Clock> FaultInjector<N, C> {
     /// Gives to the interface what has arrived at it.
     fn carry_out(&mut self) -> Result<(), NetifError> {
         let now = self.clock.now();
-        let state = &mut *self.state.borrow_mut();
         let mut sent = false;
-        while let Some(packet) = state
-            .waiting
-            .take()
-            .or_else(|| Some(state.transmit.leave(now)?.packet))
-        {
-            let Some(frame) = packet.into_frame(&self.reserve, 0, usize::MAX) else {
-                state.no_page += 1;
-                continue;
-            };
-            match self.netif.transmit(frame) {
-                Ok(()) => sent = true,
-                Err(TransmitError {
-                    frame,
-                    reason: TransmitReason::Full,
-                }) => {
-                    state.waiting = Some(Packet::of(&frame));
-                    break;
+        let ready = {
+            let state = &mut *self.state.borrow_mut();
+            while let Some(packet) = state
+                .waiting
+                .take()
+                .or_else(|| Some(state.transmit.leave(now)?.packet))
+            {
+                let Some(frame) = packet.into_frame(&self.reserve, 0, usize::MAX) else {
+                    state.no_page += 1;
+                    continue;
+                };
+                match self.netif.transmit(frame) {
+                    Ok(()) => sent = true,
+                    Err(TransmitError {
+                        frame,
+                        reason: TransmitReason::Full,
+                    }) => {
+                        state.waiting = Some(Packet::of(&frame));
+                        break;
+                    }
+                    Err(_) => state.refused += 1,
                 }
-                Err(_) => state.refused += 1,
+            }
+            // There is room now, whoever it was that made it.
+            if state.transmit.is_full() {
+                None
+            } else {
+                state.ready_waker.take()
+            }
+        };
+        wake(ready);
+        if sent { self.netif.flush() } else { Ok(()) }
+    }
+
+    /// As [`carry_out`](Self::carry_out); a frame that the interface has no room for goes on when it has.
+    fn poll_carry_out(&mut self, cx: &mut Context<'_>) -> Result<(), NetifError> {
+        self.carry_out()?;
+        while self.state.borrow().waiting.is_some() {
+            match self.netif.poll_ready(cx)? {
+                Poll::Ready(()) => self.carry_out()?,
+                Poll::Pending => break,
             }
         }
-        if sent { self.netif.flush() } else { Ok(()) }
+        Ok(())
     }
 }
 
@@ -166,7 +187,7 @@ impl<N: Netif, C: Clock> Netif for FaultInjector<N, C> {
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, NetifError>> {
-        self.carry_out()?;
+        self.poll_carry_out(cx)?;
         let now = self.clock.now();
         let state = &mut *self.state.borrow_mut();
         let mut more = true;
@@ -196,12 +217,8 @@ impl<N: Netif, C: Clock> Netif for FaultInjector<N, C> {
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NetifError>> {
-        self.carry_out()?;
+        self.poll_carry_out(cx)?;
         let state = &mut *self.state.borrow_mut();
-        if state.waiting.is_some() && self.netif.poll_ready(cx)?.is_ready() {
-            // There is room since just now: the next poll carries on.
-            cx.waker().wake_by_ref();
-        }
         if !state.transmit.is_full() {
             return Poll::Ready(Ok(()));
         }

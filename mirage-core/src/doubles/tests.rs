@@ -663,6 +663,50 @@ fn the_injector_waits_for_room_and_counts_what_the_interface_refuses() {
 }
 
 #[test]
+fn the_injector_loses_no_wake_up_of_a_sender() {
+    let net = Net::new();
+    let (a, mut b) = (
+        net.attach(1, |config| config.transmit_queue = 1),
+        net.attach(2, |_| ()),
+    );
+    let plug = a.control();
+    let injection = Injection {
+        line: 1,
+        ..Injection::NONE
+    };
+    let mut a = FaultInjector::new(a, &net.clock, net.pool.reserve(4).unwrap(), injection, 1);
+    plug.set_stalled(true);
+    // One in the device, one waiting for it, one on the line.
+    for number in 0..3u8 {
+        send(&mut a, net.frame(2, 1, &[number]));
+    }
+    let (receiving, sending) = (Arc::new(Count::default()), Arc::new(Count::default()));
+    let wakers = (Waker::from(receiving.clone()), Waker::from(sending.clone()));
+    assert!(
+        a.poll_ready(&mut Context::from_waker(&wakers.1))
+            .is_pending()
+    );
+    assert!(
+        a.poll_receive(&mut Context::from_waker(&wakers.0))
+            .is_pending()
+    );
+    // The device has room: who asked last is woken, and wakes the other when there is room on the line.
+    plug.set_stalled(false);
+    assert!(receiving.get() >= 1);
+    assert!(
+        a.poll_receive(&mut Context::from_waker(&wakers.0))
+            .is_pending()
+    );
+    assert_eq!(sending.get(), 1);
+    assert!(a.poll_ready(&mut Context::from_waker(&wakers.1)).is_ready());
+    settle(&net.ethernet, &net.clock);
+    let numbers: Vec<u8> = core::iter::from_fn(|| received(&mut b))
+        .map(|bytes| bytes[14])
+        .collect();
+    assert_eq!(numbers, [0, 1, 2]);
+}
+
+#[test]
 fn the_other_domain_reaches_only_what_is_lent() {
     let pool = Pool::leak(4, 256).unwrap();
     let peer = CheckedLender::leak(pool, 2);

@@ -35,7 +35,8 @@ impl BlockState {
         Self {
             handles: Cell::new(0),
             unique: Cell::new(0),
-            next: Cell::new(NONE),
+            // The list is made with the pool. Zeros, so that storage in a `static` takes no room in the image.
+            next: Cell::new(0),
             account: Cell::new(GENERAL),
             quarantined: Cell::new(false),
         }
