@@ -1,4 +1,59 @@
-//! An authoritative DNS server as a pure function: zero-copy codec, master-file parser and compiled zones, no_std
+//! An authoritative DNS server as a pure function: request and zones in, answer out.
+//!
+//! The crate takes and gives octets: it knows no socket, no clock and no file, and so runs over any stack. It has no `unsafe` code,
+//! needs no allocator to serve, and no work that it does for one query grows with the zones. Each module opens with a table of what is in it.
+//!
+//! | to … | see |
+//! |------|-----|
+//! | answer queries | [`server`]: [`Server::answer`](server::Server::answer), or the function [`respond`](server::respond) alone |
+//! | serve streams | [`tcp`]: [`FrameReader`](tcp::FrameReader) |
+//! | have zones to answer from | [`zone_set`]: [`ZoneSet::from_bytes`](zone_set::ZoneSet::from_bytes), over an image that was compiled earlier |
+//! | compile zones | `zone_compiler` (feature `alloc`), from a build script `build` (feature `std`), from records of one's own `zone_set::ZoneSetBuilder` |
+//! | read master files | [`master_file`] |
+//! | read and write messages | [`message`] |
+//! | ask | [`client`] |
+//! | handle names, types, rdata | [`name`], [`record`] |
+//!
+//! ```
+//! # #[cfg(feature = "alloc")]
+//! # fn main() -> Result<(), Box<dyn core::error::Error>> {
+//! use mirage_dns::client::Query;
+//! use mirage_dns::master_file::{NoFiles, Source};
+//! use mirage_dns::name::NameBuf;
+//! use mirage_dns::record::{Rcode, RecordType};
+//! use mirage_dns::server::{Limits, Server, Transport};
+//! use mirage_dns::zone_compiler::ZoneCompiler;
+//! use mirage_dns::zone_set::ZoneSet;
+//!
+//! // Once, when the appliance is built:
+//! let text = b"$ORIGIN example.org.\n$TTL 1h\n@ SOA ns root 1 2h 30m 4w 5m\n@ NS ns\nns A 192.0.2.53\n";
+//! let mut compiler = ZoneCompiler::new();
+//! compiler.add_zone(Source { name: "example.zone", text }, &NoFiles);
+//! let image = compiler.finish()?.image;
+//!
+//! // When it runs:
+//! let zones = ZoneSet::from_bytes(&image)?;
+//! let server = Server::new(Limits::default());
+//!
+//! // For each request:
+//! let name = NameBuf::from_text("ns.example.org")?;
+//! let query = Query::new(7, name.as_name(), RecordType::A);
+//! let (mut request, mut response) = ([0; 512], [0; 1232]);
+//! let length = query.write(&mut request)?;
+//! let length = server.answer(&zones, &request[..length], Transport::Udp, &mut response);
+//! let reply = query.accept(&response[..length.expect("a query is answered")])?;
+//! assert_eq!((reply.header().rcode, reply.header().answer_count), (Rcode::NOERROR, 1));
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "alloc"))]
+//! # fn main() {}
+//! ```
+//!
+//! # Features
+//!
+//! - none: reading and writing messages, serving compiled zones, parsing master files; no allocator.
+//! - `alloc`: compiling zones.
+//! - `std`: reading master files from a file system, and the helper for build scripts.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -16,7 +71,11 @@ pub mod name;
 pub mod record;
 pub mod server;
 pub mod tcp;
-
 #[cfg(feature = "alloc")]
 pub mod zone_compiler;
 pub mod zone_set;
+
+/// The README's example, as a test.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
