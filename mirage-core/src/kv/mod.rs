@@ -233,3 +233,238 @@ impl<E: fmt::Display> fmt::Display for KvError<E> {
 }
 
 impl<E: Error> Error for KvError<E> {}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::pool::{Pool, Reserve};
+    use core::cell::{Cell, RefCell};
+    use core::pin::pin;
+    use core::task::{Context, Poll, Waker};
+    use std::vec::Vec;
+
+    const SECTOR: usize = 64;
+
+    /// A store as on a block device: sectors that come into pages, one after the other, some time later.
+    struct Paged {
+        data: &'static [u8],
+        pages: Reserve,
+        /// Sectors that the device has still to bring.
+        asked: RefCell<Vec<Waker>>,
+        brought: Cell<usize>,
+    }
+
+    #[derive(Debug, PartialEq)]
+    struct NoPage;
+
+    impl fmt::Display for NoPage {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("no page")
+        }
+    }
+
+    impl Error for NoPage {}
+
+    impl Paged {
+        async fn sector(&self, number: usize) -> Result<Page, KvError<NoPage>> {
+            let mut page = self.pages.alloc().ok_or(KvError::Store(NoPage))?;
+            let due = self.brought.get() + 1;
+            core::future::poll_fn(|cx| {
+                if self.brought.get() >= due {
+                    return Poll::Ready(());
+                }
+                self.asked.borrow_mut().push(cx.waker().clone());
+                Poll::Pending
+            })
+            .await;
+            let end = self.data.len().min((number + 1) * SECTOR);
+            page.extend_from_slice(&self.data[number * SECTOR..end])
+                .map_err(|_| KvError::TooLarge)?;
+            Ok(page.freeze())
+        }
+
+        fn bring(&self) {
+            self.brought.set(self.brought.get() + 1);
+            self.asked.take().into_iter().for_each(Waker::wake);
+        }
+
+        fn only(key: Key<'_>) -> Result<(), KvError<NoPage>> {
+            match key.as_str() {
+                "file" => Ok(()),
+                "" => Err(KvError::IsDictionary),
+                _ => Err(KvError::NotFound),
+            }
+        }
+    }
+
+    impl Kv for Paged {
+        type Error = NoPage;
+        type Value = Frame;
+
+        async fn get(&self, key: Key<'_>) -> Result<Frame, KvError<NoPage>> {
+            if self.data.len() > Frame::MAX_SEGMENTS * SECTOR {
+                return Err(KvError::TooLarge);
+            }
+            self.get_partial(key, 0, usize::MAX).await
+        }
+
+        async fn get_partial(
+            &self,
+            key: Key<'_>,
+            offset: u64,
+            length: usize,
+        ) -> Result<Frame, KvError<NoPage>> {
+            Self::only(key)?;
+            let offset = usize::try_from(offset)
+                .unwrap_or(usize::MAX)
+                .min(self.data.len());
+            let end = offset.saturating_add(length).min(self.data.len());
+            let mut frame = Frame::new();
+            let first = offset / SECTOR;
+            for number in first..end.div_ceil(SECTOR).max(first) {
+                if frame.push(self.sector(number).await?).is_err() {
+                    break;
+                }
+            }
+            if frame.advance(offset % SECTOR).is_ok() {
+                frame.truncate(end - offset);
+            }
+            Ok(frame)
+        }
+
+        async fn size(&self, key: Key<'_>) -> Result<u64, KvError<NoPage>> {
+            Self::only(key)?;
+            Ok(self.data.len() as u64)
+        }
+
+        async fn exists(&self, key: Key<'_>) -> Result<Option<EntryKind>, KvError<NoPage>> {
+            Ok(match Self::only(key) {
+                Ok(()) => Some(EntryKind::Value),
+                Err(KvError::IsDictionary) => Some(EntryKind::Dictionary),
+                Err(_) => None,
+            })
+        }
+
+        async fn list(
+            &self,
+            key: Key<'_>,
+            mut visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
+        ) -> Result<(), KvError<NoPage>> {
+            match Self::only(key) {
+                Ok(()) => Err(KvError::IsValue),
+                Err(KvError::IsDictionary) => {
+                    let _ = visit(Entry {
+                        name: "file",
+                        kind: EntryKind::Value,
+                    });
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            }
+        }
+
+        async fn digest(&self, key: Key<'_>) -> Result<Digest, KvError<NoPage>> {
+            Self::only(key)?;
+            Digest::new(&self.data.len().to_be_bytes()).ok_or(KvError::TooLarge)
+        }
+
+        async fn last_modified(&self, key: Key<'_>) -> Result<Option<Duration>, KvError<NoPage>> {
+            Self::only(key)?;
+            Ok(None)
+        }
+    }
+
+    /// A service that knows no store: copies a value out, part by part.
+    async fn read_all<K: Kv>(
+        store: &K,
+        key: Key<'_>,
+        part: usize,
+    ) -> Result<Vec<u8>, KvError<K::Error>> {
+        let size = store.size(key).await?;
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < size {
+            let value = store.get_partial(key, bytes.len() as u64, part).await?;
+            assert!(!value.is_empty() && value.len() <= part);
+            value
+                .pieces()
+                .for_each(|piece| bytes.extend_from_slice(piece));
+        }
+        Ok(bytes)
+    }
+
+    static DATA: [u8; 1_000] = {
+        let mut data = [0; 1_000];
+        let mut at = 0;
+        while at < data.len() {
+            data[at] = (at * 7) as u8;
+            at += 1;
+        }
+        data
+    };
+
+    #[test]
+    fn one_service_reads_from_pages_of_a_device_and_from_the_program() {
+        let pool = Pool::leak(20, SECTOR).unwrap();
+        let pages = pool.reserve(18).unwrap();
+        let paged = Paged {
+            data: &DATA,
+            pages,
+            asked: RefCell::default(),
+            brought: Cell::new(0),
+        };
+        static COMPILED: CompiledStore =
+            CompiledStore::new_const(&[CompiledEntry::new("file", &DATA)]);
+        let file = Key::new("file").unwrap();
+        let cx = &mut Context::from_waker(Waker::noop());
+        for part in [1, 63, 64, 100, 999, 5_000] {
+            let mut reading = pin!(read_all(&paged, file, part));
+            let bytes = loop {
+                match reading.as_mut().poll(cx) {
+                    Poll::Ready(bytes) => break bytes,
+                    Poll::Pending => paged.bring(),
+                }
+            };
+            assert_eq!(bytes.as_deref(), Ok(&DATA[..]));
+            let compiled = pin!(read_all(&COMPILED, file, part)).poll(cx);
+            assert_eq!(compiled.map(Result::unwrap), Poll::Ready(DATA.to_vec()));
+        }
+        assert_eq!(paged.pages.free(), 18);
+    }
+
+    #[test]
+    fn a_read_that_is_given_up_gives_its_pages_back() {
+        let pool = Pool::leak(20, SECTOR).unwrap();
+        let pages = pool.reserve(2).unwrap();
+        let paged = Paged {
+            data: &DATA,
+            pages,
+            asked: RefCell::default(),
+            brought: Cell::new(0),
+        };
+        let file = Key::new("file").unwrap();
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut reading = std::boxed::Box::pin(paged.get_partial(file, 0, 100));
+        assert!(reading.as_mut().poll(cx).is_pending());
+        paged.bring();
+        assert!(reading.as_mut().poll(cx).is_pending());
+        assert_eq!(paged.pages.free(), 0);
+        drop(reading);
+        assert_eq!(paged.pages.free(), 2);
+    }
+
+    #[test]
+    fn a_value_in_pieces_is_not_contiguous() {
+        let pool = Pool::leak(2, SECTOR).unwrap();
+        let page = || {
+            let mut page = pool.alloc().unwrap();
+            page.extend_from_slice(b"ab").unwrap();
+            page
+        };
+        let mut frame = Frame::from(page());
+        assert_eq!(Value::contiguous(&frame), Some(&b"ab"[..]));
+        frame.push(page()).unwrap();
+        assert_eq!((Value::contiguous(&frame), Value::len(&frame)), (None, 4));
+        assert_eq!(Value::contiguous(&Frame::new()), Some(&b""[..]));
+    }
+}
