@@ -4,12 +4,15 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
 
 use mirage_core::executor::{Executor, ExecutorMemory, Platform, TaskArena, Unpark};
+use mirage_core::kv::{CompiledEntry, CompiledStore, Key};
 use mirage_core::pool::{Access, BlockId, LendError, Lender, PoolStorage, StillInUse};
 use mirage_core::{Clock, Frame, Instant, Pool};
 
 static STORAGE: PoolStorage<16, 2048> = PoolStorage::new();
 static EXECUTOR: ExecutorMemory = ExecutorMemory::new();
 static TASKS: TaskArena<8192> = TaskArena::new();
+static STORE: CompiledStore =
+    CompiledStore::new_const(&[CompiledEntry::new("a/b", b"compiled in")]);
 static MACHINE: VirtualMachine = VirtualMachine(AtomicU64::new(0));
 
 /// A machine whose time passes only while it is parked.
@@ -64,7 +67,7 @@ pub fn run() -> bool {
     let Ok(pool) = STORAGE.init() else {
         return false;
     };
-    pages(pool) && lending(pool) && tasks() && with_a_heap()
+    pages(pool) && lending(pool) && values(pool) && tasks() && with_a_heap() && with_doubles()
 }
 
 fn pages(pool: &'static Pool) -> bool {
@@ -112,6 +115,20 @@ fn lending(pool: &'static Pool) -> bool {
     was_lent && NOBODY.0.load(Ordering::Relaxed) == 0
 }
 
+fn values(pool: &'static Pool) -> bool {
+    let Ok(key) = Key::new("/a/b") else {
+        return false;
+    };
+    let Some(value) = STORE.value(key) else {
+        return false;
+    };
+    let registered = pool.register_static(value).is_ok();
+    let Some(segment) = pool.static_segment(&value[9..]) else {
+        return false;
+    };
+    registered && &segment[..] == b"in" && Key::new("a/../b").is_err()
+}
+
 fn tasks() -> bool {
     let Some(executor) = Executor::new(&EXECUTOR, &MACHINE) else {
         return false;
@@ -145,4 +162,66 @@ fn with_a_heap() -> bool {
         return false;
     };
     executor.run_until(task).is_ok_and(|room| room.is_some())
+}
+
+#[cfg(not(feature = "doubles"))]
+fn with_doubles() -> bool {
+    true
+}
+
+#[cfg(feature = "doubles")]
+fn with_doubles() -> bool {
+    use core::task::{Context, Poll, Waker};
+
+    use mirage_core::doubles::{Capture, PortConfig, VirtualClock, VirtualEthernet};
+    use mirage_core::{MacAddress, Netif};
+
+    let Ok(pool) = Pool::leak(8, 2048) else {
+        return false;
+    };
+    let (Ok(first), Ok(second)) = (pool.reserve(2), pool.reserve(2)) else {
+        return false;
+    };
+    let ethernet = VirtualEthernet::new(1);
+    let mac = |last| MacAddress([2, 0, 0, 0, 0, last]);
+    let clock = VirtualClock::new();
+    let sink: &mut dyn mirage_core::doubles::CaptureSink<Error = core::convert::Infallible> =
+        &mut Counting(0);
+    let mut a = Capture::new(
+        ethernet.attach(PortConfig::new(mac(1)), first),
+        sink,
+        &clock,
+    );
+    let mut b = ethernet.attach(PortConfig::new(mac(2)), second);
+    let Some(mut page) = pool.alloc() else {
+        return false;
+    };
+    let frame = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5, 1, 2, 3];
+    if page.extend_from_slice(&frame).is_err()
+        || a.transmit(page.into()).is_err()
+        || a.flush().is_err()
+    {
+        return false;
+    }
+    ethernet.deliver(clock.now());
+    match b.poll_receive(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(received)) => {
+            received.contiguous() == Some(&frame[..]) && a.counters().captured == 1
+        }
+        _ => false,
+    }
+}
+
+/// Counts the bytes of a capture.
+#[cfg(feature = "doubles")]
+struct Counting(usize);
+
+#[cfg(feature = "doubles")]
+impl mirage_core::doubles::CaptureSink for Counting {
+    type Error = core::convert::Infallible;
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
+        self.0 += bytes.len();
+        Ok(())
+    }
 }
