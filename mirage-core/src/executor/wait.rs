@@ -1,6 +1,6 @@
 //! Places to wait in: a slot for one waker that any thread may call, and a queue of waiters on one thread.
 
-use core::cell::{Cell, UnsafeCell};
+use core::cell::Cell;
 use core::fmt;
 use core::marker::PhantomPinned;
 use core::mem::ManuallyDrop;
@@ -8,7 +8,7 @@ use core::pin::Pin;
 use core::ptr;
 use core::task::{Poll, RawWakerVTable, Waker};
 
-use crate::sync::{AtomicUsize, Ordering};
+use crate::sync::{AtomicUsize, Ordering, WatchedCell, spin};
 
 /// Nobody is at the slot.
 const WAITING: usize = 0;
@@ -20,7 +20,7 @@ const WAKING: usize = 2;
 /// Room for one waker. One task waits; any thread wakes.
 pub(crate) struct WakerSlot {
     state: AtomicUsize,
-    waker: UnsafeCell<Option<Waker>>,
+    waker: WatchedCell<Option<Waker>>,
 }
 
 // SAFETY: `state` lets one thread at a time into the cell, and a `Waker` is `Send`.
@@ -33,7 +33,7 @@ impl WakerSlot {
     pub(crate) const fn new() -> Self {
         Self {
             state: AtomicUsize::new(WAITING),
-            waker: UnsafeCell::new(None),
+            waker: WatchedCell::new(None),
         }
     }
 
@@ -41,7 +41,7 @@ impl WakerSlot {
     pub(crate) fn new() -> Self {
         Self {
             state: AtomicUsize::new(WAITING),
-            waker: UnsafeCell::new(None),
+            waker: WatchedCell::new(None),
         }
     }
 
@@ -56,15 +56,17 @@ impl WakerSlot {
             .is_err()
         {
             // Somebody is waking, or (two tasks on two threads) registering: come again.
+            spin();
             waker.wake_by_ref();
             return;
         }
-        // SAFETY: `REGISTERING` was set by us, so the cell is ours until we take it back.
-        let slot = unsafe { &mut *self.waker.get() };
-        let replaced = match slot {
-            Some(old) if old.will_wake(waker) => None,
-            _ => slot.replace(waker.clone()),
-        };
+        // Cloned before, since that runs another's code.
+        let new = waker.clone();
+        let replaced = self.waker.with_mut(|slot| {
+            // SAFETY: `REGISTERING` was set by us, so the cell is ours until we take it back.
+            unsafe { (*slot).replace(new) }
+        });
+        let replaced = replaced.filter(|old| !old.will_wake(waker));
         // Release: whoever wakes sees the waker.
         if self
             .state
@@ -72,8 +74,10 @@ impl WakerSlot {
             .is_err()
         {
             // A wake-up came meanwhile, and left the waking to us.
-            // SAFETY: the state is REGISTERING | WAKING: still ours, until the store.
-            let waker = unsafe { (*self.waker.get()).take() };
+            let waker = self.waker.with_mut(|slot| {
+                // SAFETY: the state is REGISTERING | WAKING: still ours, until the swap.
+                unsafe { (*slot).take() }
+            });
             self.state.swap(WAITING, Ordering::AcqRel);
             if let Some(waker) = waker {
                 waker.wake();
@@ -91,8 +95,10 @@ impl WakerSlot {
             // Whoever is registering sees WAKING and wakes; whoever is waking already does so.
             return;
         }
-        // SAFETY: the state was WAITING and is WAKING by our doing, so the cell is ours until we take that back.
-        let waker = unsafe { (*self.waker.get()).take() };
+        let waker = self.waker.with_mut(|slot| {
+            // SAFETY: the state was WAITING and is WAKING by our doing, so the cell is ours until we take that back.
+            unsafe { (*slot).take() }
+        });
         self.state.fetch_and(!WAKING, Ordering::Release);
         if let Some(waker) = waker {
             waker.wake();
