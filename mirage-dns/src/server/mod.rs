@@ -12,8 +12,9 @@
 //!
 //! - **No answer** to a response or to less than a header: a server that answers those can be made to talk to another for ever.
 //! - **NOTIMP** for every opcode but QUERY: the header alone, since what follows it has a form that we do not know.
-//! - **FORMERR**, the header alone, when the question cannot be read, is compressed, is not the only one (RFC 9619), or is marked as truncated; when there are records in
+//! - **FORMERR**, the header alone, when the question cannot be read, is compressed, or is not the only one (RFC 9619); when there are records in
 //!   the answer section, or in the authority section of anything but IXFR; when a promised record is missing or OPT is misplaced (as NSD).
+//! - **TC in a request** says nothing about a question that is there whole, and is ignored (as NSD).
 //! - **Octets after the message** are ignored, as NSD and BIND do.
 //! - **REFUSED** outside the zones, for classes other than IN and ANY, and for AXFR and IXFR. A response to class ANY is never authoritative.
 //! - **Positive answers are minimal**: no NS in the authority section. Addresses go with NS, MX and SRV when there is room.

@@ -45,7 +45,7 @@ impl<'a> Request<'a> {
             request.verdict = Err(Rcode::NOTIMP);
             return Ok(request);
         }
-        if header.question_count != 1 || header.flags.contains(Flags::TC) {
+        if header.question_count != 1 {
             return Ok(request);
         }
         let Some(question) = Question::parse(octets) else {
