@@ -120,8 +120,10 @@ impl<'a> Zone<'a> {
                 let above: &Node = &self.nodes[cut];
                 key.starts_with(self.sorted[above.records.start].key)
             });
-            let has_ns = has(RecordType::NS);
-            if cut.is_none() && has_ns && key != self.soa.key {
+            // NS at a wildcard delegates nothing (RFC 4592 §4.2 leaves it undefined; as NSD).
+            let is_apex = key == self.soa.key;
+            let has_ns = has(RecordType::NS) && (is_apex || !owned[0].owner.is_wildcard());
+            if cut.is_none() && has_ns && !is_apex {
                 cut = Some(self.nodes.len());
             }
             self.nodes.push(Node {
@@ -182,7 +184,9 @@ impl<'a> Zone<'a> {
             let problem = match first.record_type {
                 RecordType::DNSKEY if is_apex => Some(Problem::Signed),
                 RecordType::DNAME => Some(Problem::Dname),
-                RecordType::NS if first.owner.is_wildcard() => Some(Problem::WildcardNs),
+                RecordType::NS if !is_apex && first.owner.is_wildcard() => {
+                    Some(Problem::WildcardNs)
+                }
                 _ => None,
             };
             if let Some(problem) = problem {

@@ -59,12 +59,12 @@ pub enum Problem {
     Signed,
     /// Error: DNAME (RFC 6672) is not served yet.
     Dname,
-    /// Error: NS at a wildcard, which has no defined meaning (RFC 4592 §4.2).
-    WildcardNs,
     /// Error: another zone of the set, or the compiler's own limits, stand against it.
     Unservable(String),
     /// Error: the records of one zone pass 4 GiB.
     TooLarge,
+    /// Warning: NS at a wildcard, which RFC 4592 §4.2 gives no meaning; it is served as data and delegates nothing.
+    WildcardNs,
     /// Warning: the record is there already (RFC 2181 §5); it is left out.
     Duplicate(RecordType),
     /// Warning: another TTL than the RRset's first record (RFC 2181 §5.2); the lowest is served.
@@ -102,7 +102,8 @@ impl Problem {
     /// Whether it keeps the zone from being served.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::Duplicate(_)
+            Self::WildcardNs
+            | Self::Duplicate(_)
             | Self::DifferentTtl { .. }
             | Self::MissingGlue(_)
             | Self::NoAddress(_)
@@ -136,7 +137,7 @@ impl fmt::Display for Problem {
             ),
             Self::Dname => f.write_str("DNAME (RFC 6672) is not served yet"),
             Self::WildcardNs => {
-                f.write_str("NS at a wildcard has no defined meaning (RFC 4592 §4.2)")
+                f.write_str("NS at a wildcard delegates nothing (RFC 4592 §4.2 leaves it undefined)")
             }
             Self::TooLarge => f.write_str("the records of the zone pass 4 GiB"),
             Self::Duplicate(record_type) => {

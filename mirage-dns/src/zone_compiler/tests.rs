@@ -264,14 +264,20 @@ fn what_is_not_served_is_refused_with_its_reason() {
         ["1: error: a.o.: DNAME (RFC 6672) is not served yet"]
     );
     assert_eq!(
-        found("*.a NS x.p."),
-        ["1: error: *.a.o.: NS at a wildcard has no defined meaning (RFC 4592 §4.2)"]
-    );
-    assert_eq!(
         found("a CH TXT x"),
         ["1: error: a.o.: class CH: only IN is served"]
     );
     assert_eq!(found("a CLASS77 TXT x").len(), 1);
+}
+
+#[test]
+fn ns_at_a_wildcard_delegates_nothing() {
+    assert_eq!(
+        found("*.a NS x.p.\n*.a TXT x\nb.*.a TXT y"),
+        [
+            "1: warning: *.a.o.: NS at a wildcard delegates nothing (RFC 4592 §4.2 leaves it undefined)"
+        ]
+    );
 }
 
 #[test]
