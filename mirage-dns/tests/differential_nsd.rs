@@ -1,0 +1,165 @@
+//! The same questions to NSD and to us, over the same zones; the answers must be the same.
+//!
+//! NSD runs as a child process on loopback, without privileges. Our server is called in the process: bytes in, bytes out.
+//! Questions and random zones come from a seed: `MIRAGE_SEED` sets another one, and each run prints it. `MIRAGE_QUESTIONS` sets
+//! how many ordinary questions are asked over UDP. What is compared, and each tolerated difference with its reason, stands in
+//! `differential/compare.rs`.
+#![cfg(feature = "std")]
+
+mod differential;
+
+use std::collections::BTreeMap;
+
+use differential::compare::{Answers, Verdict, compare};
+use differential::nsd::{MAX_UDP_PAYLOAD, Nsd, Pace};
+use differential::questions::{Question, Questions};
+use differential::random::Random;
+use differential::zones::{self, Served};
+use mirage_dns::server::{Limits, Server, Transport};
+use mirage_dns::zone_set::ZoneSet;
+
+/// The seed of a run that isn't given one, so that what passed once passes again.
+const SEED: u64 = 2013;
+/// Random zone families; every other one has three more zones below it.
+const RANDOM_ZONES: usize = 6;
+/// For so many ordinary questions one is odd.
+const ODD_SHARE: usize = 20;
+/// Of the questions over UDP, one in so many is asked over TCP as well.
+const TCP_SHARE: usize = 5;
+/// How many differences of one kind are printed.
+const SHOWN: usize = 2;
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is not a number: {text}")),
+    )
+}
+
+#[test]
+fn nsd_and_we_give_the_same_answers() {
+    let seed = number("MIRAGE_SEED").unwrap_or(SEED);
+    let count = number("MIRAGE_QUESTIONS").unwrap_or(12_000) as usize;
+    println!("MIRAGE_SEED={seed}");
+    let mut random = Random::new(seed);
+
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (files, image) = zones::prepare(directory.path(), &mut random, RANDOM_ZONES);
+    let set = ZoneSet::from_bytes(&image).expect("a valid image");
+    let served = Served::new(set);
+    let source = Questions {
+        owners: &served.owners,
+        targets: &served.targets,
+    };
+    let ordinary: Vec<Question> = (0..count).map(|_| source.ordinary(&mut random)).collect();
+    let odd: Vec<Question> = (0..count / ODD_SHARE)
+        .map(|_| source.odd(&mut random))
+        .collect();
+    let every = |share: usize, of: &[Question]| of.iter().step_by(share).cloned().collect();
+    let (ordinary_tcp, odd_tcp): (Vec<_>, Vec<_>) =
+        (every(TCP_SHARE, &ordinary), every(TCP_SHARE, &odd));
+
+    let nsd = Nsd::start(directory.path(), &files);
+    let server = Server::new(Limits {
+        udp_payload_size: MAX_UDP_PAYLOAD,
+    });
+    let mut tally = Tally::default();
+    for (transport, questions, pace) in [
+        (Transport::Udp, &ordinary, Pace::Fast),
+        (Transport::Udp, &odd, Pace::Patient),
+        (Transport::Tcp, &ordinary_tcp, Pace::Fast),
+        (Transport::Tcp, &odd_tcp, Pace::Patient),
+    ] {
+        let octets: Vec<Vec<u8>> = questions.iter().map(|q| q.octets.clone()).collect();
+        let nsds = match transport {
+            Transport::Udp => nsd.ask_udp(&octets, pace),
+            Transport::Tcp => nsd.ask_tcp(&octets, pace),
+        };
+        let answer = |question: &Question, transport| {
+            let mut buffer = vec![0; 65_535];
+            let length = server.answer(&set, &question.octets, transport, &mut buffer)?;
+            buffer.truncate(length);
+            Some(buffer)
+        };
+        for (question, nsds) in questions.iter().zip(&nsds) {
+            let ours = answer(question, transport);
+            let whole = answer(question, Transport::Tcp);
+            let answers = Answers {
+                is_udp: transport == Transport::Udp,
+                ours: ours.as_deref(),
+                whole: whole.as_deref(),
+                nsds: nsds.as_deref(),
+            };
+            tally.count(question, &answers, &compare(question, &served, &answers));
+        }
+    }
+    tally.print();
+    assert!(
+        tally.different == 0,
+        "{} of {} answers differ; the same run again: MIRAGE_SEED={seed} MIRAGE_QUESTIONS={count}",
+        tally.different,
+        tally.asked,
+    );
+    // A run in which NSD answered nothing would prove nothing.
+    assert!(tally.answered * 10 > tally.asked * 9, "{}", nsd.log());
+}
+
+/// How many answers were the same, by rule.
+#[derive(Default)]
+struct Tally {
+    asked: usize,
+    answered: usize,
+    same: usize,
+    different: usize,
+    tolerated: BTreeMap<String, usize>,
+    /// How many differences have the same words at the beginning of each part.
+    kinds: BTreeMap<String, usize>,
+}
+
+impl Tally {
+    fn count(&mut self, question: &Question, answers: &Answers<'_>, verdict: &Verdict) {
+        self.asked += 1;
+        self.answered += usize::from(answers.nsds.is_some());
+        match verdict {
+            Verdict::Same => self.same += 1,
+            Verdict::Tolerated(rules) => {
+                for rule in rules {
+                    *self.tolerated.entry(format!("{rule:?}")).or_default() += 1;
+                }
+            }
+            Verdict::Different(text) => {
+                self.different += 1;
+                let kind: Vec<String> = text
+                    .split(';')
+                    .map(|part| part.split(' ').take(5).collect::<Vec<_>>().join(" "))
+                    .collect();
+                let kind = format!(
+                    "{:?}, opcode {}:{}",
+                    question.oddity,
+                    question.opcode,
+                    kind.join(";")
+                );
+                let seen = self.kinds.entry(kind).or_default();
+                *seen += 1;
+                if *seen <= SHOWN {
+                    let transport = if answers.is_udp { "UDP" } else { "TCP" };
+                    println!("{transport} {question}\n   {text}");
+                }
+            }
+        }
+    }
+
+    fn print(&self) {
+        println!(
+            "{} questions, {} answered by NSD: {} the same, {} different",
+            self.asked, self.answered, self.same, self.different
+        );
+        for (kind, count) in &self.kinds {
+            println!("  different: {count} times: {kind}");
+        }
+        for (rule, count) in &self.tolerated {
+            println!("  tolerated by {rule}: {count}");
+        }
+    }
+}
