@@ -250,6 +250,18 @@ fn a_name_of_127_labels_costs_no_more_than_the_deepest_name_has_labels() {
 }
 
 #[test]
+fn flags_that_hide_names_are_refused() {
+    let image = small();
+    let set = ZoneSet::from_bytes(&image).unwrap();
+    let nodes = 56 + 24 * set.zones.len();
+    for index in 0..set.nodes.len() {
+        let mut changed = image.clone();
+        changed[nodes + 28 * index + 5] ^= NodeEntry::SHADOWED;
+        assert!(ZoneSet::from_bytes(&changed).is_err(), "{index}");
+    }
+}
+
+#[test]
 fn same_records_give_the_same_octets() {
     assert_eq!(small(), small());
 }

@@ -128,10 +128,17 @@ fn check_zone(set: &ZoneSet<'_>, index: usize) -> Option<()> {
         at.map_or(NONE, |at| apex.first_rrset.get() + at as u32)
     };
     let soa = set.rrset(zone.soa)?;
+    // RFC 2308 §3: the MINIMUM is the last of the SOA's fields.
+    let minimum = set
+        .encoded(soa)
+        .last_chunk()
+        .copied()
+        .map(u32::from_be_bytes)?;
+    let negative_ttl = soa.ttl.get().min(minimum);
     let consistent = zone.soa.get() == at_apex(RecordType::SOA)
         && zone.ns.get() == at_apex(RecordType::NS)
         && soa.record_count.get() == 1
-        && zone.negative_ttl.get() <= MAX_TTL
+        && zone.negative_ttl.get() == negative_ttl
         && apex.parent.get() == NONE;
     if !consistent {
         return None;
@@ -194,6 +201,12 @@ fn check_node(set: &ZoneSet<'_>, index: usize) -> Option<()> {
         if !below.is_wildcard() || below.parent() != Some(name) {
             return None;
         }
+    }
+    if name.is_wildcard()
+        && let Some(parent) = NodeIndex::from_entry(node.parent)
+        && set.node(parent).wildcard.get() != number
+    {
+        return None;
     }
     let own = set.rrsets_of(node);
     let ascending = own.is_sorted_by(|a, b| a.record_type.get() < b.record_type.get());
@@ -279,16 +292,34 @@ fn check_index(set: &ZoneSet<'_>) -> Option<()> {
     }
     let mut indexed = 0usize;
     for (index, node) in set.nodes.iter().enumerate() {
-        if node.flags & NodeEntry::SHADOWED != 0 {
+        let this = NodeIndex(index as u32);
+        let name = set.name(this);
+        let shadowed = node.flags & NodeEntry::SHADOWED != 0;
+        if shadowed != is_shadowed(set, node, name) {
+            return None;
+        }
+        if shadowed {
             continue;
         }
         indexed += 1;
-        let this = NodeIndex(index as u32);
-        let name = set.name(this);
         let found = set.find(name, &mut LookupStatistics::default());
         if name.label_count() > set.deepest || found != Some(this) {
             return None;
         }
     }
     (occupied == indexed).then_some(())
+}
+
+/// Whether the set has a zone whose apex is `name` or above it, and below the apex of the node's own zone.
+fn is_shadowed(set: &ZoneSet<'_>, node: &NodeEntry, name: Name<'_>) -> bool {
+    if set.zones.len() < 2 {
+        return false;
+    }
+    let own_apex = set.name(NodeIndex::apex_of(set.zone(node.zone)));
+    let below_own = name
+        .ancestors()
+        .take_while(|above| above.len() > own_apex.len());
+    below_own
+        .filter_map(|above| set.find(above, &mut LookupStatistics::default()))
+        .any(|found| set.node(found).parent.get() == NONE)
 }
