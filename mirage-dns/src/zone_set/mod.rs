@@ -34,15 +34,23 @@ use format::{Header, NONE, Slot};
 use hash::hash_name;
 
 #[cfg(feature = "alloc")]
+mod build_error;
+#[cfg(feature = "alloc")]
 mod builder;
 mod format;
 mod hash;
+#[cfg(feature = "alloc")]
+mod index;
+#[cfg(feature = "alloc")]
+mod layout;
 mod validate;
 
 #[cfg(feature = "alloc")]
-pub use builder::{BuildError, BuildErrorKind, ZoneHandle, ZoneSetBuilder};
+pub use build_error::{BuildError, BuildErrorKind};
 #[cfg(feature = "alloc")]
 pub(crate) use builder::{SortKey, canonical_rdata, sort_key};
+#[cfg(feature = "alloc")]
+pub use builder::{ZoneHandle, ZoneSetBuilder};
 
 /// The most slots of the index that one look-up sees.
 pub const MAX_PROBES: u32 = 16;

@@ -1,0 +1,122 @@
+//! Why records do not make a zone set.
+
+use alloc::string::{String, ToString};
+use core::error::Error;
+use core::fmt;
+
+use super::format::NONE;
+use crate::name::Name;
+use crate::record::{RdataError, RecordType};
+
+/// Why records do not make a zone set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BuildError {
+    owner: String,
+    record_type: Option<RecordType>,
+    kind: BuildErrorKind,
+}
+
+impl BuildError {
+    pub(super) fn at(
+        owner: Name<'_>,
+        record_type: Option<RecordType>,
+        kind: BuildErrorKind,
+    ) -> Self {
+        Self {
+            owner: owner.to_string(),
+            record_type,
+            kind,
+        }
+    }
+
+    /// The name that it is about, in text.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// The type that it is about.
+    pub fn record_type(&self) -> Option<RecordType> {
+        self.record_type
+    }
+
+    /// What is wrong.
+    pub fn kind(&self) -> BuildErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.owner)?;
+        if let Some(record_type) = self.record_type {
+            write!(f, " {record_type}")?;
+        }
+        write!(f, ": {}", self.kind)
+    }
+}
+
+impl Error for BuildError {}
+
+/// What is wrong with the records of a zone set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum BuildErrorKind {
+    /// A zone of that name was added before.
+    DuplicateZone,
+    /// The owner does not lie in the zone.
+    OutOfZone,
+    /// A type for questions or single messages, which no zone holds.
+    MetaType,
+    /// A type that needs more of a server than this one does yet.
+    NotServed,
+    /// A TTL above 2³¹ − 1 (RFC 2181 §8).
+    TtlTooLarge,
+    /// The rdata is not what the type wants.
+    Rdata(RdataError),
+    /// More than 65,535 records in one RRset.
+    TooManyRecords,
+    /// The apex has no SOA.
+    NoSoa,
+    /// Several records of a type of which a name has one at most.
+    SeveralRecords,
+    /// A SOA that is not at the apex.
+    SoaBelowApex,
+    /// Something beside a CNAME (RFC 1034 §3.6.2).
+    AliasWithOtherData,
+    /// The image would pass 4 GiB, or a name has more than 65,535 types.
+    TooLarge,
+    /// No seed that was tried spreads the names over the index: not to be met unless names were made to collide.
+    IndexTooCrowded,
+}
+
+impl fmt::Display for BuildErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DuplicateZone => "the zone was added twice",
+            Self::OutOfZone => "the owner is not in the zone",
+            Self::MetaType => "no zone holds a record of this type",
+            Self::NotServed => "this server does not serve this type yet",
+            Self::TtlTooLarge => "the TTL is above 2147483647",
+            Self::Rdata(error) => return error.fmt(f),
+            Self::TooManyRecords => "the RRset has more than 65,535 records",
+            Self::NoSoa => "the zone has no SOA at its apex",
+            Self::SeveralRecords => "a name has one record of this type at most",
+            Self::SoaBelowApex => "a SOA belongs at the apex of the zone alone",
+            Self::AliasWithOtherData => "no other data may stand beside a CNAME",
+            Self::TooLarge => "the image would be too large",
+            Self::IndexTooCrowded => "the names collide in the index under every seed",
+        })
+    }
+}
+
+/// A count or offset as the image holds it.
+pub(super) fn number(value: usize) -> Result<u32, BuildError> {
+    u32::try_from(value)
+        .ok()
+        .filter(|&number| number != NONE)
+        .ok_or_else(too_large)
+}
+
+pub(super) fn too_large() -> BuildError {
+    BuildError::at(Name::ROOT, None, BuildErrorKind::TooLarge)
+}
