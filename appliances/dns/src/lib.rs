@@ -1,3 +1,42 @@
-//! The DNS appliance.
+//! A DNS server as an appliance: one zone set, served over any stack.
+//!
+//! | item | what it is |
+//! | --- | --- |
+//! | [`ZONES_IMAGE`] | the zones that were compiled in, checked when the appliance was built |
+//! | [`Service`] | zones, the pure server of [`mirage_dns`], counters; shared by all shells |
+//! | [`serve_udp`], [`serve_tcp`] | shells over any stack's sockets ([`edge_nal`]) |
+//! | `impl UdpService for &Service` | the service on our own stack, answering in place |
+//! | [`drive`] | the task that moves frames between an interface and our own stack |
+//! | [`Counters`], [`Counter`] | what was counted, and what for |
+//!
+//! The library knows no platform and allocates nothing: a main of its own chooses device, clock and memory. Which zones are
+//! compiled in says the environment at build time: `MIRAGE_DNS_ZONES`, paths of master files separated by colons.
+//!
+//! ```
+//! use dns_appliance::{Service, Transport, ZONES_IMAGE};
+//! use mirage_dns::zone_set::ZoneSet;
+//!
+//! let service = Service::new(ZoneSet::from_bytes(ZONES_IMAGE)?);
+//! let mut out = [0; 512];
+//! // Nothing but a header's beginning: no answer.
+//! assert_eq!(service.answer(Transport::Udp, &[0; 5], &mut out), None);
+//! assert_eq!(service.counters().server.ignored_too_short, 1);
+//! # Ok::<(), mirage_dns::zone_set::ImageError>(())
+//! ```
 #![no_std]
 #![forbid(unsafe_code)]
+
+mod counters;
+mod own_stack;
+mod service;
+mod tcp;
+mod udp;
+
+pub use counters::{Counter, Counters};
+pub use own_stack::drive;
+pub use service::{Service, Transport};
+pub use tcp::{TcpLimits, serve_tcp};
+pub use udp::serve_udp;
+
+/// The zones that were compiled in, as [`ZoneSet::from_bytes`](mirage_dns::zone_set::ZoneSet::from_bytes) takes them.
+pub static ZONES_IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/zones.image"));

@@ -1,0 +1,337 @@
+//! Badly behaved TCP clients, in virtual time: when each is ended, to the nanosecond.
+
+mod common;
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::pending;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use dns_appliance::{Counter, Service, TcpLimits, serve_tcp};
+use edge_nal::{Close, NoopNet, Readable, TcpAccept, TcpShutdown, TcpSplit};
+use embedded_io_async::{ErrorType, Read, Write};
+use mirage_core::Instant;
+use mirage_core::executor::Executor;
+use mirage_dns::zone_set::ZoneSet;
+
+use common::executor;
+
+const LIMITS: TcpLimits = TcpLimits {
+    idle: Duration::from_secs(10),
+    message: Duration::from_secs(5),
+    connection: Duration::from_secs(60),
+};
+
+/// A query that the empty zone set refuses.
+const QUERY: &[u8] = b"\x00\x11\x12\x34\0\0\0\x01\0\0\0\0\0\0\0\0\x06\0\x01";
+
+#[test]
+fn a_client_that_says_nothing_is_ended_after_the_idle_time() {
+    let ended = serve(Client::default());
+    assert_eq!(ended.at, LIMITS.idle);
+    assert_eq!(ended.counter, Counter::TcpClosedIdle);
+}
+
+#[test]
+fn a_client_that_drips_octets_is_ended_after_the_message_time() {
+    // Each octet comes well before the idle time is over, so that would never end it.
+    let ended = serve(Client {
+        input: QUERY.to_vec(),
+        segment: 1,
+        before_each: Duration::from_secs(1),
+        ..Client::default()
+    });
+    assert_eq!(ended.at, Duration::from_secs(1) + LIMITS.message);
+    assert_eq!(ended.counter, Counter::TcpClosedStalled);
+    assert_eq!(ended.answers, 0);
+}
+
+#[test]
+fn a_client_that_is_slow_and_in_time_is_answered() {
+    let ended = serve(Client {
+        input: [QUERY, QUERY].concat(),
+        segment: 1,
+        before_each: Duration::from_millis(200),
+        then_ends: true,
+        ..Client::default()
+    });
+    assert_eq!(ended.answers, 2);
+    assert_eq!(ended.counter, Counter::TcpClosedByClient);
+}
+
+#[test]
+fn a_client_that_takes_no_answer_is_ended_after_the_message_time() {
+    let ended = serve(Client {
+        input: QUERY.to_vec(),
+        segment: QUERY.len(),
+        deaf: true,
+        ..Client::default()
+    });
+    assert_eq!(ended.at, LIMITS.message);
+    assert_eq!(ended.counter, Counter::TcpClosedStalled);
+}
+
+#[test]
+fn a_client_that_asks_and_asks_is_ended_after_the_connection_s_time() {
+    let ended = serve(Client {
+        input: QUERY.repeat(1000),
+        segment: QUERY.len(),
+        before_each: Duration::from_secs(2),
+        ..Client::default()
+    });
+    assert_eq!(ended.at, LIMITS.connection);
+    assert_eq!(ended.counter, Counter::TcpClosedStalled);
+    // At 2 s, 4 s, … 60 s: what comes at the very end is in time.
+    assert_eq!(ended.answers, 30);
+}
+
+#[test]
+fn a_client_whose_octets_never_end_does_not_keep_other_tasks_from_running() {
+    let executor = executor();
+    let service = service();
+    let acceptor = Acceptor::new(
+        executor,
+        Client {
+            input: QUERY.repeat(100),
+            segment: 1,
+            ..Client::default()
+        },
+    );
+    let turns = Rc::new(Cell::new(0));
+    let counting = Rc::clone(&turns);
+    let other = executor.spawn(async move {
+        for _ in 0..100 {
+            counting.set(counting.get() + 1);
+            mirage_core::executor::yield_now().await;
+        }
+    });
+    executor.run_until(async move {
+        let (mut request, mut response) = ([0; 512], [0; 512]);
+        let serving = serve_tcp(
+            &acceptor,
+            service,
+            executor,
+            LIMITS,
+            &mut request,
+            &mut response,
+        );
+        let _ = executor.timeout(Duration::from_secs(1), serving).await;
+    });
+    executor.run_until(other.expect("a task")).expect("its end");
+    assert_eq!(turns.get(), 100);
+    assert_eq!(service.counters().server.refused, 100);
+}
+
+#[test]
+fn a_message_longer_than_the_buffer_ends_the_connection_at_once() {
+    let ended = serve(Client {
+        input: vec![0xff; 4],
+        segment: 4,
+        ..Client::default()
+    });
+    assert_eq!((ended.at, ended.answers), (Duration::ZERO, 0));
+    assert_eq!(ended.counter, Counter::TcpClosedBadFrame);
+}
+
+#[test]
+fn an_end_within_a_message_is_a_failure() {
+    let ended = serve(Client {
+        input: QUERY[..5].to_vec(),
+        segment: 5,
+        then_ends: true,
+        ..Client::default()
+    });
+    assert_eq!(ended.counter, Counter::TcpClosedFailed);
+}
+
+/// What a client does.
+#[derive(Clone, Default)]
+struct Client {
+    input: Vec<u8>,
+    /// Octets that one read gets at most.
+    segment: usize,
+    before_each: Duration,
+    /// After its input the client ends its side; else it says nothing more.
+    then_ends: bool,
+    /// It takes nothing.
+    deaf: bool,
+}
+
+#[derive(Debug)]
+struct Ended {
+    /// After the connection was taken.
+    at: Duration,
+    counter: Counter,
+    answers: usize,
+}
+
+/// Serves one client until its connection is ended.
+fn serve(client: Client) -> Ended {
+    let executor = executor();
+    let service = service();
+    let acceptor = Acceptor::new(executor, client);
+    let trace = Rc::clone(&acceptor.trace);
+    executor.run_until(async move {
+        let (mut request, mut response) = ([0; 512], [0; 512]);
+        let serving = serve_tcp(
+            &acceptor,
+            service,
+            executor,
+            LIMITS,
+            &mut request,
+            &mut response,
+        );
+        let _ = executor.timeout(Duration::from_secs(1000), serving).await;
+    });
+    let counters = service.counters();
+    assert_eq!(counters.get(Counter::TcpConnections), 1);
+    let ends: Vec<Counter> = Counter::ALL
+        .iter()
+        .copied()
+        .filter(|counter| counter.name().starts_with("tcp-closed") && counters.get(*counter) > 0)
+        .collect();
+    let [counter] = ends[..] else {
+        panic!("a connection ends once, for one reason: {ends:?}");
+    };
+    let trace = trace.borrow();
+    Ended {
+        at: trace.closed.expect("a connection that was ended"),
+        counter,
+        answers: trace.answers,
+    }
+}
+
+fn service() -> &'static Service<'static> {
+    Box::leak(Box::new(Service::new(ZoneSet::EMPTY)))
+}
+
+#[derive(Default)]
+struct Trace {
+    closed: Option<Duration>,
+    answers: usize,
+}
+
+/// Gives one connection, and no second one.
+struct Acceptor {
+    executor: &'static Executor,
+    client: RefCell<Option<Client>>,
+    trace: Rc<RefCell<Trace>>,
+}
+
+impl Acceptor {
+    fn new(executor: &'static Executor, client: Client) -> Self {
+        Self {
+            executor,
+            client: RefCell::new(Some(client)),
+            trace: Rc::default(),
+        }
+    }
+}
+
+impl TcpAccept for Acceptor {
+    type Error = Infallible;
+    type Socket<'a> = Socket;
+
+    async fn accept(&self) -> Result<(SocketAddr, Socket), Infallible> {
+        let client = self.client.borrow_mut().take();
+        let Some(client) = client else {
+            return pending().await;
+        };
+        let socket = Socket {
+            executor: self.executor,
+            began: self.executor.now(),
+            client,
+            trace: Rc::clone(&self.trace),
+        };
+        Ok((SocketAddr::from(([192, 0, 2, 1], 1234)), socket))
+    }
+}
+
+struct Socket {
+    executor: &'static Executor,
+    began: Instant,
+    client: Client,
+    trace: Rc<RefCell<Trace>>,
+}
+
+impl Socket {
+    fn ended(&self) {
+        let at = self.executor.now() - self.began;
+        self.trace.borrow_mut().closed.get_or_insert(at);
+    }
+}
+
+impl ErrorType for Socket {
+    type Error = Infallible;
+}
+
+impl Read for Socket {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
+        if self.client.input.is_empty() {
+            return if self.client.then_ends {
+                Ok(0)
+            } else {
+                pending().await
+            };
+        }
+        self.executor.sleep(self.client.before_each).await;
+        let length = self
+            .client
+            .segment
+            .min(self.client.input.len())
+            .min(buffer.len());
+        for (place, octet) in buffer.iter_mut().zip(self.client.input.drain(..length)) {
+            *place = octet;
+        }
+        Ok(length)
+    }
+}
+
+impl Write for Socket {
+    async fn write(&mut self, octets: &[u8]) -> Result<usize, Infallible> {
+        if self.client.deaf {
+            return pending().await;
+        }
+        let (prefix, message) = octets.split_at(2);
+        assert_eq!(
+            prefix,
+            (message.len() as u16).to_be_bytes(),
+            "a length and its message in one write"
+        );
+        self.trace.borrow_mut().answers += 1;
+        Ok(octets.len())
+    }
+
+    async fn flush(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+impl Readable for Socket {
+    async fn readable(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+impl TcpSplit for Socket {
+    type Read<'a> = NoopNet;
+    type Write<'a> = NoopNet;
+
+    fn split(&mut self) -> (NoopNet, NoopNet) {
+        (NoopNet, NoopNet)
+    }
+}
+
+impl TcpShutdown for Socket {
+    async fn close(&mut self, _: Close) -> Result<(), Infallible> {
+        self.ended();
+        Ok(())
+    }
+
+    async fn abort(&mut self) -> Result<(), Infallible> {
+        self.ended();
+        Ok(())
+    }
+}
