@@ -1,2 +1,104 @@
-//! To come.
-fn main() {}
+//! The DNS appliance as a process of a host.
+
+mod arguments;
+mod error;
+mod own_stack;
+mod sockets;
+mod zones;
+
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::process::ExitCode;
+
+use clap::Parser;
+use dns_appliance::Service;
+use log::LevelFilter;
+use mirage_core::executor::Executor;
+use mirage_host::{EndSignals, HostPlatform};
+
+use arguments::Arguments;
+use error::Failure;
+use own_stack::{Ended, OwnStack, PORT};
+use zones::Zones;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let level = match arguments.verbose {
+        0 => LevelFilter::Warn,
+        1 => LevelFilter::Info,
+        2 => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
+    };
+    env_logger::Builder::new()
+        .filter_level(level)
+        .parse_default_env()
+        .init();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.status()
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let zones = Zones::load(&arguments.zones)?;
+    let platform = HostPlatform::leak()?;
+    let executor = Executor::leak(platform);
+    let mut end = EndSignals::new(platform)?;
+    let service: &'static Service<'static> = Box::leak(Box::new(Service::new(zones.set)));
+
+    let mut said = zones.describe();
+    let result = match &arguments.net {
+        None => {
+            let bound = sockets::serve(
+                executor,
+                service,
+                arguments.listen,
+                arguments.tcp_limits(),
+                arguments.tcp_connections,
+            )?;
+            said.push(format!("serving on {bound}, UDP and TCP"));
+            said.extend(zones.name_to_try().map(|name| {
+                let asked = match bound.ip() {
+                    any if any.is_unspecified() && any.is_ipv4() => Ipv4Addr::LOCALHOST.into(),
+                    any if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+                    address => address,
+                };
+                format!("try: dig @{asked} -p {} {name}", bound.port())
+            }));
+            say(&said);
+            executor.run_until(end.wait());
+            Ok(())
+        }
+        Some(net) => {
+            let mut own = OwnStack::open(platform, service, net, arguments)?;
+            said.extend(own.describe());
+            say(&said);
+            let result = own.acquire(executor, &mut end).and_then(|acquired| {
+                if acquired == Ended::ByUser {
+                    return Ok(());
+                }
+                let mut said = vec![format!("serving on {}:{PORT}, UDP", own.address())];
+                let name = zones.name_to_try();
+                said.extend(name.map(|name| format!("try: dig @{} {name}", own.address())));
+                say(&said);
+                own.run(executor, &mut end)
+            });
+            say(&own.counters());
+            result
+        }
+    };
+    say(&["ended; counted:".into(), service.counters().to_string()]);
+    result
+}
+
+/// Writes to the standard output; that nobody reads it is no reason to stop serving.
+fn say(lines: &[String]) {
+    let mut out = io::stdout().lock();
+    for line in lines {
+        let _ = writeln!(out, "{line}");
+    }
+    let _ = out.flush();
+}

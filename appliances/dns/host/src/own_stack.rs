@@ -1,0 +1,268 @@
+//! Serving on our own network stack, over a tap.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::future::{Future, poll_fn};
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use dns_appliance::{Service, drive};
+use mirage_core::doubles::{Capture, IoSink};
+use mirage_core::executor::Executor;
+use mirage_core::{Clock, Netif, NetifError, Pool};
+use mirage_host::{EndSignals, HostPlatform, SystemRng, Tap, TapConfig};
+use mirage_net::{
+    Capacities, Cidr, ConflictConfig, Defence, Event, ServiceOptions, Stack, StackConfig,
+    StackStorage,
+};
+
+use crate::arguments::{Arguments, Net, Prefix};
+use crate::error::Failure;
+
+/// The port of DNS (RFC 1035 §4.2).
+pub(crate) const PORT: u16 = 53;
+/// Pages of the pool: what is being received, sent, put together and waited for.
+const PAGES: usize = 1_024;
+/// A frame of Ethernet's usual MTU lies in one.
+const PAGE_SIZE: usize = 2_048;
+/// Of these, how many a tap receives into.
+const RECEIVE_PAGES: usize = 64;
+
+/// Our own stack on a device of the host.
+pub(crate) struct OwnStack {
+    prefix: Prefix,
+    host: (Ipv4Addr, u8),
+    device: Device,
+    stack: Stack<'static>,
+}
+
+enum Device {
+    Plain(Tap),
+    Captured(Capture<Tap, IoSink<File>, &'static HostPlatform>),
+}
+
+/// Why serving ended, or did not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It did not: the address is ours.
+    NotYet,
+    /// Ctrl-C.
+    ByUser,
+}
+
+impl OwnStack {
+    /// Opens the device, and binds the service to a stack on it.
+    pub(crate) fn open(
+        platform: &'static HostPlatform,
+        service: &'static Service<'static>,
+        net: &Net,
+        arguments: &Arguments,
+    ) -> Result<Self, Failure> {
+        let Net::Tap(name) = net;
+        // clap demands --ip with --net.
+        let prefix = arguments
+            .ip
+            .ok_or_else(|| Failure::Stack("--net needs --ip".into()))?;
+        let host = match arguments.gateway {
+            Some(gateway) if gateway == prefix.address => {
+                return Err(Failure::Stack(
+                    "the gateway can't be our own address".into(),
+                ));
+            }
+            Some(gateway) if prefix.holds_host(gateway) => gateway,
+            _ => prefix.other_host(),
+        };
+        let pool = Pool::leak(PAGES, PAGE_SIZE)
+            .map_err(|error| Failure::System(format!("no memory for pages: {error}")))?;
+        let mut config = TapConfig::new(name);
+        config.host_address = Some((host, prefix.length));
+        config.mac = arguments.mac;
+        config.receive_pages = RECEIVE_PAGES;
+        let tap = Tap::open(platform, pool, config).map_err(Failure::Tap)?;
+
+        let stack = stack(platform, service, pool, &tap, prefix, arguments.gateway)?;
+        let device = match &arguments.capture {
+            None => Device::Plain(tap),
+            Some(path) => {
+                let file =
+                    File::create(path).map_err(|error| Failure::Capture(path.clone(), error))?;
+                Device::Captured(Capture::new(tap, IoSink(file), platform))
+            }
+        };
+        Ok(Self {
+            prefix,
+            host: (host, prefix.length),
+            device,
+            stack,
+        })
+    }
+
+    /// What was opened.
+    pub(crate) fn describe(&self) -> Vec<String> {
+        let tap = self.device.tap();
+        let (host, length) = self.host;
+        let made = if tap.was_made() {
+            "made, and taken away at the end"
+        } else {
+            "as it was prepared"
+        };
+        vec![
+            format!(
+                "tap {}: {made}; its host's side is {host}/{length}",
+                tap.name()
+            ),
+            format!("taking {} with MAC {}", self.prefix.address, tap.mac()),
+        ]
+    }
+
+    /// Our address.
+    pub(crate) fn address(&self) -> Ipv4Addr {
+        self.prefix.address
+    }
+
+    /// Runs until the address is ours (RFC 5227), or Ctrl-C.
+    pub(crate) fn acquire(
+        &mut self,
+        executor: &'static Executor,
+        end: &mut EndSignals,
+    ) -> Result<Ended, Failure> {
+        self.run_until(executor, end, true)
+    }
+
+    /// Serves until Ctrl-C, or until the device is gone.
+    pub(crate) fn run(
+        &mut self,
+        executor: &'static Executor,
+        end: &mut EndSignals,
+    ) -> Result<(), Failure> {
+        self.run_until(executor, end, false).map(drop)
+    }
+
+    fn run_until(
+        &mut self,
+        executor: &'static Executor,
+        end: &mut EndSignals,
+        acquiring: bool,
+    ) -> Result<Ended, Failure> {
+        let address = IpAddr::V4(self.prefix.address);
+        let acquired = Cell::new(false);
+        let lost = Cell::new(None);
+        let ended = {
+            let mut driving = pin!(drive(
+                self.device.netif(),
+                &mut self.stack,
+                executor,
+                |event| {
+                    log::info!("{event:?}");
+                    match event {
+                        Event::AddressAcquired(own) if own == address => acquired.set(true),
+                        Event::AddressLost {
+                            address: own,
+                            other,
+                        } if own == address => {
+                            lost.set(Some(other));
+                        }
+                        _ => {}
+                    }
+                }
+            ));
+            let mut ending = pin!(end.wait());
+            executor.run_until(poll_fn(|cx| {
+                if let Poll::Ready(error) = driving.as_mut().poll(cx) {
+                    return Poll::Ready(Err(error));
+                }
+                if lost.get().is_some() || (acquiring && acquired.get()) {
+                    return Poll::Ready(Ok(Ended::NotYet));
+                }
+                ending.as_mut().poll(cx).map(|()| Ok(Ended::ByUser))
+            }))
+        };
+        if let Some(other) = lost.get() {
+            return Err(Failure::Stack(format!(
+                "{address} is in use by another station, {other}: choose another address with --ip"
+            )));
+        }
+        ended.map_err(|error| self.gone(error))
+    }
+
+    fn gone(&self, error: NetifError) -> Failure {
+        Failure::System(format!(
+            "the interface {}: {error}",
+            self.device.tap().name()
+        ))
+    }
+
+    /// What the device counted; what the stack did is told with -v.
+    pub(crate) fn counters(&self) -> Vec<String> {
+        log::info!("{:#?}", self.stack.counters());
+        let tap = self.device.tap().counters();
+        log::info!("{tap:#?}");
+        vec![format!(
+            "{} frames received, {} sent",
+            tap.received, tap.transmitted
+        )]
+    }
+}
+
+fn stack(
+    platform: &'static HostPlatform,
+    service: &'static Service<'static>,
+    pool: &'static Pool,
+    netif: &Tap,
+    prefix: Prefix,
+    gateway: Option<Ipv4Addr>,
+) -> Result<Stack<'static>, Failure> {
+    let wrong = |error: &dyn std::fmt::Display| Failure::Stack(error.to_string());
+    let mut rng = SystemRng::new().map_err(|error| Failure::System(error.to_string()))?;
+    let now = platform.now();
+    let config = StackConfig::for_netif(netif);
+    let storage = StackStorage::allocate(&Capacities::default());
+    let mut stack =
+        Stack::new(config, storage, pool, now, &mut rng).map_err(|error| wrong(&error))?;
+    let cidr =
+        Cidr::new(IpAddr::V4(prefix.address), prefix.length).map_err(|error| wrong(&error))?;
+    // RFC 5227's own times are for networks whose bridges wake slowly; a tap's other end is a kernel that answers at once.
+    let conflict = ConflictConfig {
+        probe_wait: Duration::from_millis(50),
+        probe_min: Duration::from_millis(100),
+        probe_max: Duration::from_millis(200),
+        announce_wait: Duration::from_millis(300),
+        defence: Defence::Always,
+        ..ConflictConfig::default()
+    };
+    stack
+        .add_address(now, cidr, conflict)
+        .map_err(|error| wrong(&error))?;
+    if let Some(gateway) = gateway {
+        stack
+            .add_default_route(gateway.into())
+            .map_err(|error| wrong(&error))?;
+    }
+    let options = ServiceOptions {
+        max_answer: usize::from(service.limits().udp_payload_size.max(512)),
+        ..ServiceOptions::port(PORT)
+    };
+    let bound: &'static mut &'static Service<'static> = Box::leak(Box::new(service));
+    stack
+        .bind_service(options, bound)
+        .map_err(|error| wrong(&error))?;
+    Ok(stack)
+}
+
+impl Device {
+    fn netif(&mut self) -> &mut dyn Netif {
+        match self {
+            Self::Plain(tap) => tap,
+            Self::Captured(capture) => capture,
+        }
+    }
+
+    fn tap(&self) -> &Tap {
+        match self {
+            Self::Plain(tap) => tap,
+            Self::Captured(capture) => capture.get_ref(),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What the tests of the process share: starting it, asking it, ending it.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// More than anything here takes on any machine.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// The path of a zone of the tests.
+pub(crate) fn zone(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/zones")
+        .join(name);
+    path.to_str().expect("a path in UTF-8").to_string()
+}
+
+/// The program, with its arguments, and nothing of the environment that changes what it does.
+pub(crate) fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dns-host"));
+    command
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null());
+    command
+}
+
+/// A running server, ended when it is dropped.
+pub(crate) struct Server {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    /// What it said before it served.
+    pub(crate) said: Vec<String>,
+}
+
+impl Server {
+    /// Starts it, and waits until it says what to try.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut child = program(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program");
+        let out = BufReader::new(child.stdout.take().expect("its output"));
+        let mut server = Self {
+            child,
+            out,
+            said: Vec::new(),
+        };
+        while !server
+            .said
+            .last()
+            .is_some_and(|line| line.starts_with("try: "))
+        {
+            let mut line = String::new();
+            // The end of its output is the end of the process: it has said why on our standard error.
+            let length = server.out.read_line(&mut line).expect("text");
+            assert_ne!(length, 0, "it ended before it served: {:?}", server.said);
+            server.said.push(line.trim_end().to_string());
+        }
+        server
+    }
+
+    /// Over the system's sockets on a free port, with the zone of the tests.
+    pub(crate) fn on_loopback(more: &[&str]) -> Self {
+        let zone = zone("test.example.zone");
+        let mut arguments = vec!["--listen", "127.0.0.1:0", "--zone", &zone];
+        arguments.extend(more);
+        Self::start(&arguments)
+    }
+
+    /// Where it serves.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let line = self
+            .said
+            .iter()
+            .find_map(|line| line.strip_prefix("serving on "));
+        let address = line
+            .and_then(|line| line.split(',').next())
+            .expect("a line that says where");
+        address.parse().expect("an address")
+    }
+
+    /// Sends it Ctrl-C, and gives what it said at last, and its status.
+    pub(crate) fn interrupt(self) -> (String, ExitStatus) {
+        self.signal(libc::SIGINT);
+        self.ended()
+    }
+
+    /// Waits until it ends by itself, and gives what it said at last, and its status.
+    pub(crate) fn ended(mut self) -> (String, ExitStatus) {
+        let mut text = String::new();
+        self.out.read_to_string(&mut text).expect("text");
+        (text, self.child.wait().expect("its end"))
+    }
+
+    fn signal(&self, signal: i32) {
+        let process = i32::try_from(self.child.id()).expect("a process id");
+        // SAFETY: kill(2) takes two integers; the process is our child, which has not been waited for.
+        assert_eq!(unsafe { libc::kill(process, signal) }, 0);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A client program: the environment's, or the one on PATH.
+pub(crate) fn client(name: &str, package: &str) -> PathBuf {
+    let variable = format!("MIRAGE_{}", name.to_uppercase());
+    if let Some(path) = std::env::var_os(&variable) {
+        return path.into();
+    }
+    let path: OsString = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file());
+    found.unwrap_or_else(|| {
+        panic!(
+            "`{name}` is not on PATH: `cargo mirage test` fetches it by itself; else install Debian's package {package}, \
+             or set {variable} to the program"
+        )
+    })
+}
+
+/// Runs `dig` against a server; its time-outs are long, so that a slow machine is no failure.
+pub(crate) fn dig(server: SocketAddr, arguments: &[&str]) -> String {
+    let mut command = Command::new(client("dig", "bind9-dnsutils"));
+    command
+        .arg(format!("@{}", server.ip()))
+        .args(["-p", &server.port().to_string()]);
+    command.args(["+time=20", "+tries=3"]).args(arguments);
+    answered(command)
+}
+
+/// Runs `kdig` against a server.
+pub(crate) fn kdig(server: SocketAddr, arguments: &[&str]) -> String {
+    let mut command = Command::new(client("kdig", "knot-dnsutils"));
+    command
+        .arg(format!("@{}", server.ip()))
+        .args(["-p", &server.port().to_string()]);
+    command.args(["+time=20", "+retry=3"]).args(arguments);
+    answered(command)
+}
+
+fn answered(mut command: Command) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .stdin(Stdio::null())
+        .output()
+        .expect("the client runs");
+    let text = String::from_utf8_lossy(&stdout).into_owned();
+    assert!(
+        status.success(),
+        "{command:?}: {status}\n{text}{}",
+        String::from_utf8_lossy(&stderr)
+    );
+    text
+}
+
+/// Tries until it succeeds, for at most a minute.
+pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + LONG;
+    loop {
+        if let Some(found) = attempt() {
+            return found;
+        }
+        assert!(Instant::now() < end, "not within a minute: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The message of a query: one question of class IN, recursion not desired, no EDNS.
+pub(crate) fn query(id: u16, name: &str, record_type: u16) -> Vec<u8> {
+    let mut message = id.to_be_bytes().to_vec();
+    message.extend([0, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    for label in name.split('.') {
+        message.push(u8::try_from(label.len()).expect("a short label"));
+        message.extend(label.as_bytes());
+    }
+    message.push(0);
+    message.extend(record_type.to_be_bytes());
+    message.extend([0, 1]);
+    message
+}
+
+/// With its length in front, as over TCP.
+pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
+    let mut framed = u16::try_from(message.len())
+        .expect("a short message")
+        .to_be_bytes()
+        .to_vec();
+    framed.extend(message);
+    framed
+}
+
+/// What a test looks at in an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// Its ID.
+    pub(crate) id: u16,
+    /// Its RCODE, without EDNS.
+    pub(crate) rcode: u8,
+    /// How many records its answer section promises.
+    pub(crate) answers: u16,
+}
+
+/// Reads an answer's header.
+pub(crate) fn answer(message: &[u8]) -> Answer {
+    assert!(
+        message.len() >= 12 && message[2] & 0x80 != 0,
+        "no answer: {message:?}"
+    );
+    Answer {
+        id: u16::from_be_bytes([message[0], message[1]]),
+        rcode: message[3] & 0xf,
+        answers: u16::from_be_bytes([message[6], message[7]]),
+    }
+}
+
+/// Reads one message of a stream.
+pub(crate) fn read_message(stream: &mut impl Read) -> Vec<u8> {
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).expect("a length");
+    let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut message).expect("a message");
+    message
+}

@@ -1,0 +1,232 @@
+//! The process on its own network stack, over a tap, with Linux at the other end: ARP, ping, dig.
+//!
+//! Each test has a network namespace of its own: its interfaces and addresses are nobody else's, and go with it.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::process::{Command, Output, Stdio};
+
+use common::*;
+
+const US: &str = "10.0.0.2";
+const MAC: &str = "02:00:00:00:00:02";
+const NAME: &str = "mirage0";
+
+#[test]
+fn the_host_resolves_our_address_and_pings_us_with_every_size() {
+    in_own_network(
+        "the_host_resolves_our_address_and_pings_us_with_every_size",
+        || {
+            let server = on_tap(&[]);
+            // Up to the MTU, 1 beyond it, and many fragments: 28 octets are headers.
+            for size in [
+                "0", "1", "56", "1471", "1472", "1473", "2953", "8000", "20000",
+            ] {
+                let text = run(
+                    "ping",
+                    "iputils-ping",
+                    &["-c", "2", "-i", "0.2", "-W", "20", "-s", size, US],
+                );
+                assert!(
+                    text.contains("2 received") && text.contains(" 0% packet loss"),
+                    "{size}: {text}"
+                );
+            }
+            let neighbours = run("ip", "iproute2", &["neigh", "show", "to", US, "dev", NAME]);
+            assert!(
+                neighbours.contains(&format!("lladdr {MAC}")),
+                "{neighbours}"
+            );
+            // Once more from nothing, several times.
+            for _ in 0..3 {
+                run("ip", "iproute2", &["neigh", "flush", "to", US, "dev", NAME]);
+                let text = run("ping", "iputils-ping", &["-c", "1", "-W", "20", US]);
+                assert!(text.contains("1 received"), "{text}");
+            }
+            server.interrupt();
+        },
+    );
+}
+
+#[test]
+fn dig_and_kdig_are_answered_over_the_tap() {
+    in_own_network("dig_and_kdig_are_answered_over_the_tap", || {
+        let server = on_tap(&[]);
+        let at = SocketAddr::from(([10, 0, 0, 2], 53));
+        assert_eq!(dig(at, &["+short", "www.test.example"]), "192.0.2.1\n");
+        assert_eq!(
+            dig(at, &["+short", "+noedns", "alias.test.example"]),
+            "www.test.example.\n192.0.2.1\n"
+        );
+        let missing = dig(at, &["none.test.example"]);
+        assert!(missing.contains("status: NXDOMAIN"), "{missing}");
+        let truncated = dig(at, &["+ignore", "large.test.example", "TXT"]);
+        assert!(truncated.contains("flags: qr aa tc rd;"), "{truncated}");
+        let kdig = kdig(at, &["www.test.example", "AAAA"]);
+        assert!(
+            kdig.contains("2001:db8::1") && kdig.contains("(UDP)"),
+            "{kdig}"
+        );
+        let (text, status) = server.interrupt();
+        assert!(status.success(), "{status}");
+        assert!(
+            text.contains("udp-queries") && text.contains("nxdomain"),
+            "{text}"
+        );
+    });
+}
+
+#[test]
+fn what_it_does_is_said_and_the_tap_goes_with_it() {
+    in_own_network("what_it_does_is_said_and_the_tap_goes_with_it", || {
+        let server = on_tap(&[]);
+        let said = server.said.join("\n");
+        assert!(said.contains("serving on 10.0.0.2:53, UDP"), "{said}");
+        assert!(said.contains(NAME) && said.contains("10.0.0.1"), "{said}");
+        assert!(
+            said.ends_with("try: dig @10.0.0.2 www.test.example"),
+            "{said}"
+        );
+        let link = run(
+            "ip",
+            "iproute2",
+            &["-brief", "address", "show", "dev", NAME],
+        );
+        assert!(link.contains("10.0.0.1/24"), "{link}");
+        let (_, status) = server.interrupt();
+        assert!(status.success(), "{status}");
+        let gone = output("ip", "iproute2", &["link", "show", "dev", NAME]);
+        assert!(!gone.status.success(), "the tap is still there");
+    });
+}
+
+#[test]
+fn an_interface_that_goes_down_and_up_under_it_is_served_again() {
+    in_own_network(
+        "an_interface_that_goes_down_and_up_under_it_is_served_again",
+        || {
+            let server = on_tap(&[]);
+            let at = SocketAddr::from(([10, 0, 0, 2], 53));
+            assert_eq!(dig(at, &["+short", "www.test.example"]), "192.0.2.1\n");
+            for _ in 0..3 {
+                run("ip", "iproute2", &["link", "set", NAME, "down"]);
+                run("ip", "iproute2", &["link", "set", NAME, "up"]);
+                assert_eq!(dig(at, &["+short", "www.test.example"]), "192.0.2.1\n");
+            }
+            let (_, status) = server.interrupt();
+            assert!(status.success(), "{status}");
+        },
+    );
+}
+
+#[test]
+fn an_interface_that_is_deleted_under_it_ends_it_with_an_error() {
+    in_own_network(
+        "an_interface_that_is_deleted_under_it_ends_it_with_an_error",
+        || {
+            let server = on_tap(&[]);
+            run("ip", "iproute2", &["link", "del", NAME]);
+            let (text, status) = server.ended();
+            assert_eq!(status.code(), Some(1), "{text}");
+        },
+    );
+}
+
+#[test]
+fn a_capture_holds_what_passed() {
+    in_own_network("a_capture_holds_what_passed", || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("frames.pcap");
+        let server = on_tap(&["--capture", file.to_str().expect("UTF-8")]);
+        dig(SocketAddr::from(([10, 0, 0, 2], 53)), &["www.test.example"]);
+        server.interrupt();
+        let bytes = std::fs::read(&file).expect("the capture");
+        assert_eq!(
+            bytes[..4],
+            0xa1b2_3c4d_u32.to_le_bytes(),
+            "pcap with nanoseconds"
+        );
+        let question = b"\x03www\x04test\x07example\0";
+        let count = bytes
+            .windows(question.len())
+            .filter(|window| window == question)
+            .count();
+        assert_eq!(count, 2, "the question in the query and in the answer");
+    });
+}
+
+#[test]
+fn a_tap_in_use_is_told_with_what_to_do() {
+    in_own_network("a_tap_in_use_is_told_with_what_to_do", || {
+        let _server = on_tap(&[]);
+        let net = format!("tap={NAME}");
+        let second = program(&["--net", &net, "--ip", "10.0.0.3/24"])
+            .output()
+            .expect("the program");
+        let error = String::from_utf8_lossy(&second.stderr);
+        assert_eq!(second.status.code(), Some(1), "{error}");
+        assert!(error.contains("in use by another process"), "{error}");
+    });
+}
+
+fn on_tap(more: &[&str]) -> Server {
+    let (net, ip, zone) = (
+        format!("tap={NAME}"),
+        format!("{US}/24"),
+        zone("test.example.zone"),
+    );
+    let mut arguments = vec!["--net", &net, "--ip", &ip, "--mac", MAC, "--zone", &zone];
+    arguments.extend(more);
+    Server::start(&arguments)
+}
+
+/// Runs a program that has to succeed, and gives what it printed.
+fn run(name: &str, package: &str, arguments: &[&str]) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = output(name, package, arguments);
+    let text = String::from_utf8_lossy(&stdout).into_owned();
+    assert!(
+        status.success(),
+        "{name} {arguments:?}: {status}\n{text}{}",
+        String::from_utf8_lossy(&stderr)
+    );
+    text
+}
+
+fn output(name: &str, package: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(client(name, package));
+    command.args(arguments).stdin(Stdio::null());
+    command.output().expect("the program runs")
+}
+
+/// Runs `test` in a thread with a network namespace of its own, which its processes share, or says why it was skipped.
+fn in_own_network(name: &str, test: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        // SAFETY: unshare(2) with CLONE_NEWNET changes the calling thread's network namespace and nothing else.
+        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+            return Some(format!(
+                "no right to make a network namespace ({})",
+                std::io::Error::last_os_error()
+            ));
+        }
+        if let Err(error) = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/net/tun")
+        {
+            return Some(format!("/dev/net/tun: {error}"));
+        }
+        test();
+        None
+    });
+    match thread.join() {
+        Ok(None) => {}
+        // The harness shows it with `--show-output`, and `cargo mirage test` lists it.
+        Ok(Some(reason)) => eprintln!("SKIPPED: {name}: {reason}"),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
