@@ -89,6 +89,20 @@ fn a_count_of_handles_that_would_wrap_saturates() {
 }
 
 #[test]
+fn a_count_of_handles_that_would_wrap_refuses_to_split() {
+    let pool = pool();
+    let page = pool.alloc().unwrap();
+    let handles = &pool.state(page.block().index).handles;
+    handles.set(SATURATED - 1);
+    let page = page.split_at(0).unwrap_err();
+    let handles = &pool.state(page.block().index).handles;
+    assert_eq!(handles.get(), SATURATED - 1);
+    handles.set(1);
+    drop(page);
+    assert_eq!(pool.free(), 4);
+}
+
+#[test]
 fn a_page_that_the_peer_does_not_give_back_stays_out_of_use() {
     let pool = pool();
     let peer = CheckedLender::leak(pool, 4);
