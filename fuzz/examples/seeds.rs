@@ -5,13 +5,19 @@
 
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
+use mirage_core::MacAddress;
 use mirage_dns::master_file::{NoFiles, Source};
 use mirage_dns::message::{Edns, Flags, Header, MessageBuilder, Section};
 use mirage_dns::name::NameBuf;
 use mirage_dns::record::{Opcode, RecordClass, RecordType};
 use mirage_dns::zone_compiler::ZoneCompiler;
+use mirage_net::wire::{
+    ArpOperation, ArpRepr, EtherType, EthernetRepr, IpProtocol, Ipv4Repr, UdpRepr, arp, ethernet,
+    ipv4, udp,
+};
 
 fn main() -> io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -22,6 +28,10 @@ fn main() -> io::Result<()> {
     };
     for (name, octets) in queries() {
         write("dns_message", &name, &octets)?;
+        write("dns_server", &name, &octets)?;
+    }
+    for (name, bytes) in packets() {
+        write("net_wire", name, &bytes)?;
     }
     for (name, octets) in responses() {
         write("dns_message", name, &octets)?;
@@ -55,6 +65,69 @@ const TYPES: &[RecordType] = &[
     RecordType::AAAA,
     RecordType(255),
 ];
+
+/// A packet of each kind, as the codecs write it; each begins with its own header, as the target reads it.
+fn packets() -> Vec<(&'static str, Vec<u8>)> {
+    let (us, other) = (
+        MacAddress([2, 0, 0, 0, 0, 1]),
+        MacAddress([2, 0, 0, 0, 0, 2]),
+    );
+    let (ours, others) = (Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 1));
+    let mut arp = [0; arp::PACKET_LEN];
+    ArpRepr {
+        operation: ArpOperation::Request,
+        sender_hardware: other,
+        sender_protocol: others,
+        target_hardware: MacAddress([0; 6]),
+        target_protocol: ours,
+    }
+    .emit(&mut arp);
+    let payload = *b"0123456789abcdef";
+    let mut udp = [0; udp::HEADER_LEN];
+    UdpRepr {
+        source_port: 4000,
+        destination_port: 53,
+        payload_len: 16,
+        checksum: 0,
+    }
+    .emit(&mut udp);
+    let udp = [&udp[..], &payload].concat();
+    let ip = |more_fragments: bool, fragment_offset: u16| {
+        let mut header = [0; ipv4::HEADER_LEN];
+        Ipv4Repr {
+            source: others,
+            destination: ours,
+            protocol: IpProtocol::Udp,
+            payload_len: udp.len() as u16,
+            time_to_live: 64,
+            identification: 7,
+            dont_fragment: false,
+            more_fragments,
+            fragment_offset,
+        }
+        .emit(&mut header);
+        [&header[..], &udp].concat()
+    };
+    let mut ethernet = [0; ethernet::HEADER_LEN];
+    EthernetRepr {
+        destination: us,
+        source: other,
+        ethertype: EtherType::Ipv4,
+    }
+    .emit(&mut ethernet);
+    let echo = [&[8, 0, 0x44, 0xe1, 0, 1, 0, 1], &payload[..]].concat();
+    let unreachable = [&[3, 4, 0, 0, 0, 0, 5, 0], &ip(false, 0)[..28]].concat();
+    vec![
+        ("arp", arp.to_vec()),
+        ("ethernet", [&ethernet[..], &ip(false, 0)].concat()),
+        ("ipv4", ip(false, 0)),
+        ("ipv4-first-fragment", ip(true, 0)),
+        ("ipv4-last-fragment", ip(false, 1480)),
+        ("udp", udp.clone()),
+        ("echo", echo),
+        ("unreachable", unreachable),
+    ]
+}
 
 /// Questions as clients ask them, with EDNS and without.
 fn queries() -> Vec<(String, Vec<u8>)> {

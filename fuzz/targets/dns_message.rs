@@ -3,7 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mirage_dns::message::{MessageBuilder, MessageReader, Question, Section, WriteError};
+use mirage_dns::client::Query;
+use mirage_dns::message::{Flags, MessageBuilder, MessageReader, Question, Section, WriteError};
 use mirage_dns::name::NameBuf;
 use mirage_dns::record::{RecordClass, RecordType};
 
@@ -14,6 +15,7 @@ struct Read {
 }
 
 fuzz_target!(|octets: &[u8]| {
+    is_a_reply(octets);
     let Some(first) = read(octets) else { return };
     let mut buffer = vec![0; 65_535];
     let Ok(length) = write(octets, &first, &mut buffer) else {
@@ -31,6 +33,24 @@ fuzz_target!(|octets: &[u8]| {
         "building is stable"
     );
 });
+
+/// A client takes only a response to its own question.
+fn is_a_reply(octets: &[u8]) {
+    let Ok(reader) = MessageReader::new(octets) else {
+        return;
+    };
+    let Some(Ok(question)) = reader.questions().next() else {
+        return;
+    };
+    let name = question.name;
+    let mut query = Query::new(reader.header().id, name.as_name(), question.record_type);
+    query.class = question.class;
+    if query.accept(octets).is_ok() {
+        assert!(reader.header().flags.contains(Flags::QR));
+        query.id ^= 1;
+        assert!(query.accept(octets).is_err(), "another query's reply");
+    }
+}
 
 fn read(octets: &[u8]) -> Option<Read> {
     let reader = MessageReader::new(octets).ok()?;

@@ -178,11 +178,15 @@ fn check(name: &str, finished: Finished) -> Result<(), Failure> {
         line.split_once("Test unit written to ")
             .map(|(_, path)| path.trim().to_owned())
     });
-    let said = finished
+    let mut lines = finished
         .output
         .lines()
-        .find(|line| line.contains("panicked at") || line.contains("ERROR: "))
-        .unwrap_or("nothing of note was printed");
+        .skip_while(|line| !line.contains("panicked at") && !line.contains("ERROR: "));
+    let said = match (lines.next(), lines.next()) {
+        (Some(first), Some(second)) => format!("{first}\n  {second}"),
+        (Some(only), None) => only.to_owned(),
+        (None, _) => "nothing of note was printed".to_owned(),
+    };
     Err(Failure(match artifact {
         Some(path) => format!("{said}\n  to repeat it: cargo +nightly fuzz run {name} {path}"),
         None => format!("{}: {said}", finished.how()),

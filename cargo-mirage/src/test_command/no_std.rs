@@ -166,7 +166,7 @@ fn write_probe(
         "{} = {{ path = {}, default-features = false }}\n{}",
         package.name,
         toml_string(package.folder()),
-        extra_dependencies(body)?
+        extra_dependencies(context, body)?
     );
     write_package(
         context,
@@ -179,13 +179,14 @@ fn write_probe(
     )
 }
 
-/// What a probe's body needs beside the crate: lines of its head that begin with `//@ `, as in a manifest.
-fn extra_dependencies(body: &Path) -> Result<String, Failure> {
+/// What a probe's body needs beside the crate: lines of its head that begin with `//@ `, as in a manifest; `ROOT` is the
+/// checkout's folder.
+fn extra_dependencies(context: &Context<'_>, body: &Path) -> Result<String, Failure> {
     let text = fs::read_to_string(body).map_err(Error::file("read", body))?;
-    Ok(text
-        .lines()
-        .filter_map(|line| line.strip_prefix("//@ "))
-        .map(|line| format!("{line}\n"))
+    let root = context.workspace.root().display().to_string();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("//@ "));
+    Ok(lines
+        .map(|line| line.replace("ROOT", &root) + "\n")
         .collect())
 }
 
