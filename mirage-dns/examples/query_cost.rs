@@ -4,8 +4,8 @@
 //! cargo run --release -p mirage-dns --features std --example query_cost [QUERIES]
 //! ```
 //!
-//! Each row is the best of five passes over the same pseudo-random questions; `names` and `probes` are means per query of what the
-//! look-up did, and do not depend on the machine.
+//! Each row is the best of five passes over the same pseudo-random questions; `names` and `probes` are means per query
+//! of what the look-up did, and do not depend on the machine.
 
 use std::error::Error;
 use std::hint::black_box;

@@ -5,8 +5,8 @@
 //! | [`Query`] | what is asked, and how |
 //! | [`ReplyError`] | why a message is not the answer, or not one to use |
 //!
-//! What [`Query::accept`] cannot see is up to the caller: that the message came from the address and port that were asked, to the port that
-//! asked (RFC 5452 §9.2), and that IDs and ports are drawn at random.
+//! What [`Query::accept`] cannot see is up to the caller: that the message came from the address and port that were
+//! asked, to the port that asked (RFC 5452 §9.2), and that IDs and ports are drawn at random.
 //!
 //! ```
 //! use mirage_dns::client::{Query, ReplyError};
@@ -84,7 +84,8 @@ impl<'a> Query<'a> {
     /// A response code is none of the errors: the caller reads it from the header.
     ///
     /// # Errors
-    /// [`ReplyError::Truncated`] asks for TCP. All others mean that the message is to be thrown away, and the reply waited for further.
+    /// [`ReplyError::Truncated`] asks for TCP. All others mean that the message is to be thrown away, and the reply
+    /// waited for further.
     pub fn accept<'m>(&self, message: &'m [u8]) -> Result<MessageReader<'m>, ReplyError> {
         let reader = MessageReader::new(message).map_err(ReplyError::Malformed)?;
         let header = reader.header();

@@ -1,7 +1,8 @@
 //! An authoritative DNS server as a pure function: request and zones in, answer out.
 //!
-//! The crate takes and gives octets: it knows no socket, no clock and no file, and so runs over any stack. It has no `unsafe` code,
-//! needs no allocator to serve, and no work that it does for one query grows with the zones. Each module opens with a table of what is in it.
+//! The crate takes and gives octets: it knows no socket, no clock and no file, and so runs over any stack. It has no
+//! `unsafe` code, needs no allocator to serve, and no work that it does for one query grows with the zones. Each module
+//! opens with a table of what is in it.
 //!
 //! | to … | see |
 //! |------|-----|

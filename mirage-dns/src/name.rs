@@ -6,9 +6,9 @@
 //! | [`NameBuf`] | an owned name, 256 octets inline, no allocation |
 //! | [`NameError`] | why octets or text are not a name |
 //!
-//! Both hold the proof that the octets are well formed: labels of 1 to 63 octets, the root label at the end and only there,
-//! at most 255 octets, no compression pointer. Comparison, ordering and hash ignore the case of ASCII letters (RFC 4343);
-//! the order is the canonical one of RFC 4034 §6.1. The octets themselves keep their case.
+//! Both hold the proof that the octets are well formed: labels of 1 to 63 octets, the root label at the end and only
+//! there, at most 255 octets, no compression pointer. Comparison, ordering and hash ignore the case of ASCII letters
+//! (RFC 4343); the order is the canonical one of RFC 4034 §6.1. The octets themselves keep their case.
 //!
 //! ```
 //! use mirage_dns::name::{Name, NameBuf};
@@ -196,7 +196,8 @@ impl PartialOrd for Name<'_> {
 }
 
 impl Ord for Name<'_> {
-    /// RFC 4034 §6.1: label by label from the right, each as octets with capital letters folded, a name before what is below it.
+    /// RFC 4034 §6.1: label by label from the right, each as octets with capital letters folded, a name before what is
+    /// below it.
     fn cmp(&self, other: &Self) -> Ordering {
         let (ours, our_count) = self.label_offsets();
         let (theirs, their_count) = other.label_offsets();
@@ -290,7 +291,8 @@ impl<'a> Iterator for Ancestors<'a> {
 
 /// An owned domain name, kept inline.
 ///
-/// It is a well-formed name at every moment: the root when new, then one label longer with each [`NameBuf::push_label`].
+/// It is a well-formed name at every moment: the root when new, then one label longer with each
+/// [`NameBuf::push_label`].
 #[derive(Clone)]
 pub struct NameBuf {
     /// Octets in use, the root label included.
@@ -309,7 +311,8 @@ impl NameBuf {
 
     /// The name that `text` is in master-file form, always taken as absolute: the last dot may be left out.
     ///
-    /// `\X` stands for the octet X and `\DDD` for the octet of that decimal value (RFC 1035 §5.1). `.` alone is the root.
+    /// `\X` stands for the octet X and `\DDD` for the octet of that decimal value (RFC 1035 §5.1). `.` alone is the
+    /// root.
     ///
     /// # Errors
     /// [`NameError::EmptyLabel`], [`NameError::LabelTooLong`], [`NameError::NameTooLong`] or [`NameError::BadEscape`].
@@ -343,7 +346,8 @@ impl NameBuf {
     /// Adds a label on the right, directly below the root: labels are pushed in the order in which they are read.
     ///
     /// # Errors
-    /// [`NameError::EmptyLabel`], [`NameError::LabelTooLong`] or [`NameError::NameTooLong`]; the name is then as before.
+    /// [`NameError::EmptyLabel`], [`NameError::LabelTooLong`] or [`NameError::NameTooLong`]; the name is then as
+    /// before.
     pub fn push_label(&mut self, label: &[u8]) -> Result<(), NameError> {
         if label.is_empty() {
             return Err(NameError::EmptyLabel);

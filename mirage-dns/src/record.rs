@@ -490,7 +490,8 @@ pub fn rdata_names(record_type: RecordType, rdata: &[u8]) -> impl Iterator<Item 
         .filter_map(|(_, octets)| Name::from_wire(octets).ok())
 }
 
-/// Checks that `rdata`, uncompressed, is what its type's table says, with nothing left over; any octets for an unknown type.
+/// Checks that `rdata`, uncompressed, is what its type's table says, with nothing left over; any octets for an unknown
+/// type.
 ///
 /// # Errors
 /// The first thing that is wrong.

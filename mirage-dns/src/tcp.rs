@@ -38,9 +38,10 @@ pub fn length_prefix(message_length: usize) -> Option<[u8; LENGTH_PREFIX]> {
 
 /// Puts the messages of a stream together.
 ///
-/// The buffer holds the message that is coming in and what came behind it. Messages that are longer than the buffer end the stream: a
-/// server that wants no request above 512 octets gives 514. Several messages may wait in it (RFC 7766 §6.2.1.1); while one does, the
-/// owner takes no more from the stream than there is space, so a fast sender is slowed down by TCP.
+/// The buffer holds the message that is coming in and what came behind it. Messages that are longer than the buffer end
+/// the stream: a server that wants no request above 512 octets gives 514. Several messages may wait in it (RFC 7766
+/// §6.2.1.1); while one does, the owner takes no more from the stream than there is space, so a fast sender is slowed
+/// down by TCP.
 #[derive(Debug)]
 pub struct FrameReader<'b> {
     buffer: &'b mut [u8],

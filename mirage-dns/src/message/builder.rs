@@ -18,8 +18,8 @@ const POINTER_LIMIT: usize = 0x4000;
 
 /// Writes a message into a buffer: header, questions, then the records section by section.
 ///
-/// Names are compressed in owners, and in rdata where RFC 3597 §4 allows it, only against equal octets: a name is read back with the case it
-/// had. An entry that does not fit is left out whole and the message stays as it was.
+/// Names are compressed in owners, and in rdata where RFC 3597 §4 allows it, only against equal octets: a name is read
+/// back with the case it had. An entry that does not fit is left out whole and the message stays as it was.
 #[derive(Debug)]
 pub struct MessageBuilder<'b> {
     buffer: &'b mut [u8],
@@ -31,7 +31,8 @@ pub struct MessageBuilder<'b> {
 }
 
 impl<'b> MessageBuilder<'b> {
-    /// Begins a message of at most `buffer`'s length, and never more than 65,535 octets; the counts of `header` are replaced.
+    /// Begins a message of at most `buffer`'s length, and never more than 65,535 octets; the counts of `header` are
+    /// replaced.
     ///
     /// # Errors
     /// [`WriteError::Full`] when not even the header fits.

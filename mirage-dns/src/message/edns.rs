@@ -43,7 +43,8 @@ impl<'a> Edns<'a> {
     /// Reads an OPT record.
     ///
     /// # Errors
-    /// [`MessageError::Opt`] when it is no OPT, its owner is not the root, or the options do not fill its rdata exactly.
+    /// [`MessageError::Opt`] when it is no OPT, its owner is not the root, or the options do not fill its rdata
+    /// exactly.
     pub fn from_record(record: &Record<'a>) -> Result<Self, MessageError> {
         if record.record_type != RecordType::OPT || !record.owner_is_root() {
             return Err(MessageError::Opt);

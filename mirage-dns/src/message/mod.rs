@@ -192,7 +192,8 @@ pub enum MessageError {
     TooManyPointers,
     /// The rdata is not what the type's table says.
     Rdata(RdataError),
-    /// An OPT record outside the additional section, a second one, one whose owner is not the root, or options that do not fill it.
+    /// An OPT record outside the additional section, a second one, one whose owner is not the root, or options that do
+    /// not fill it.
     Opt,
 }
 

@@ -47,8 +47,8 @@ impl<'a> MessageReader<'a> {
         }
     }
 
-    /// The records of all sections in their order. The iteration ends after an error; one in the question section is the
-    /// first item.
+    /// The records of all sections in their order. The iteration ends after an error; one in the question section is
+    /// the first item.
     pub fn records(&self) -> Records<'a> {
         let mut at = Ok(HEADER_LENGTH);
         for _ in 0..self.header.question_count {
@@ -83,7 +83,8 @@ impl<'a> MessageReader<'a> {
     /// The OPT record, if there is one; all sections are walked for it.
     ///
     /// # Errors
-    /// [`MessageError::Opt`] for a misplaced, repeated or malformed one (RFC 6891 §6.1.1), or what is wrong with the sections.
+    /// [`MessageError::Opt`] for a misplaced, repeated or malformed one (RFC 6891 §6.1.1), or what is wrong with the
+    /// sections.
     pub fn edns(&self) -> Result<Option<Edns<'a>>, MessageError> {
         let mut edns = None;
         for record in self.records() {
@@ -209,7 +210,8 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// One record where it lies in a message. Its length is within the message; names in it are not checked before they are asked for.
+/// One record where it lies in a message. Its length is within the message; names in it are not checked before they are
+/// asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     /// Where it stands.
@@ -244,7 +246,8 @@ impl<'a> Record<'a> {
         &self.octets[self.rdata.0..self.rdata.1]
     }
 
-    /// Writes the rdata into `buffer` with its names whole, and checks it against the type's table. An unknown type's is copied.
+    /// Writes the rdata into `buffer` with its names whole, and checks it against the type's table. An unknown type's
+    /// is copied.
     ///
     /// # Errors
     /// [`MessageError::Rdata`], with [`RdataError::TooLong`] when `buffer` is too small, or what is wrong with a name.
@@ -288,7 +291,8 @@ pub(super) fn read_name(message: &[u8], at: usize) -> Result<(NameBuf, usize), M
     read_name_counted(message, at, &mut 0)
 }
 
-/// [`read_name`], adding to `steps` one for each label and pointer that is looked at: at most [`super::MAX_NAME_STEPS`].
+/// [`read_name`], adding to `steps` one for each label and pointer that is looked at: at most
+/// [`super::MAX_NAME_STEPS`].
 pub(super) fn read_name_counted(
     message: &[u8],
     start: usize,

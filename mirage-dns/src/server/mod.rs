@@ -8,25 +8,32 @@
 //! | [`Answer`], [`Ignored`] | what became of a request |
 //! | [`Counters`] | how many of each |
 //!
-//! The algorithm is that of RFC 1034 §4.3.2 as RFC 2181, 2308, 4592, 6604, 6891 and 9471 refined it. Where they leave a choice:
+//! The algorithm is that of RFC 1034 §4.3.2 as RFC 2181, 2308, 4592, 6604, 6891 and 9471 refined it. Where they leave a
+//! choice:
 //!
-//! - **No answer** to a response or to less than a header: a server that answers those can be made to talk to another for ever.
+//! - **No answer** to a response or to less than a header: a server that answers those can be made to talk to another
+//!   for ever.
 //! - **NOTIMP** for every opcode but QUERY: the header alone, since what follows it has a form that we do not know.
-//! - **FORMERR**, the header alone, when the question cannot be read, is compressed, or is not the only one (RFC 9619); when there are records in
-//!   the answer section, or in the authority section of anything but IXFR; when a promised record is missing or OPT is misplaced (as NSD).
+//! - **FORMERR**, the header alone, when the question cannot be read, is compressed, or is not the only one (RFC 9619);
+//!   when there are records in the answer section, or in the authority section of anything but IXFR; when a promised
+//!   record is missing or OPT is misplaced (as NSD).
 //! - **TC in a request** says nothing about a question that is there whole, and is ignored (as NSD).
 //! - **Octets after the message** are ignored, as NSD and BIND do.
-//! - **REFUSED** outside the zones, for classes other than IN and ANY, and for AXFR and IXFR. A response to class ANY is never authoritative.
-//! - **Positive answers are minimal**: no NS in the authority section. Addresses go with NS, MX and SRV when there is room.
+//! - **REFUSED** outside the zones, for classes other than IN and ANY, and for AXFR and IXFR. A response to class ANY
+//!   is never authoritative.
+//! - **Positive answers are minimal**: no NS in the authority section. Addresses go with NS, MX and SRV when there is
+//!   room.
 //! - **ANY** gets all RRsets of the name over TCP, over UDP the first of them (RFC 8482 §4.1).
 //! - **Other meta types** are types that no zone holds: NODATA or NXDOMAIN.
-//! - **An alias** is followed through all zones of the set, at most [`MAX_ALIASES`] times and never to a name twice; the response code is that of
-//!   the last name (RFC 6604), and NOERROR where the chain leaves the zones or loops.
-//! - **A delegation** names the servers with the addresses of those below the cut; where one of these does not fit, TC is set (RFC 9471 §3.1). Other
-//!   addresses, which the zone also has, go along when there is room.
-//! - **NS at a wildcard**, which the zone compiler refuses, is data like other for the names that the wildcard covers (RFC 4592 §4.2 leaves it open).
+//! - **An alias** is followed through all zones of the set, at most [`MAX_ALIASES`] times and never to a name twice;
+//!   the response code is that of the last name (RFC 6604), and NOERROR where the chain leaves the zones or loops.
+//! - **A delegation** names the servers with the addresses of those below the cut; where one of these does not fit, TC
+//!   is set (RFC 9471 §3.1). Other addresses, which the zone also has, go along when there is room.
+//! - **NS at a wildcard**, which the zone compiler refuses, is data like other for the names that the wildcard covers
+//!   (RFC 4592 §4.2 leaves it open).
 //! - **DS** at a cut is answered by the zone above, if the set has it (RFC 4035 §3.1.4.1).
-//! - **Case**: the question is repeated octet by octet, and a name in rdata keeps the case that the zone has: it is compressed against equal octets only.
+//! - **Case**: the question is repeated octet by octet, and a name in rdata keeps the case that the zone has: it is
+//!   compressed against equal octets only.
 //! - **Truncation** leaves out whole RRsets, and after the first that does not fit all others.
 
 use core::cell::Cell;
@@ -60,7 +67,8 @@ pub enum Transport {
 /// How long answers may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// The most octets of UDP payload that the server sends, and says in EDNS that it takes. Less than 512 counts as 512.
+    /// The most octets of UDP payload that the server sends, and says in EDNS that it takes. Less than 512 counts as
+    /// 512.
     pub udp_payload_size: u16,
 }
 
@@ -98,15 +106,16 @@ pub enum Ignored {
     NoRoom,
 }
 
-/// The least buffer that no request is too large for: header, the longest question, OPT. One of 512 holds all that plain UDP may
-/// carry, one of [`MAX_MESSAGE_LENGTH`] everything.
+/// The least buffer that no request is too large for: header, the longest question, OPT. One of 512 holds all that
+/// plain UDP may carry, one of [`MAX_MESSAGE_LENGTH`] everything.
 pub const MIN_BUFFER_LENGTH: usize = HEADER_LENGTH + 255 + 4 + 11;
 
 /// Answers one request from `zones`, into the start of `out`.
 ///
-/// `request` is a message as UDP carries it, or TCP behind its length. The answer has at most as many octets as the transport, EDNS,
-/// `limits` and `out` allow. The same arguments give the same answer. Nothing is allocated, and the work is bounded by the request's length, the answer's
-/// length, and [`MAX_ALIASES`] times what a look-up costs ([`crate::zone_set`]).
+/// `request` is a message as UDP carries it, or TCP behind its length. The answer has at most as many octets as the
+/// transport, EDNS, `limits` and `out` allow. The same arguments give the same answer. Nothing is allocated, and the
+/// work is bounded by the request's length, the answer's length, and [`MAX_ALIASES`] times what a look-up costs
+/// ([`crate::zone_set`]).
 ///
 /// # Errors
 /// [`Ignored`] when nothing may be sent, or nothing fits.
@@ -165,7 +174,8 @@ pub fn respond(
 
 /// [`respond`] with its limits, and counters of what became of the requests.
 ///
-/// Not `Sync`: a server belongs to one executor. Its tasks share it by reference, for a call never lasts beyond its return.
+/// Not `Sync`: a server belongs to one executor. Its tasks share it by reference, for a call never lasts beyond its
+/// return.
 ///
 /// - Getters: [`Server::limits`], [`Server::counters`].
 /// - Input and output in one: [`Server::answer`]. There are no timers.
@@ -194,7 +204,8 @@ impl Server {
         self.counters.get()
     }
 
-    /// Answers one request and counts it; the answer's octets in `out`, or `None` when nothing is to be sent. See [`respond`].
+    /// Answers one request and counts it; the answer's octets in `out`, or `None` when nothing is to be sent. See
+    /// [`respond`].
     pub fn answer(
         &self,
         zones: &ZoneSet<'_>,

@@ -111,8 +111,8 @@ impl<'b> Writer<'b> {
 
     /// Writes a whole RRset, or nothing: `None` when it does not fit.
     ///
-    /// Its owner is the end of `from` that has `owner_length` octets, or all of `from` where a wildcard is made to be it.
-    /// `ttl` replaces the RRset's own.
+    /// Its owner is the end of `from` that has `owner_length` octets, or all of `from` where a wildcard is made to be
+    /// it. `ttl` replaces the RRset's own.
     pub(super) fn rrset(
         &mut self,
         section: Section,
@@ -168,7 +168,8 @@ impl<'b> Writer<'b> {
         })
     }
 
-    /// The names in the rdata of an RRset that was written, and where each begins: for types with one name at their end.
+    /// The names in the rdata of an RRset that was written, and where each begins: for types with one name at their
+    /// end.
     pub(super) fn targets<'z>(
         &self,
         zones: &ZoneSet<'z>,
@@ -222,7 +223,8 @@ impl<'b> Writer<'b> {
         written
     }
 
-    /// Records without names that could be compressed: copied at once, and their owner and TTL put right where they differ.
+    /// Records without names that could be compressed: copied at once, and their owner and TTL put right where they
+    /// differ.
     fn records(
         &mut self,
         zones: &ZoneSet<'_>,
@@ -301,7 +303,8 @@ impl<'b> Writer<'b> {
         }
     }
 
-    /// Where the end of the name at `offset` begins that leaves out its first `surplus` octets; `None` where a pointer cannot lead.
+    /// Where the end of the name at `offset` begins that leaves out its first `surplus` octets; `None` where a pointer
+    /// cannot lead.
     fn end_of(&self, offset: u16, surplus: usize) -> Option<u16> {
         let mut at = usize::from(offset);
         let mut left = surplus;

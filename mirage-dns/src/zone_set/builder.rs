@@ -76,8 +76,8 @@ impl ZoneSetBuilder {
     ///
     /// # Errors
     /// [`BuildErrorKind::OutOfZone`], [`BuildErrorKind::MetaType`], [`BuildErrorKind::NotServed`],
-    /// [`BuildErrorKind::TtlTooLarge`], [`BuildErrorKind::Rdata`] or [`BuildErrorKind::TooManyRecords`]; the record is then
-    /// not added.
+    /// [`BuildErrorKind::TtlTooLarge`], [`BuildErrorKind::Rdata`] or [`BuildErrorKind::TooManyRecords`]; the record is
+    /// then not added.
     ///
     /// # Panics
     /// When `zone` comes from another builder that has more zones.
@@ -137,8 +137,8 @@ impl ZoneSetBuilder {
     }
 }
 
-/// The labels of a name from right to left without case, each ended by a zero: octets in this form sort canonically, and
-/// an ancestor's are a prefix. The octets 0 and 1 inside a label become 1 1 and 1 2.
+/// The labels of a name from right to left without case, each ended by a zero: octets in this form sort canonically,
+/// and an ancestor's are a prefix. The octets 0 and 1 inside a label become 1 1 and 1 2.
 pub(crate) type SortKey = Vec<u8>;
 
 pub(crate) fn sort_key(name: Name<'_>) -> SortKey {

@@ -53,7 +53,8 @@ pub(crate) struct ZoneEntry {
     /// Its nodes: the apex is the first.
     pub(crate) first_node: U32,
     pub(crate) node_count: U32,
-    /// Where the zone that encloses it answers for DS at its apex: the node of that name, else the closest above; or NONE.
+    /// Where the zone that encloses it answers for DS at its apex: the node of that name, else the closest above; or
+    /// NONE.
     pub(crate) parent_node: U32,
     /// The RRsets of the apex that every answer may need.
     pub(crate) soa: U32,
@@ -101,7 +102,8 @@ pub(crate) struct RrsetEntry {
     pub(crate) record_type: U16,
     pub(crate) record_count: U16,
     pub(crate) ttl: U32,
-    /// Where its records lie in the octets, one after the other: C0 0C (the question's name), type, class, TTL, rdlength, rdata.
+    /// Where its records lie in the octets, one after the other: C0 0C (the question's name), type, class, TTL,
+    /// rdlength, rdata.
     pub(crate) octets: U32,
     pub(crate) length: U32,
     pub(crate) first_reference: U32,
@@ -116,10 +118,12 @@ pub(crate) struct NameReference {
     pub(crate) length: u8,
     /// Octets at its end that were written before; 0 for none, which it is for names that may not be compressed.
     pub(crate) shared: u8,
-    /// Where: 0 for the owner (what is above the `*` of a wildcard), of which they are the end but for case; else one more
-    /// than the number of an earlier name of this RRset, below [`ANCHORS`], of which they are the end exactly, and not of what it shares itself.
+    /// Where: 0 for the owner (what is above the `*` of a wildcard), of which they are the end but for case; else one
+    /// more than the number of an earlier name of this RRset, below [`ANCHORS`], of which they are the end exactly, and
+    /// not of what it shares itself.
     pub(crate) anchor: U16,
-    /// The node whose addresses go with it in the additional section; NONE if there are none, or the same name came before.
+    /// The node whose addresses go with it in the additional section; NONE if there are none, or the same name came
+    /// before.
     pub(crate) target: U32,
 }
 

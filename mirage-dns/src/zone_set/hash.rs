@@ -1,7 +1,8 @@
 //! The hash of a name: without case, seeded, eight octets a step.
 //!
 //! It spreads well but is no cryptographic hash, and need not be one: the builder refuses a set in which any name lies
-//! more than [`super::MAX_PROBES`] slots from its place, so neither a zone's content nor a query can make a look-up long.
+//! more than [`super::MAX_PROBES`] slots from its place, so neither a zone's content nor a query can make a look-up
+//! long.
 
 /// Odd, with no pattern in its bits: the fractional part of the golden ratio in 64 bits.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -13,11 +13,11 @@
 //!
 //! # What a look-up costs
 //!
-//! A hash index over the owner names gives the node of a name with at most [`MAX_PROBES`] slots seen; the builder refuses
-//! a set that needs more. From the question's name upwards, the first name that is found is the closest encloser, and
-//! its node knows the zone, the delegation point above it and the wildcard below it. So a question costs at most one probe
-//! sequence for each of its labels, and no name longer than the deepest of the set is looked for: nothing depends on how many names
-//! the zones have, and neither who writes a zone nor who asks can make it more.
+//! A hash index over the owner names gives the node of a name with at most [`MAX_PROBES`] slots seen; the builder
+//! refuses a set that needs more. From the question's name upwards, the first name that is found is the closest
+//! encloser, and its node knows the zone, the delegation point above it and the wildcard below it. So a question costs
+//! at most one probe sequence for each of its labels, and no name longer than the deepest of the set is looked for:
+//! nothing depends on how many names the zones have, and neither who writes a zone nor who asks can make it more.
 
 use core::error::Error;
 use core::fmt;
@@ -94,8 +94,8 @@ impl<'a> ZoneSet<'a> {
     /// Checks an image, from its first octet to its last, in time linear in its length.
     ///
     /// # Errors
-    /// The first thing that is wrong. The check covers what look-ups rely on; that the records are what an author wrote is
-    /// for whoever hands over the image to know.
+    /// The first thing that is wrong. The check covers what look-ups rely on; that the records are what an author wrote
+    /// is for whoever hands over the image to know.
     pub fn from_bytes(image: &'a [u8]) -> Result<Self, ImageError> {
         let set = Self::split(image)?;
         validate::validate(&set)?;
