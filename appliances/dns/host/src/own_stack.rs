@@ -164,6 +164,11 @@ impl OwnStack {
                         } if own == address => {
                             lost.set(Some(other));
                         }
+                        Event::AddressDefended { address, other } => {
+                            log::warn!(
+                                "{other} uses our address {address}: it was told that it is ours"
+                            );
+                        }
                         _ => {}
                     }
                 }
@@ -188,10 +193,11 @@ impl OwnStack {
     }
 
     fn gone(&self, error: NetifError) -> Failure {
-        Failure::System(format!(
-            "the interface {}: {error}",
-            self.device.tap().name()
-        ))
+        let name = self.device.tap().name();
+        match error {
+            NetifError::Gone => Failure::System(format!("the interface {name} was taken away")),
+            error => Failure::System(format!("the interface {name} failed: {error}")),
+        }
     }
 
     /// What the device counted; what the stack did is told with -v.

@@ -170,7 +170,79 @@ fn a_tap_in_use_is_told_with_what_to_do() {
     });
 }
 
+#[test]
+fn an_address_that_another_station_has_is_not_taken() {
+    in_own_network("an_address_that_another_station_has_is_not_taken", || {
+        // The host itself has the address that we are told to take, on the same tap: it objects to our ARP probe.
+        run(
+            "ip",
+            "iproute2",
+            &["tuntap", "add", "dev", NAME, "mode", "tap"],
+        );
+        let other = format!("{US}/24");
+        run("ip", "iproute2", &["address", "add", &other, "dev", NAME]);
+        let net = format!("tap={NAME}");
+        let refused = program(&["--net", &net, "--ip", &other, "--mac", MAC])
+            .output()
+            .expect("the program");
+        let error = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{error}");
+        assert!(
+            error.contains("10.0.0.2 is in use by another station, "),
+            "{error}"
+        );
+        // It was prepared by somebody, so it stays.
+        run("ip", "iproute2", &["link", "show", "dev", NAME]);
+    });
+}
+
+#[test]
+fn a_station_that_takes_our_address_later_is_told_that_it_is_ours() {
+    in_own_network(
+        "a_station_that_takes_our_address_later_is_told_that_it_is_ours",
+        || {
+            let folder = tempfile::tempdir().expect("a folder");
+            let log = folder.path().join("log");
+            let mut command = command_on_tap(&[]);
+            command.stderr(std::fs::File::create(&log).expect("a file"));
+            let server = Server::launch(command);
+            let at = SocketAddr::from(([10, 0, 0, 2], 53));
+            // Another station announces our address as its own.
+            let socket = raw_socket(NAME);
+            let theirs = [2, 0, 0, 0, 0, 9];
+            let mut claim = [
+                &[255; 6][..],
+                &theirs,
+                &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1],
+                &theirs,
+            ]
+            .concat();
+            claim.extend([10, 0, 0, 2, 0, 0, 0, 0, 0, 0, 10, 0, 0, 2]);
+            socket.send(&claim);
+            eventually("the address is defended", || {
+                let log = std::fs::read_to_string(&log).expect("the log");
+                log.contains("02:00:00:00:00:09 uses our address 10.0.0.2")
+                    .then_some(())
+            });
+            // Our answer to the claim (RFC 5227 §2.4): an announcement, among whatever else passes.
+            let ours = [2, 0, 0, 0, 0, 2];
+            eventually("our announcement", || {
+                let frame = socket.receive()?;
+                let is_ours = frame.len() >= 42 && frame[6..12] == ours && frame[12..14] == [8, 6];
+                (is_ours && frame[28..32] == [10, 0, 0, 2] && frame[38..42] == [10, 0, 0, 2])
+                    .then_some(())
+            });
+            assert_eq!(dig(at, &["+short", "www.test.example"]), "192.0.2.1\n");
+            server.interrupt();
+        },
+    );
+}
+
 fn on_tap(more: &[&str]) -> Server {
+    Server::launch(command_on_tap(more))
+}
+
+fn command_on_tap(more: &[&str]) -> Command {
     let (net, ip, zone) = (
         format!("tap={NAME}"),
         format!("{US}/24"),
@@ -178,7 +250,7 @@ fn on_tap(more: &[&str]) -> Server {
     );
     let mut arguments = vec!["--net", &net, "--ip", &ip, "--mac", MAC, "--zone", &zone];
     arguments.extend(more);
-    Server::start(&arguments)
+    program(&arguments)
 }
 
 /// Runs a program that has to succeed, and gives what it printed.
@@ -228,5 +300,59 @@ fn in_own_network(name: &str, test: impl FnOnce() + Send + 'static) {
         // The harness shows it with `--show-output`, and `cargo mirage test` lists it.
         Ok(Some(reason)) => eprintln!("SKIPPED: {name}: {reason}"),
         Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// A socket for whole frames on an interface.
+struct RawSocket(std::os::fd::OwnedFd);
+
+fn raw_socket(interface: &str) -> RawSocket {
+    use std::os::fd::FromRawFd;
+    let name = std::ffi::CString::new(interface).expect("a name");
+    // SAFETY: if_nametoindex(3) reads a C string, which lives across the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    assert_ne!(index, 0);
+    let all = (libc::ETH_P_ALL as u16).to_be();
+    // SAFETY: socket(2) takes three integers.
+    let socket = unsafe {
+        libc::socket(
+            libc::AF_PACKET,
+            libc::SOCK_RAW | libc::SOCK_NONBLOCK,
+            i32::from(all),
+        )
+    };
+    assert!(socket >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the descriptor was made just now, and nobody else has it.
+    let socket = unsafe { std::os::fd::OwnedFd::from_raw_fd(socket) };
+    // SAFETY: a sockaddr_ll is integers, for which zero is a value.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = all;
+    address.sll_ifindex = index as i32;
+    // SAFETY: bind(2) reads an address of the length given, which lives across the call.
+    let bound = unsafe {
+        libc::bind(
+            std::os::fd::AsRawFd::as_raw_fd(&socket),
+            (&raw const address).cast(),
+            size_of::<libc::sockaddr_ll>() as u32,
+        )
+    };
+    assert_eq!(bound, 0, "{}", std::io::Error::last_os_error());
+    RawSocket(socket)
+}
+
+impl RawSocket {
+    fn send(&self, frame: &[u8]) {
+        let mut file = std::fs::File::from(self.0.try_clone().expect("a descriptor"));
+        std::io::Write::write_all(&mut file, frame).expect("sent");
+    }
+
+    /// A frame, if one is there.
+    fn receive(&self) -> Option<Vec<u8>> {
+        let mut file = std::fs::File::from(self.0.try_clone().expect("a descriptor"));
+        let mut frame = vec![0; 2048];
+        let length = std::io::Read::read(&mut file, &mut frame).ok()?;
+        frame.truncate(length);
+        Some(frame)
     }
 }

@@ -41,10 +41,12 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it, and waits until it says what to try.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = program(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program");
+        Self::launch(program(arguments))
+    }
+
+    /// The same, of a prepared command.
+    pub(crate) fn launch(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program");
         let out = BufReader::new(child.stdout.take().expect("its output"));
         let mut server = Self {
             child,
