@@ -1,7 +1,7 @@
 //! What one query costs in memory, octets to octets, for zones of 100 to 100,000 names.
 //!
 //! ```text
-//! cargo run --release -p mirage-dns --features std --example query_cost [QUERIES]
+//! cargo run --release -p mirage-dns --features std --example query_cost [QUERIES [NAMES]]
 //! ```
 //!
 //! Each row is the best of five passes over the same pseudo-random questions; `names` and `probes` are means per query
@@ -24,14 +24,17 @@ const PASSES: usize = 5;
 type NameOf<'a> = dyn Fn(u64) -> String + 'a;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let count = std::env::args()
-        .nth(1)
-        .map_or(Ok(100_000), |text| text.parse())?;
+    let mut arguments = std::env::args().skip(1);
+    let count = arguments.next().map_or(Ok(100_000), |text| text.parse())?;
+    let sizes = match arguments.next() {
+        Some(names) => vec![names.parse()?],
+        None => vec![100, 1_000, 10_000, 100_000],
+    };
     println!(
         "{:>8} {:>9} {:>8} {:>7} {:>7}  question",
         "names", "ns/query", "octets", "names", "probes"
     );
-    for names in [100, 1_000, 10_000, 100_000] {
+    for names in sizes {
         let image = image_of(names)?;
         let zones = ZoneSet::from_bytes(&image)?;
         let questions: [(&str, &NameOf<'_>, RecordType); 4] = [

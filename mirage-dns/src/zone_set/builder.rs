@@ -16,7 +16,7 @@ use crate::record::{RecordType, check_rdata, rdata_fields};
 ///
 /// 1. [`add_zone`](Self::add_zone) for each zone, in any order; a zone may lie inside another.
 /// 2. [`add_record`](Self::add_record) for each record, in any order; the order inside an RRset is kept.
-/// 3. [`build`](Self::build): the octets that [`ZoneSet::from_bytes`] takes. The same input gives the same octets.
+/// 3. [`build`](Self::build): the octets that [`ZoneSet::from_bytes`](super::ZoneSet::from_bytes) takes. The same input gives the same octets.
 ///
 /// ```
 /// # use mirage_dns::name::NameBuf;

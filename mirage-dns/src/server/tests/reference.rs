@@ -209,7 +209,11 @@ fn any_zones() -> impl Strategy<Value = Vec<PlainZone>> {
                     RecordType::CNAME => zone.at(&record.0).next().is_none(),
                     _ => zone.at(&record.0).all(|other| other.1 != RecordType::CNAME),
                 };
-                if alone && record.0.as_name().is_subdomain_of(zone.apex.as_name()) {
+                // The builder takes records that differ in the case of names alone as one.
+                let repeated = zone
+                    .at(&record.0)
+                    .any(|other| other.1 == record.1 && other.2.eq_ignore_ascii_case(&record.2));
+                if alone && !repeated && record.0.as_name().is_subdomain_of(zone.apex.as_name()) {
                     zone.records.push(record);
                 }
             }
