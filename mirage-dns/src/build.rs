@@ -34,10 +34,10 @@ const MAX_BYTES: u64 = 1 << 30;
 /// `zones/example.org.zone:12:18: error: expected an IPv4 address, found "10.0.0.256"`.
 pub fn compile_zones<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<u8>, Diagnostics> {
     let compiled = compile_files(paths, MAX_BYTES);
-    for path in paths {
-        println!("cargo::rerun-if-changed={}", path.as_ref().display());
-    }
-    for file in &compiled.files {
+    // Those that could not be read count, too: they may come.
+    let given = paths.iter().map(AsRef::as_ref);
+    let unread = given.filter(|path| !compiled.files.iter().any(|file| file == path));
+    for file in compiled.files.iter().map(AsRef::as_ref).chain(unread) {
         println!("cargo::rerun-if-changed={}", file.display());
     }
     let compiled = compiled.result?;
@@ -48,4 +48,30 @@ pub fn compile_zones<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<u8>, Diagnostics
         println!("cargo::warning=and {} more", compiled.warnings.omitted());
     }
     Ok(compiled.image)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::string::ToString as _;
+
+    #[test]
+    fn bad_zone_is_an_error_with_file_line_and_column() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.zone");
+        let head = "$ORIGIN a.\n$TTL 5\n@ SOA ns root 1 2 3 4 5\n@ NS ns\n";
+        fs::write(&path, std::format!("{head}ns A 10.0.0.256\n")).unwrap();
+        let errors = compile_zones(&[&path]).unwrap_err();
+        assert_eq!(
+            errors.to_string(),
+            std::format!(
+                "{}:5:6: error: expected an IPv4 address, found \"10.0.0.256\"\n",
+                path.display()
+            )
+        );
+        fs::write(&path, std::format!("{head}ns A 10.0.0.1\n")).unwrap();
+        let image = compile_zones(&[&path]).unwrap();
+        assert!(crate::zone_set::ZoneSet::from_bytes(&image).is_ok());
+    }
 }

@@ -59,7 +59,7 @@ pub use loader::{LoadError, Loader, NoFiles, Source};
 pub use parser::{Limits, Parser, Record};
 
 /// How many files may be open at once below the outermost: the most that [`Limits::include_depth`] can be.
-pub const MAX_INCLUDE_DEPTH: usize = 16;
+pub const MAX_INCLUDE_DEPTH: usize = 8;
 
 #[cfg(test)]
 mod tests;
