@@ -1,2 +1,288 @@
-//! To come.
-fn main() {}
+//! Tasks that sleep: what they take to make, and how late they wake, against tokio and a loop that reads the clock.
+//!
+//! Each measurement is a process of its own, started by this one, so that none inherits another's heap; the engines
+//! take turns. Results go to `benches/threads/results/`: `threads.json` and two figures.
+
+mod engines;
+mod memory;
+mod report;
+mod statistics;
+
+use std::error::Error;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use serde::de::DeserializeOwned;
+
+use crate::engines::{Creation, Engine};
+use crate::memory::Pages;
+use crate::report::{
+    CREATORS, CreationRow, DEFINITIONS, Machine, PAGES, PUBLISHED, Report, Skipped, VirtualRow,
+    WAKERS, WakeRow,
+};
+use crate::statistics::Lateness;
+
+/// Tasks that sleep, against tokio.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    child: Option<Child>,
+    /// Numbers of tasks to make, with commas between.
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000_000, 5_000_000, 10_000_000, 15_000_000, 20_000_000])]
+    sizes: Vec<usize>,
+    /// Number of tasks whose wake-ups are measured; 0 for none.
+    #[arg(long, default_value_t = 1_000_000)]
+    wakes: usize,
+    /// How often each is measured; the medians are shown, all are in the JSON.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Seed of the sleeps.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Few tasks, one run: to see that it works. The figures mean nothing.
+    #[arg(long)]
+    quick: bool,
+    /// Where the results go.
+    #[arg(long, default_value_os_t = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/results")))]
+    output: PathBuf,
+}
+
+/// One measurement, in a process of its own; prints JSON.
+#[derive(Subcommand, Clone, Copy)]
+#[command(hide = true)]
+enum Child {
+    /// Makes tasks.
+    Create {
+        engine: Engine,
+        tasks: usize,
+        pages: Pages,
+    },
+    /// Measures wake-ups.
+    Wake {
+        engine: Engine,
+        tasks: usize,
+        seed: u64,
+    },
+    /// Measures wake-ups in virtual time.
+    Virtual { tasks: usize, seed: u64 },
+}
+
+/// Bytes that are written to beforehand for each task, and that a task is expected to take at most: more than any engine's
+/// tasks took when this was written.
+const BYTES_PER_TASK: usize = 520;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.child {
+        Some(child) => run_child(child),
+        None => run(arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench-threads: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    if arguments.quick {
+        arguments.sizes = vec![10_000, 20_000];
+        arguments.wakes = arguments.wakes.min(10_000);
+        arguments.runs = 1;
+    }
+    if arguments.sizes.contains(&0) {
+        return Err("a size is at least 1".into());
+    }
+    let load_before = load();
+    let mut creations = Vec::new();
+    let mut skipped = Vec::new();
+    for &tasks in &arguments.sizes {
+        for engine in CREATORS {
+            if let Some(reason) = too_large(tasks) {
+                skipped.push(Skipped {
+                    engine,
+                    tasks,
+                    reason,
+                });
+            }
+        }
+        if too_large(tasks).is_some() {
+            continue;
+        }
+        for run in 0..arguments.runs {
+            for pages in PAGES {
+                for engine in CREATORS {
+                    let creation: Creation = child(Child::Create {
+                        engine,
+                        tasks,
+                        pages,
+                    })?;
+                    creations.push(CreationRow {
+                        engine,
+                        tasks,
+                        pages,
+                        run,
+                        creation,
+                    });
+                }
+            }
+        }
+    }
+    let mut wakes = Vec::new();
+    let mut virtual_time = None;
+    if arguments.wakes > 0 {
+        for run in 0..arguments.runs {
+            for engine in WAKERS {
+                let (tasks, seed) = (arguments.wakes, arguments.seed);
+                let lateness: Lateness = child(Child::Wake {
+                    engine,
+                    tasks,
+                    seed,
+                })?;
+                wakes.push(WakeRow {
+                    engine,
+                    run,
+                    seed,
+                    lateness,
+                });
+            }
+        }
+        let (max_late_ns, tasks): (u64, usize) = child(Child::Virtual {
+            tasks: arguments.wakes,
+            seed: arguments.seed,
+        })?;
+        virtual_time = Some(VirtualRow { tasks, max_late_ns });
+    }
+    let report = Report {
+        definitions: DEFINITIONS.to_vec(),
+        machine: Machine {
+            processor: processor(),
+            processors: std::thread::available_parallelism().map_or(0, usize::from),
+            memory_bytes_available: memory::available_bytes(),
+            kernel: read("/proc/sys/kernel/osrelease"),
+            load_before,
+            load_after: load(),
+        },
+        creations,
+        skipped,
+        wakes,
+        virtual_time,
+        published: PUBLISHED.into(),
+    };
+    report.write(&arguments.output)?;
+    report.print();
+    println!("results in {}", arguments.output.display());
+    Ok(())
+}
+
+/// Why so many tasks can't be made in this machine's memory.
+fn too_large(tasks: usize) -> Option<String> {
+    let needed = tasks.saturating_mul(BYTES_PER_TASK);
+    let available = memory::available_bytes();
+    // Where the kernel doesn't tell, try.
+    (available != 0 && needed > available / 20 * 19).then(|| {
+        format!("{tasks} tasks may take {needed} bytes of memory and {available} are available")
+    })
+}
+
+/// A value's name on the command line.
+fn value(value: impl ValueEnum) -> String {
+    value
+        .to_possible_value()
+        .map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// Runs one measurement in a process of its own.
+fn child<T: DeserializeOwned>(child: Child) -> Result<T, Box<dyn Error>> {
+    let mut command = Command::new(std::env::current_exe()?);
+    match child {
+        Child::Create {
+            engine,
+            tasks,
+            pages,
+        } => command
+            .arg("create")
+            .arg(value(engine))
+            .arg(tasks.to_string())
+            .arg(value(pages)),
+        Child::Wake {
+            engine,
+            tasks,
+            seed,
+        } => command
+            .arg("wake")
+            .arg(value(engine))
+            .arg(tasks.to_string())
+            .arg(seed.to_string()),
+        Child::Virtual { tasks, seed } => command
+            .arg("virtual")
+            .arg(tasks.to_string())
+            .arg(seed.to_string()),
+    };
+    let output = command.stderr(std::process::Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(format!("{command:?} failed: {}", output.status).into());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn run_child(child: Child) -> Result<(), Box<dyn Error>> {
+    let json = match child {
+        Child::Create {
+            engine: Engine::ClockLoop,
+            ..
+        } => return Err("the clock loop makes no tasks".into()),
+        Child::Create {
+            engine,
+            tasks,
+            pages,
+        } => {
+            memory::prepare(pages, tasks.saturating_mul(BYTES_PER_TASK));
+            serde_json::to_string(&engines::create(engine, tasks))?
+        }
+        Child::Wake {
+            engine,
+            tasks,
+            seed,
+        } => {
+            memory::prepare(Pages::Touched, tasks.saturating_mul(BYTES_PER_TASK));
+            serde_json::to_string(&Lateness::of(engines::wake(engine, tasks, seed)))?
+        }
+        Child::Virtual { tasks, seed } => {
+            let (late, woken) = engines::wake_virtual(tasks, seed);
+            if (late, woken) != (0, tasks) {
+                return Err(format!(
+                    "in virtual time, {woken} of {tasks} tasks woke, up to {late} ns late"
+                )
+                .into());
+            }
+            serde_json::to_string(&(late, woken))?
+        }
+    };
+    println!("{json}");
+    Ok(())
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(file).map_or_else(|_| String::new(), |text| text.trim().to_owned())
+}
+
+fn load() -> String {
+    let text = read("/proc/loadavg");
+    text.split_whitespace()
+        .take(3)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn processor() -> String {
+    let text = read("/proc/cpuinfo");
+    text.lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
+        .map_or_else(String::new, |(_, name)| name.trim().to_owned())
+}

@@ -69,6 +69,7 @@ mod arena;
 mod heap;
 mod join;
 mod platform;
+mod prefetch;
 mod queue;
 #[cfg(feature = "alloc")]
 mod slab;

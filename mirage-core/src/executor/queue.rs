@@ -5,6 +5,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
+use super::prefetch::prefetch;
 use super::task::{self, Header};
 use crate::sync::{AtomicPtr, Ordering};
 
@@ -135,6 +136,9 @@ impl ReadyQueue {
         self.first.set(next);
         if next.is_null() {
             self.last.set(ptr::null_mut());
+        } else {
+            // The next task arrives while this one runs.
+            prefetch(next.cast(), 192);
         }
         // SAFETY: the queue's ticket goes to the caller. The queue is neither `Send` nor `Sync` (raw pointers), so
         // this is the thread of the one who pushed.

@@ -10,6 +10,7 @@ use core::ptr::{self, NonNull};
 
 use alloc::vec::Vec;
 
+use super::prefetch::prefetch;
 use super::task::Header;
 use crate::sync::Ordering;
 
@@ -28,19 +29,6 @@ const LAST_CHUNK: usize = (1 << 20) - 64;
 
 /// Places by which the memory is asked for ahead of its use, when tasks are made one after the other.
 const AHEAD: usize = 6;
-
-/// Tells the processor that memory will be written to. Has no effect but on time, wherever it points.
-#[inline]
-fn prefetch(place: *mut u8, size: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for line in (0..size).step_by(64) {
-        use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        // SAFETY: a prefetch is a hint that faults nowhere, and every x86-64 processor takes the instruction.
-        unsafe { _mm_prefetch::<_MM_HINT_ET0>(place.wrapping_add(line).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (place, size);
-}
 
 /// All task memory of an executor.
 pub(super) struct Slab {
