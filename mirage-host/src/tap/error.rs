@@ -24,6 +24,8 @@ pub enum TapError {
         host_address: Option<(Ipv4Addr, u8)>,
         /// What was refused.
         step: &'static str,
+        /// Whether it was to open `/dev/net/tun` itself.
+        device: bool,
     },
     /// Another process has it open.
     Busy(String),
@@ -50,24 +52,25 @@ impl fmt::Display for TapError {
                 "`{name}` can't be the name of an interface: 1 to 15 bytes, without space, '/', ':' and '%'"
             ),
             Self::Config(reason) => write!(f, "the tap's configuration: {reason}"),
-            Self::NoTunDevice(errno) if *errno == Errno::NOENT || *errno == Errno::NODEV => f.write_str(
-                "this system has no /dev/net/tun: load the driver with `sudo modprobe tun`",
-            ),
-            Self::NoTunDevice(errno) if *errno == Errno::ACCESS || *errno == Errno::PERM => f.write_str(
-                "you may not open /dev/net/tun: run this as root, or once `sudo chmod 0666 /dev/net/tun` (the kernel \
-                 still asks for the right to each interface)",
-            ),
+            Self::NoTunDevice(errno) if *errno == Errno::NOENT || *errno == Errno::NODEV => f
+                .write_str(
+                    "this system has no /dev/net/tun: load the driver with `sudo modprobe tun`",
+                ),
             Self::NoTunDevice(errno) => write!(f, "/dev/net/tun can't be opened: {errno}"),
             Self::NotPermitted {
                 name,
                 host_address,
                 step,
+                device,
             } => {
                 write!(
                     f,
-                    "you have no right to {step} {name}: run this as root, or prepare the interface once:\n    sudo \
-                     ip tuntap add dev {name} mode tap user $USER"
+                    "you have no right to {step} {name}: run this as root, or prepare the interface once:\n    "
                 )?;
+                if *device {
+                    f.write_str("sudo chmod 0666 /dev/net/tun && ")?;
+                }
+                write!(f, "sudo ip tuntap add dev {name} mode tap user $USER")?;
                 if let Some((address, prefix)) = host_address {
                     write!(f, " && sudo ip addr add {address}/{prefix} dev {name}")?;
                 }
@@ -82,9 +85,9 @@ impl fmt::Display for TapError {
                 "the interface {name} exists and is not a tap with one queue: choose another name"
             ),
             Self::Pool(error) => write!(f, "the tap's receive pages: {error}"),
-            Self::TooManySources => {
-                f.write_str("the platform watches as many descriptors as it was made for: give it more sources")
-            }
+            Self::TooManySources => f.write_str(
+                "the platform watches as many descriptors as it was made for: give it more sources",
+            ),
             Self::Os { step, errno } => write!(f, "could not {step}: {errno}"),
         }
     }
@@ -98,16 +101,26 @@ mod tests {
 
     #[test]
     fn without_the_right_the_error_says_exactly_what_to_run() {
-        let error = TapError::NotPermitted {
+        let error = |step, device| TapError::NotPermitted {
             name: "mirage0".into(),
             host_address: Some((Ipv4Addr::new(10, 0, 0, 1), 24)),
-            step: "make",
+            step,
+            device,
         };
+        let prepare = "sudo ip tuntap add dev mirage0 mode tap user $USER && \
+                       sudo ip addr add 10.0.0.1/24 dev mirage0 && sudo ip link set mirage0 up";
         assert_eq!(
-            error.to_string(),
-            "you have no right to make mirage0: run this as root, or prepare the interface once:\n    \
-             sudo ip tuntap add dev mirage0 mode tap user $USER && sudo ip addr add 10.0.0.1/24 dev mirage0 && \
-             sudo ip link set mirage0 up"
+            error("make", false).to_string(),
+            format!(
+                "you have no right to make mirage0: run this as root, or prepare the interface once:\n    {prepare}"
+            )
+        );
+        assert_eq!(
+            error("open /dev/net/tun for", true).to_string(),
+            format!(
+                "you have no right to open /dev/net/tun for mirage0: run this as root, or prepare the interface \
+                 once:\n    sudo chmod 0666 /dev/net/tun && {prepare}"
+            )
         );
     }
 }

@@ -324,7 +324,8 @@ impl Tap {
         if length > usize::from(self.mtu) + ETHERNET_HEADER + VLAN_TAG {
             return Some(TransmitReason::TooLong);
         }
-        if frame.metadata.segmentation.is_some() {
+        let partial = matches!(frame.metadata.checksum, Checksum::Partial { .. });
+        if frame.metadata.segmentation.is_some() || (partial && !self.checksum_offload) {
             return Some(TransmitReason::Unsupported);
         }
         None
@@ -352,8 +353,7 @@ impl Netif for Tap {
     }
 
     fn offloads(&self) -> Offloads {
-        // The kernel completes a checksum on transmit whatever was negotiated, and marks received ones as verified where
-        // a device of its own had done it.
+        // The kernel marks checksums as verified where a device of its own had done it, whatever was asked for.
         let mut flags = OffloadFlags::RECEIVE_VERIFIED;
         if self.checksum_offload {
             flags |= OffloadFlags::RECEIVE_PARTIAL

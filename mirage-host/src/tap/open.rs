@@ -47,13 +47,22 @@ pub(super) fn open(
         name: name.into(),
         host_address,
         step,
+        device: false,
     };
     let descriptor = rustix::fs::open(
         c"/dev/net/tun",
         OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC,
         Mode::empty(),
     )
-    .map_err(TapError::NoTunDevice)?;
+    .map_err(|errno| match errno {
+        Errno::ACCESS | Errno::PERM => TapError::NotPermitted {
+            name: name.into(),
+            host_address,
+            step: "open /dev/net/tun for",
+            device: true,
+        },
+        errno => TapError::NoTunDevice(errno),
+    })?;
 
     // With TUN_EXCL first, so that who made it is known without a race.
     let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
