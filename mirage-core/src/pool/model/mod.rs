@@ -295,7 +295,10 @@ impl World {
         for (at, held) in self.held.iter().enumerate() {
             if let Handle::Unique(_) = held.handle {
                 let apart = |other: &Held| {
+                    // An extent without bytes overlaps nothing, wherever it lies.
                     other.block != held.block
+                        || other.extent.0 == other.extent.1
+                        || held.extent.0 == held.extent.1
                         || other.extent.1 <= held.extent.0
                         || held.extent.1 <= other.extent.0
                 };
