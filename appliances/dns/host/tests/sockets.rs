@@ -363,21 +363,43 @@ fn several_zones_are_served_at_once() {
 }
 
 #[test]
-fn ctrl_c_ends_it_with_its_counters_and_success() {
-    let server = Server::on_loopback(&[]);
-    dig(server.address(), &["www.test.example"]);
-    dig(server.address(), &["+tcp", "none.test.example"]);
-    let (text, status) = server.interrupt();
-    assert!(status.success(), "{status}");
-    assert!(text.starts_with("ended; counted:\n"), "{text}");
-    for (name, value) in [
-        ("queries", 2),
-        ("udp-queries", 1),
-        ("tcp-queries", 1),
-        ("noerror", 1),
-        ("nxdomain", 1),
-    ] {
-        assert_eq!(counter(&text, name), value, "{name} in {text}");
+fn ctrl_c_and_sigterm_end_it_with_its_counters_and_success() {
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let server = Server::on_loopback(&[]);
+        dig(server.address(), &["www.test.example"]);
+        dig(server.address(), &["+tcp", "none.test.example"]);
+        let (text, status) = server.end_by(signal);
+        assert!(status.success(), "{status}");
+        assert!(text.starts_with("ended; counted:\n"), "{text}");
+        for (name, value) in [
+            ("queries", 2),
+            ("udp-queries", 1),
+            ("tcp-queries", 1),
+            ("noerror", 1),
+            ("nxdomain", 1),
+        ] {
+            assert_eq!(counter(&text, name), value, "{name} in {text}");
+        }
+    }
+}
+
+#[test]
+fn ipv6_is_served_over_the_system_s_sockets() {
+    if UdpSocket::bind("[::1]:0").is_err() {
+        eprintln!("SKIPPED: ipv6_is_served_over_the_system_s_sockets: no IPv6 on this system");
+        return;
+    }
+    let zone = zone("test.example.zone");
+    for listen in ["[::1]:0", "[::]:0"] {
+        let server = Server::start(&["--listen", listen, "--zone", &zone]);
+        let hint = server.said.last().expect("what to try");
+        assert!(hint.starts_with("try: dig @::1 -p "), "{hint}");
+        let at = ([0, 0, 0, 0, 0, 0, 0, 1], server.address().port()).into();
+        assert_eq!(dig(at, &["+short", "www.test.example"]), "192.0.2.1\n");
+        assert_eq!(
+            dig(at, &["+short", "+tcp", "www.test.example"]),
+            "192.0.2.1\n"
+        );
     }
 }
 

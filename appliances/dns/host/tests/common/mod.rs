@@ -89,7 +89,12 @@ impl Server {
 
     /// Sends it Ctrl-C, and gives what it said at last, and its status.
     pub(crate) fn interrupt(self) -> (String, ExitStatus) {
-        self.signal(libc::SIGINT);
+        self.end_by(libc::SIGINT)
+    }
+
+    /// Sends it a signal that ends it, and gives what it said at last, and its status.
+    pub(crate) fn end_by(self, signal: i32) -> (String, ExitStatus) {
+        self.signal(signal);
         self.ended()
     }
 
