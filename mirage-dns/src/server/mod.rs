@@ -34,7 +34,7 @@
 //! - **DS** at a cut is answered by the zone above, if the set has it (RFC 4035 §3.1.4.1).
 //! - **Case**: the question is repeated octet by octet, and a name in rdata keeps the case that the zone has: it is
 //!   compressed against equal octets only.
-//! - **Truncation** leaves out whole RRsets, and after the first that does not fit all others.
+//! - **Truncation** leaves out whole RRsets: the first that belongs to the answer and does not fit, and all after it.
 
 use core::cell::Cell;
 

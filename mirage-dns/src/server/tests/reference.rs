@@ -297,6 +297,31 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn damaged_images_of_random_zones_are_refused_or_answered_from_without_panic(
+        zones in any_zones(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        question in any_name(),
+        tcp in any::<bool>(),
+    ) {
+        let mut image = build(&zones);
+        for (place, octet) in changes {
+            let place = place.index(image.len());
+            image[place] = octet;
+        }
+        if let Ok(zones) = ZoneSet::from_bytes(&image) {
+            for record_type in ["A", "NS", "MX", "DS", "CNAME", "SOA", "ANY"] {
+                let record_type = RecordType::from_mnemonic(record_type).unwrap();
+                let transport = if tcp { Transport::Tcp } else { Transport::Udp };
+                let ask = Ask { name: question.clone(), record_type, transport, ..Ask::new(". A") };
+                // Reading the reply checks that it is well formed to its end.
+                ask.of_zones(&zones);
+            }
+        }
+    }
+}
+
 #[test]
 fn damaged_images_are_refused_or_answered_from_without_panic() {
     let apex = NameBuf::from_text("z").unwrap();
