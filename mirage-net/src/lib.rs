@@ -10,6 +10,8 @@ extern crate std;
 mod arp;
 #[cfg(feature = "edge-nal")]
 mod edge;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod ip;
 mod limit;
 mod random;

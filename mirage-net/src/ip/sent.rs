@@ -20,6 +20,8 @@ pub(crate) struct Sent {
     pub(crate) destination: IpAddr,
     pub(crate) protocol: u8,
     pub(crate) identification: u16,
+    /// The payload's first bytes: the ports.
+    pub(crate) ports: [u8; 4],
     /// Total length in bytes.
     pub(crate) length: u16,
 }
@@ -60,6 +62,7 @@ mod tests {
             destination: "10.0.0.2".parse().unwrap(),
             protocol: 17,
             identification,
+            ports: [0, 53, 0, 9],
             length: 1500,
         };
         let mut slots = [const { SentSlot::EMPTY }; 3];

@@ -228,6 +228,7 @@ impl Stack<'_> {
             destination,
             protocol: quoted.protocol().into(),
             identification: quoted.identification(),
+            ports: quoted.payload().first_chunk().copied().unwrap_or_default(),
             length: quoted.total_len() as u16,
         };
         let remembered = quoted.dont_fragment() && self.sent.contains(&sent);

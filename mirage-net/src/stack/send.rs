@@ -209,6 +209,10 @@ impl Stack<'_> {
         };
         let mut header = [0; ipv4::HEADER_LEN];
         repr.emit(&mut header);
+        let mut ports = [0; 4];
+        if dont_fragment {
+            payload.copy_to_slice(0, &mut ports);
+        }
         self.prepend(&mut payload, &header)?;
         shift_partial(&mut payload, ipv4::HEADER_LEN);
         match hop {
@@ -234,6 +238,7 @@ impl Stack<'_> {
                 destination: out.destination.into(),
                 protocol: out.protocol.into(),
                 identification,
+                ports,
                 length: length as u16,
             });
         }
