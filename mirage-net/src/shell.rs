@@ -157,7 +157,11 @@ impl<'a> SharedStack<'a> {
                 }
                 let deadline = self.stack.borrow().poll_timeout();
                 let deadline = deadline.into_iter().chain(self.senders_look.get()).min();
-                let deadline = deadline.unwrap_or(Instant::FAR_FUTURE);
+                let Some(deadline) = deadline else {
+                    // No timer at all: one that never fires would still keep a platform awake.
+                    sleep.as_mut().reset(Instant::FAR_FUTURE);
+                    return Poll::Pending;
+                };
                 if sleep.deadline() != deadline || sleep.is_elapsed() {
                     sleep.as_mut().reset(deadline);
                 }
