@@ -25,9 +25,9 @@ const MAX_BYTES: u64 = 1 << 30;
 
 /// Compiles the zones in the files at `paths` (one zone a file) and tells Cargo which files the build depends on.
 ///
-/// Prints `cargo::rerun-if-changed` for each file and each file that one includes, and `cargo::warning` for each warning,
-/// so it belongs in a build script; elsewhere, [`compile_files`] prints nothing. Relative paths are relative to the
-/// directory of the package, where Cargo runs build scripts.
+/// Prints `cargo::rerun-if-changed` for each file and each file that one includes, and `cargo::warning` for each
+/// warning, so it belongs in a build script; elsewhere, [`compile_files`] prints nothing. Relative paths are relative
+/// to the directory of the package, where Cargo runs build scripts.
 ///
 /// # Errors
 /// All diagnostics, if one is an error; its Display has a line for each, such as

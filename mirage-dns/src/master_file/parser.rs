@@ -51,8 +51,8 @@ pub struct Record<'r, 's> {
 
 /// Takes the records out of a source, one at a time.
 ///
-/// Mutators: [`Parser::next_record`]. Nothing else changes it. It takes less than 6 KiB, as each file that may be open keeps
-/// its origin and its last owner.
+/// Mutators: [`Parser::next_record`]. Nothing else changes it. It takes less than 6 KiB, as each file that may be
+/// open keeps its origin and its last owner.
 pub struct Parser<'s> {
     loader: &'s dyn Loader,
     limits: Limits,

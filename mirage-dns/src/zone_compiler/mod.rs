@@ -8,11 +8,11 @@
 //! | [`Problem`] | each kind of them, with the RFC that it comes from |
 //!
 //! A zone's apex is the owner of its SOA record. Errors are what no server could answer for, or this one does not yet;
-//! warnings what a careful author wants to hear. All are collected, in the order of their lines, up to a bound; as long as
-//! a file has syntax errors, nothing is said about what it lacks.
+//! warnings what a careful author wants to hear. All are collected, in the order of their lines, up to a bound; as
+//! long as a file has syntax errors, nothing is said about what it lacks.
 //!
-//! Where TTLs differ inside an RRset, RFC 2181 §5.2 calls that an error, and has receivers take the lowest. NSD warns and
-//! goes on; so does this compiler, and the lowest is served.
+//! Where TTLs differ inside an RRset, RFC 2181 §5.2 calls that an error, and has receivers take the lowest. NSD warns
+//! and goes on; so does this compiler, and the lowest is served.
 //!
 //! ```
 //! use mirage_dns::master_file::{NoFiles, Source};

@@ -1,8 +1,8 @@
 //! What counts as the same answer, and every difference that is tolerated, with its reason.
 //!
 //! Compared are RCODE, AA, TC, version and flags of EDNS, the question section, and as sets the answer section, the
-//! authority section, and of the additional section the glue that a delegation can't do without. Other records there are
-//! optional (RFC 1034 §4.3.2, step 6): NSD is told to leave them out, and ours must be in a zone.
+//! authority section, and of the additional section the glue that a delegation can't do without. Other records there
+//! are optional (RFC 1034 §4.3.2, step 6): NSD is told to leave them out, and ours must be in a zone.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -29,36 +29,39 @@ const MOST_SAVED: usize = 64;
 /// A difference that isn't a fault of either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rule {
-    /// RFC 9471 §3.1: when not all addresses of servers below the cut fit, TC is set. NSD 4.6 leaves addresses out without
-    /// saying so, over UDP and from 1,480 octets on. Ours must be complete or truncated, NSD's must be a part of it.
+    /// RFC 9471 §3.1: when not all addresses of servers below the cut fit, TC is set. NSD 4.6 leaves addresses out
+    /// without saying so, over UDP and from 1,480 octets on. Ours must be complete or truncated, NSD's must be a part
+    /// of it.
     GlueThatNsdLeavesOut,
-    /// NSD 4.6 does not follow an alias when NSEC3 is asked for, as no name of a zone has that type (RFC 5155 §7.2.8). RFC
-    /// 1034 §4.3.2 and RFC 6604 make no exception for it.
+    /// NSD 4.6 does not follow an alias when NSEC3 is asked for, as no name of a zone has that type (RFC 5155
+    /// §7.2.8). RFC 1034 §4.3.2 and RFC 6604 make no exception for it.
     NoAliasForNsec3,
-    /// NSD implements NOTIFY, and refuses it by zone; we don't, and say NOTIMP (RFC 1996 §3.12 leaves it to the server).
+    /// NSD implements NOTIFY, and refuses it by zone; we don't, and say NOTIMP (RFC 1996 §3.12 leaves it to the
+    /// server).
     Notify,
     /// NSD leaves AA as it is in the question when it answers with an error before it looks at any zone.
     AaOfTheQuestionInErrors,
     /// RFC 3225 §3: "The DO bit of the query MUST be copied in the response." NSD's BADVERS doesn't.
     DoBitOfBadvers,
-    /// Of errors, some repeat the question and some don't, on both sides; what is repeated is octet by octet that of the
-    /// question. (RFC 1035 §4.1.1 doesn't say, and clients go by the ID.)
+    /// Of errors, some repeat the question and some don't, on both sides; what is repeated is octet by octet that of
+    /// the question. (RFC 1035 §4.1.1 doesn't say, and clients go by the ID.)
     QuestionOfErrors,
     /// A negative answer to class ANY isn't authoritative, so RFC 2308 §3 doesn't ask for a SOA record; NSD gives none.
     SoaForClassAny,
-    /// RFC 7873 §5.4 gives a message without question a meaning together with a cookie option, which we don't know yet; NSD
-    /// answers it without one, too. We say FORMERR.
+    /// RFC 7873 §5.4 gives a message without question a meaning together with a cookie option, which we don't know
+    /// yet; NSD answers it without one, too. We say FORMERR.
     NoQuestion,
-    /// RFC 1035 §3.2.5's class ANY never gets an authoritative answer from us; from NSD it does when it follows an alias.
+    /// RFC 1035 §3.2.5's class ANY never gets an authoritative answer from us; from NSD it does when it follows an
+    /// alias.
     AaForClassAny,
     /// NSD takes a request that has a response code as malformed. RFC 1035 §4.1.1: it is "set as part of responses"; we
     /// ignore it.
     ResponseCodeOfRequest,
-    /// NSD closes a TCP connection on a message that is shorter than a header and the shortest question. We say FORMERR, or
-    /// NOTIMP.
+    /// NSD closes a TCP connection on a message that is shorter than a header and the shortest question. We say
+    /// FORMERR, or NOTIMP.
     ShortMessageOverTcp,
-    /// The answer fits only with NSD's compression, which ignores case. Ours keeps the case that names in the zone have, and
-    /// so doesn't point to the question's in another.
+    /// The answer fits only with NSD's compression, which ignores case. Ours keeps the case that names in the zone
+    /// have, and so doesn't point to the question's in another.
     CaseOfNamesKept,
     /// What a truncated answer still holds is of no use (RFC 2181 §9: it "should be ignored"); only that both are
     /// truncated counts.
@@ -276,7 +279,8 @@ fn describe(section: &str, ours: &BTreeSet<Record>, nsds: &BTreeSet<Record>, tex
     }
 }
 
-/// Of a referral: all addresses in the zones of its servers that lie at or below the cut. Without them it can't be followed.
+/// Of a referral: all addresses in the zones of its servers that lie at or below the cut. Without them it can't be
+/// followed.
 fn needed_glue(response: &Response, zones: &Served<'_>) -> Option<BTreeSet<Record>> {
     if response.has(Response::AA) {
         return None;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::zones::ZoneFile;
+use super::zones::{self, ZoneFile};
 
 /// The most octets that NSD puts into a datagram, whatever the question's EDNS says; given to our server, too.
 pub(crate) const MAX_UDP_PAYLOAD: u16 = 4_096;
@@ -21,8 +21,8 @@ pub(crate) const MAX_UDP_PAYLOAD: u16 = 4_096;
 pub(crate) enum Pace {
     /// For questions that are answered from the zones.
     Fast,
-    /// For questions that may be answered with an error: NSD 4.6 gives at most 100 of these a second, and says nothing to the
-    /// others (ERROR_RATELIMIT in its query.c; no setting turns it off).
+    /// For questions that may be answered with an error: NSD 4.6 gives at most 100 of these a second, and says
+    /// nothing to the others (ERROR_RATELIMIT in its query.c; no setting turns it off).
     Patient,
 }
 
@@ -77,7 +77,8 @@ impl Nsd {
              rrl-ratelimit: 0\n  rrl-whitelist-ratelimit: 0\n  ipv4-edns-size: {MAX_UDP_PAYLOAD}\n  \
              minimal-responses: yes\n  round-robin: no\n  refuse-any: no\n  tcp-count: 50\n  tcp-timeout: 60\n\
              remote-control:\n  control-enable: no\n",
-            directory.display(),
+            // Where NSD looks for included files.
+            zones::by_hand().display(),
             at("zone.list"),
             at("nsd.pid"),
             at("xfrd.state"),
@@ -140,7 +141,8 @@ impl Nsd {
 
     /// Asks all questions over UDP. `None` where no answer came, however often it was asked.
     ///
-    /// Each question goes under its own ID (its index), whatever its first two octets are; they are put back in the answer.
+    /// Each question goes under its own ID (its index), whatever its first two octets are; they are put back in the
+    /// answer.
     pub(crate) fn ask_udp(&self, questions: &[Vec<u8>], pace: Pace) -> Vec<Option<Vec<u8>>> {
         let mut answers = vec![None; questions.len()];
         for (batch, questions) in questions.chunks(usize::from(u16::MAX)).enumerate() {
@@ -205,8 +207,8 @@ impl Nsd {
         }
     }
 
-    /// Asks all questions over one TCP connection after the other, one at a time. `None` where the connection was closed
-    /// instead.
+    /// Asks all questions over one TCP connection after the other, one at a time. `None` where the connection was
+    /// closed instead.
     pub(crate) fn ask_tcp(&self, questions: &[Vec<u8>], pace: Pace) -> Vec<Option<Vec<u8>>> {
         let mut connection = None;
         questions

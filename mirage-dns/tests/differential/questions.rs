@@ -76,20 +76,24 @@ const TYPES: [u16; 30] = [
 ];
 
 impl Questions<'_> {
+    /// A plain question for each RRset that there is.
+    pub(crate) fn existing(&self, random: &mut Random) -> Vec<Question> {
+        let mut all = Vec::new();
+        for owner in self.owners {
+            for &record_type in &owner.types {
+                let mut question = Question::new(owner.name.clone(), record_type);
+                question.edns_size = Some(4_096);
+                question.write(0, random);
+                all.push(question);
+            }
+        }
+        all
+    }
+
     /// A well-formed question of the ordinary kind, more often than not with an oddity in its flags.
     pub(crate) fn ordinary(&self, random: &mut Random) -> Question {
         let (name, record_type) = self.name_and_type(random);
-        let mut question = Question {
-            octets: Vec::new(),
-            name,
-            record_type,
-            class: RecordClass::IN,
-            opcode: 0,
-            question_count: 1,
-            edns_size: None,
-            edns_version: 0,
-            oddity: Oddity::None,
-        };
+        let mut question = Question::new(name, record_type);
         if random.one_in(2) {
             let sizes = [0, 1, 512, 513, 700, 1_000, 1_232, 1_400, 4_096, 65_535];
             question.edns_size = Some(*random.pick(&sizes));
@@ -105,8 +109,8 @@ impl Questions<'_> {
         question
     }
 
-    /// A question with something unusual: another class, opcode or EDNS version, no question or two, or a message that is
-    /// malformed.
+    /// A question with something unusual: another class, opcode or EDNS version, no question or two, or a message
+    /// that is malformed.
     pub(crate) fn odd(&self, random: &mut Random) -> Question {
         let mut question = self.ordinary(random);
         let flags = u16::from_be_bytes([question.octets[2], question.octets[3]]);
@@ -211,6 +215,20 @@ fn instance(name: Name<'_>, random: &mut Random) -> NameBuf {
 }
 
 impl Question {
+    fn new(name: NameBuf, record_type: RecordType) -> Self {
+        Self {
+            octets: Vec::new(),
+            name,
+            record_type,
+            class: RecordClass::IN,
+            opcode: 0,
+            question_count: 1,
+            edns_size: None,
+            edns_version: 0,
+            oddity: Oddity::None,
+        }
+    }
+
     /// Writes the octets anew, with the case of the name drawn (0x20).
     fn write(&mut self, flags: u16, random: &mut Random) {
         let mut wire = self.name.as_name().as_wire().to_vec();

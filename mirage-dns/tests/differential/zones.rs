@@ -1,4 +1,4 @@
-//! The zones that both servers serve: two written by hand, and random ones.
+//! The zones that both servers serve: three written by hand, and random ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,6 +19,11 @@ pub(crate) struct ZoneFile {
     pub(crate) path: PathBuf,
 }
 
+/// Where the zones are that were written by hand.
+pub(crate) fn by_hand() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/zones")
+}
+
 /// All zones: those by hand and `random` others, written to `directory`; and their compiled image.
 ///
 /// # Panics
@@ -28,8 +33,8 @@ pub(crate) fn prepare(
     random: &mut Random,
     count: usize,
 ) -> (Vec<ZoneFile>, Vec<u8>) {
-    let by_hand = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/zones");
-    let mut zones: Vec<ZoneFile> = ["rich.example", "child.rich.example"]
+    let by_hand = by_hand();
+    let mut zones: Vec<ZoneFile> = ["rich.example", "child.rich.example", "layout.example"]
         .map(|apex| ZoneFile {
             apex: apex.to_owned(),
             path: by_hand.join(format!("{apex}.zone")),
@@ -112,8 +117,8 @@ impl Draft {
         types.entry(record_type).or_default().insert(data);
     }
 
-    /// A delegation that takes the place of what was there and below: NSD has one tree of names for all its zones, so that
-    /// a name that the parent hides exists in the child as well, without records.
+    /// A delegation that takes the place of what was there and below: NSD has one tree of names for all its zones, so
+    /// that a name that the parent hides exists in the child as well, without records.
     fn delegate(&mut self, owner: &str) {
         let below = format!(".{owner}");
         self.owners
