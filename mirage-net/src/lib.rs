@@ -1,4 +1,115 @@
 //! A zero-copy network stack of pure state machines, without allocation.
+//!
+//! Ethernet, ARP, IPv4, ICMP and UDP for one interface. The whole of it is [`Stack`]: frames and
+//! the time go in, frames, events and the next deadline come out; it touches no device, no
+//! clock, no executor and no lock. A thin shell ([`SharedStack`]) lets a driver task and
+//! sockets share it.
+//!
+//! # Quick reference
+//!
+//! | | |
+//! |---|---|
+//! | [`Stack`], [`StackConfig`] | the state machine of an interface, its times and rates |
+//! | [`StackStorage`], [`StackMemory`] | its memory, which the caller hands in: each length is a bound |
+//! | [`Stack::handle_frame`], [`handle_timeout`](Stack::handle_timeout), [`handle_link`](Stack::handle_link) | inputs |
+//! | [`Stack::poll_transmit`], [`poll_event`](Stack::poll_event), [`poll_udp`](Stack::poll_udp), [`poll_timeout`](Stack::poll_timeout) | outputs |
+//! | [`Stack::add_address`], [`ConflictConfig`], [`Event`] | addresses: probed for, announced, defended (RFC 5227) |
+//! | [`Stack::add_route`], [`Route`], [`Cidr`] | routes |
+//! | [`UdpService`], [`ServiceOptions`], [`Stack::bind_service`] | a server that answers in place |
+//! | [`UdpOptions`], [`Stack::udp_bind`], [`udp_send`](Stack::udp_send), [`udp_receive`](Stack::udp_receive) | sockets with bounded queues |
+//! | [`Stack::ping`] | echo requests |
+//! | [`SharedStack`], [`UdpSocket`] | the asynchronous shell; with the feature `edge-nal` its sockets implement `edge-nal`'s traits |
+//! | [`Counters`] | one number for each reason to drop |
+//! | [`wire`] | the codecs |
+//!
+//! # Memory
+//!
+//! All tables are slices that the caller hands in, `managed::ManagedSlice`s of opaque slots:
+//! [`StackMemory`] is a structure of arrays for whoever wants the usual ones, `StackStorage::allocate`
+//! (feature `alloc`) makes them in the global allocator, once. No table ever grows; what happens
+//! when one is full is said at its field in [`StackStorage`].
+//!
+//! Frames lie in pages of `mirage-core`'s pool. What a queue keeps of a device's receive reserve
+//! is exchanged for a page of the general part, or dropped and counted, so a receive ring is
+//! never starved; a small reserve of its own lets the stack always ask and answer ARP.
+//!
+//! # Which copy happens where
+//!
+//! | | copies |
+//! |---|---|
+//! | A service's request and answer | none: it reads the received page, and writes into the page that is sent |
+//! | An echo reply, an ARP reply | none: made in the page of the request |
+//! | [`Stack::udp_receive`], [`UdpSocket::receive`] | none: the payload in the page that it was received in |
+//! | [`Stack::udp_send_page`], [`udp_send_frame`](Stack::udp_send_frame) | none; one where the device takes fewer segments |
+//! | [`Stack::udp_send`], [`UdpSocket::send`], `edge_nal::UdpSend` | one, from the slice into the pages that are sent |
+//! | `edge_nal::UdpReceive` | one, from the received page into the caller's buffer |
+//! | A datagram that goes out in fragments | one more, into a page for each fragment |
+//! | A datagram that came in fragments | one, into pages of the pool's general part |
+//! | A service's request that came in several segments | one, into a page |
+//! | Headers that lie in several segments | the first 150 bytes at most |
+//!
+//! # Checksums
+//!
+//! The checksums of IPv4 and ICMP are always verified here, UDP's here or by a device that
+//! negotiated it and says so for the frame ([`Checksum::Verified`](mirage_core::Checksum)); a
+//! partial one, of a frame that never crossed a wire, is taken from a device that negotiated it and
+//! counted apart. Reassembled datagrams are verified here in any case.
+//!
+//! # Example
+//!
+//! ```
+//! use mirage_core::{Instant, MacAddress, Offloads, Pool};
+//! use mirage_net::*;
+//! # use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+//! # let mut rng = ChaCha20Rng::seed_from_u64(1);
+//!
+//! struct Echo;
+//! impl UdpService for Echo {
+//!     fn respond(&mut self, request: &UdpRequest<'_>, answer: &mut [u8]) -> Option<usize> {
+//!         let answer = answer.get_mut(..request.payload.len())?;
+//!         answer.copy_from_slice(request.payload);
+//!         Some(answer.len())
+//!     }
+//! }
+//!
+//! let pool = Pool::leak(128, 2048).unwrap();
+//! let mut memory = StackMemory::<16, 16, 64, 4, 32>::new();
+//! let mut echo = Echo;
+//! let mut services = [const { ServiceSlot::EMPTY }; 1];
+//! let config = StackConfig::new(MacAddress([2, 0, 0, 0, 0, 1]), 1_500, Offloads::NONE);
+//! let now = Instant::ZERO;
+//! let storage = memory.storage(&mut services);
+//! let mut stack = Stack::new(config, storage, pool, now, &mut rng).unwrap();
+//! stack.bind_service(ServiceOptions::port(7), &mut echo).unwrap();
+//! let address = "192.0.2.1/24".parse().unwrap();
+//! stack.add_address(now, address, ConflictConfig::default()).unwrap();
+//!
+//! // The driver's loop: frames in, time, frames out, then sleep until the deadline.
+//! # let received: Option<mirage_core::Frame> = None;
+//! if let Some(frame) = received {
+//!     stack.handle_frame(now, frame);
+//! }
+//! stack.handle_timeout(now);
+//! while let Some(frame) = stack.poll_transmit(now) {
+//!     // … to the device
+//!     # drop(frame);
+//! }
+//! // The address is probed for within a second.
+//! assert!(stack.poll_timeout().unwrap() <= Instant::from_secs(1));
+//! ```
+//!
+//! # What is not implemented
+//!
+//! - TCP and DHCP (the next steps), IPv6 (counted and dropped in one match arm; public addresses
+//!   are of either family already), multicast reception (IGMP), VLAN tags.
+//! - Forwarding between interfaces; a loopback interface: nothing can be sent to oneself.
+//! - IPv4 options: skipped on receive, never sent. Type of service, ECN: zero, ignored.
+//! - ICMP Redirect, Source Quench, Timestamp, Router Discovery: counted and ignored.
+//! - RFC 4821's probing of the path MTU, which needs a transport that acknowledges.
+//! - Coalescing of small datagrams in a socket's queue: each holds a page until it is received,
+//!   and the queue is bounded in pages.
+//! - With pages of 4,096 bytes a reassembled datagram may have all 65,515 bytes; with smaller ones
+//!   at most 17 pages' worth.
 #![no_std]
 #![forbid(unsafe_code)]
 

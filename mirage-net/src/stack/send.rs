@@ -278,6 +278,7 @@ impl Stack<'_> {
         shift_partial(&mut datagram, ethernet::HEADER_LEN);
         if datagram.segments().len() > usize::from(self.offloads.fragments.max(1)) {
             datagram = self.compact(&datagram)?;
+            self.counters.compacted += 1;
         }
         self.transmit.push(datagram);
         Ok(())
