@@ -1,7 +1,7 @@
 //! `cargo mirage bench`: runs benchmarks beside their peers, and checks that their results are whole.
 //!
 //! A benchmark is the package `benches/NAME`. Its program is called in the checkout's folder with
-//! `--results DIR`, and `--quick` where that was asked for; it writes `*.json` and `*.svg` into that folder.
+//! `--output DIR`, and `--quick` where that was asked for; it writes `*.json` and `*.svg` into that folder.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -27,7 +27,7 @@ pub fn run(workspace: &Workspace, arguments: &BenchArguments) -> Result<ExitCode
         .map(|name| workspace.bench(name))
         .collect::<Result<_, _>>()?;
     for (name, manifest) in arguments.names.iter().zip(&manifests) {
-        let results = match &arguments.results {
+        let results = match &arguments.output {
             Some(folder) => std::path::absolute(folder)
                 .map_err(Error::file("find", folder))?
                 .join(name),
@@ -39,8 +39,7 @@ pub fn run(workspace: &Workspace, arguments: &BenchArguments) -> Result<ExitCode
             Built::Failed(status) => return Ok(ExitCode::from(status)),
         };
         let started = SystemTime::now();
-        let status =
-            run_command::status_of(command(workspace, &program, &results, arguments.quick))?;
+        let status = run_command::status_of(command(workspace, &program, &results, arguments))?;
         if status != 0 {
             eprintln!("error: the benchmark `{name}` failed with status {status}");
             return Ok(ExitCode::from(status));
@@ -52,16 +51,22 @@ pub fn run(workspace: &Workspace, arguments: &BenchArguments) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-fn command(workspace: &Workspace, program: &Path, results: &Path, quick: bool) -> Command {
+fn command(
+    workspace: &Workspace,
+    program: &Path,
+    results: &Path,
+    arguments: &BenchArguments,
+) -> Command {
     let mut command = Command::new(program);
     workspace::clean_environment(&mut command);
     command
         .current_dir(workspace.root())
-        .arg("--results")
+        .arg("--output")
         .arg(results);
-    if quick {
+    if arguments.quick {
         command.arg("--quick");
     }
+    command.args(&arguments.arguments);
     command
 }
 

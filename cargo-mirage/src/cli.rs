@@ -81,7 +81,10 @@ pub struct BenchArguments {
     pub quick: bool,
     /// Where to write the results, instead of `benches/NAME/results`.
     #[arg(long, value_name = "DIR")]
-    pub results: Option<PathBuf>,
+    pub output: Option<PathBuf>,
+    /// What each benchmark is given besides; its `--help` says what there is.
+    #[arg(last = true, value_name = "ARGUMENTS")]
+    pub arguments: Vec<OsString>,
 }
 
 /// Takes out the word `mirage` that cargo passes to an external subcommand: `cargo mirage run` calls
@@ -155,6 +158,21 @@ mod tests {
     fn our_options_come_before_the_appliance() {
         let arguments = parse("cargo-mirage mirage run --source elsewhere dns --zone z").unwrap();
         assert_eq!(arguments.source, Some(PathBuf::from("elsewhere")));
+    }
+
+    #[test]
+    fn a_benchmark_gets_what_follows_two_dashes() {
+        let Command::Bench(bench) = parse("cargo-mirage mirage bench threads --quick -- --sizes 1")
+            .unwrap()
+            .command
+        else {
+            panic!("not a benchmark");
+        };
+        assert_eq!(
+            (bench.names, bench.quick),
+            (vec!["threads".to_owned()], true)
+        );
+        assert_eq!(bench.arguments, ["--sizes", "1"]);
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn checkout() -> TempDir {
         &root.join("benches/speed/src/main.rs"),
         r#"fn main() {
             let words: Vec<String> = std::env::args().skip(1).collect();
-            assert_eq!(words[0], "--results");
+            assert_eq!(words[0], "--output");
             let results = std::path::Path::new(&words[1]);
             let svg = "<svg><rect/><line/><text>t</text></svg>";
             std::fs::write(results.join("speed.json"), format!("{{\"quick\": {}, \"n\": 1}}", words.len() == 3)).unwrap();
@@ -205,7 +205,7 @@ fn a_benchmark_writes_where_it_is_told_and_its_results_are_checked() {
             "bench",
             "speed",
             "--quick",
-            "--results",
+            "--output",
             results.path().to_str().unwrap(),
         ],
     );

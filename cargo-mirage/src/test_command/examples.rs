@@ -1,6 +1,5 @@
 //! Examples and benchmarks, run.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::{Context, Failure, Outcome, minutes};
@@ -10,7 +9,7 @@ use crate::process::Log;
 /// An example is short: it ends by itself.
 const EXAMPLE_LIMIT: Duration = Duration::from_secs(60);
 
-/// Builds every example in one call and runs each, in the checkout's folder.
+/// Builds each example and runs it as its documentation says, in the checkout's folder.
 pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
     context.must(
         context.cargo(&["build", "--workspace", "--examples", "--all-features"]),
@@ -22,15 +21,27 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
     for package in context.workspace.members()? {
         for example in package.targets.iter().filter(|target| target.is("example")) {
             let name = format!("{}/{}", package.name, example.name);
-            let mut command = context.cargo(&[
-                "run",
-                "--quiet",
+            let text = std::fs::read_to_string(&example.src_path)
+                .map_err(Error::file("read", &example.src_path))?;
+            let call = documented_call(&text, &example.name);
+            let which = [
                 "--all-features",
                 "--package",
                 &package.name,
-            ]);
-            command.args(["--example", &example.name, "--"]);
-            command.args(documented_arguments(&example.src_path, &example.name)?);
+                "--example",
+                &example.name,
+            ];
+            let profile = call.release.then_some("--release");
+            // Building it has a limit of its own.
+            let mut build = context.cargo(&["build", "--quiet"]);
+            build.args(which).args(profile);
+            context.must(build, minutes(10), log)?;
+            let mut command = context.cargo(&["run", "--quiet"]);
+            command
+                .args(which)
+                .args(profile)
+                .arg("--")
+                .args(&call.arguments);
             let finished = context.run(command, EXAMPLE_LIMIT, log)?;
             if !finished.success() {
                 failed.push(format!("{name}: {}", finished.how()));
@@ -47,30 +58,46 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
     Outcome::passed(names.join(", "))
 }
 
-/// The arguments of an example: those of the first call of it in its documentation, `cargo run … --example NAME -- …`.
-fn documented_arguments(source: &Path, name: &str) -> Result<Vec<String>, Failure> {
-    let text = std::fs::read_to_string(source).map_err(Error::file("read", source))?;
-    Ok(arguments_in(&text, name))
+/// How an example is called.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Call {
+    /// Optimised.
+    release: bool,
+    arguments: Vec<String>,
 }
 
-fn arguments_in(text: &str, name: &str) -> Vec<String> {
-    let call = format!("--example {name} -- ");
+/// The first call of an example in its documentation: `cargo run [--release] … --example NAME [-- …]`. Without one it is
+/// run without arguments.
+fn documented_call(text: &str, name: &str) -> Call {
+    let words = |line: &str| -> Vec<String> {
+        let end = line.find(['`', '#']).unwrap_or(line.len());
+        line[..end].split_whitespace().map(str::to_owned).collect()
+    };
     let documentation = text.lines().filter_map(|line| line.strip_prefix("//!"));
-    let found = documentation
-        .filter_map(|line| line.split_once(&call))
-        .map(|(_, arguments)| arguments)
-        .next();
-    let arguments = found
-        .and_then(|arguments| arguments.split(['`', '#']).next())
-        .unwrap_or_default();
-    arguments.split_whitespace().map(str::to_owned).collect()
+    let mut calls =
+        documentation.filter_map(|line| line.split_once("cargo run ").map(|(_, rest)| words(rest)));
+    let Some(words) = calls.find(|words| {
+        words
+            .windows(2)
+            .any(|pair| pair[0] == "--example" && pair[1] == name)
+    }) else {
+        return Call::default();
+    };
+    let (options, arguments) = match words.iter().position(|word| word == "--") {
+        Some(at) => (&words[..at], words[at + 1..].to_vec()),
+        None => (&words[..], Vec::new()),
+    };
+    Call {
+        release: options.iter().any(|word| word == "--release"),
+        arguments,
+    }
 }
 
 /// Runs every benchmark as a user does, small; the subcommand itself checks that the results are whole.
 pub(super) fn benches(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
     let names = context.workspace.benches();
     for name in &names {
-        let mut command = context.cargo(&["mirage", "bench", name, "--quick", "--results"]);
+        let mut command = context.cargo(&["mirage", "bench", name, "--quick", "--output"]);
         command.arg(context.target("bench-smoke"));
         context.must(command, minutes(10), log)?;
     }
@@ -82,10 +109,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_are_those_that_the_documentation_shows() {
+    fn an_example_is_called_as_its_documentation_shows() {
         let text = "//! Does it.\n//!\n//!     cargo run --features std --example it -- a.zone -v  # so\nfn main() {}\n";
-        assert_eq!(arguments_in(text, "it"), ["a.zone", "-v"]);
-        assert!(arguments_in("//! `cargo run --example it`\n", "it").is_empty());
-        assert!(arguments_in("// cargo run --example it -- x\n", "it").is_empty());
+        let call = documented_call(text, "it");
+        assert_eq!(
+            (call.release, call.arguments),
+            (false, vec!["a.zone".to_owned(), "-v".to_owned()])
+        );
+        let text = "//! cargo run --release -p x --example it [COUNT]\n";
+        assert_eq!(
+            documented_call(text, "it"),
+            Call {
+                release: true,
+                arguments: Vec::new()
+            }
+        );
+        assert_eq!(
+            documented_call("//! `cargo run --example it`\n", "it"),
+            Call::default()
+        );
+        assert_eq!(
+            documented_call("// cargo run --release --example it -- x\n", "it"),
+            Call::default()
+        );
+        assert_eq!(documented_call(text, "other"), Call::default());
     }
 }
