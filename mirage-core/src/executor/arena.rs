@@ -9,7 +9,7 @@ use core::ptr::{self, NonNull};
 use super::task::{Header, Start, Task};
 use crate::sync::{AtomicBool, Ordering, spin};
 
-/// `BYTES` of static memory for tasks, for [`Executor::spawn_in`].
+/// `BYTES` of static memory for tasks, for [`Executor::spawn_in`](super::Executor::spawn_in).
 ///
 /// A task takes its future's size and some 100 bytes; [`TaskArena::cost_of`] tells. The place of a task that has ended,
 /// and whose last waker and handle are gone, is taken by a later task that fits in it. A full arena refuses.
