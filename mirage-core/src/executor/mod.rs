@@ -463,8 +463,8 @@ impl Executor {
         // SAFETY: new, joinable, with this future. Made before the poll: its destructor detaches if that panics.
         let handle = unsafe { JoinHandle::new(task) };
         count(&self.counters.polls, 1);
-        // SAFETY: new, so open and idle; an executor's methods are called on its thread.
-        unsafe { task::poll_once(task) };
+        // SAFETY: new, so open and idle; an executor's methods are called on its thread; of this type.
+        unsafe { task::poll_once_with(task, task::poll::<F>) };
         Ok(handle)
     }
 
@@ -511,6 +511,7 @@ impl Executor {
         Ok(unsafe { JoinHandle::new(task) })
     }
 
+    #[inline]
     fn admit(&self) -> Result<(), SpawnError> {
         if self.shut_down.get() {
             count(&self.counters.refused_shut_down, 1);
@@ -523,6 +524,7 @@ impl Executor {
         Ok(())
     }
 
+    #[inline]
     fn admitted(&self, task: Option<NonNull<Header>>) -> Result<NonNull<Header>, SpawnError> {
         match task {
             Some(task) => {
@@ -611,6 +613,7 @@ impl Executor {
 
     /// Takes the places back that other threads gave up.
     #[cfg(feature = "alloc")]
+    #[inline]
     fn reclaim_remote(&self) {
         if !self.remote.freed.is_empty() {
             self.remote.freed.take(|task| {
@@ -801,6 +804,7 @@ impl Executor {
     }
 
     /// Queues a task on the executor's thread.
+    #[inline]
     fn enqueue_local(&self, task: NonNull<Header>) {
         // SAFETY: the callers have the ticket, and are on the executor's thread.
         let ready = unsafe { ReadyTask::from_ticket(task) };

@@ -53,6 +53,7 @@ struct Chunk {
     class: usize,
 }
 
+#[inline]
 fn class_of(layout: Layout) -> Option<usize> {
     if layout.size() <= SMALL && layout.align() <= STEP {
         return Some((layout.size().max(1) - 1) / STEP);
@@ -66,6 +67,7 @@ fn class_of(layout: Layout) -> Option<usize> {
     (class < LARGE_CLASSES).then_some(SMALL_CLASSES + class)
 }
 
+#[inline]
 fn size_of_class(class: usize) -> usize {
     match class.checked_sub(SMALL_CLASSES) {
         None => (class + 1) * STEP,

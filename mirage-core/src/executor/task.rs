@@ -250,7 +250,21 @@ pub(super) fn run(ready: ReadyTask) {
 /// # Safety
 ///
 /// The task is open and idle, and this is its executor's thread.
-pub(super) unsafe fn poll_once(task: NonNull<Header>) {
+unsafe fn poll_once(task: NonNull<Header>) {
+    // SAFETY: an open task is alive, and its vtable belongs to its type.
+    unsafe { poll_once_with(task, task.as_ref().vtable.poll) };
+}
+
+/// As `poll_once`, where the type is known.
+///
+/// # Safety
+///
+/// As for `poll_once`, and `poll` is for the task's type.
+#[inline(always)]
+pub(super) unsafe fn poll_once_with(
+    task: NonNull<Header>,
+    poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> bool,
+) {
     /// Closes the task if its future panics, so that it is never polled again.
     struct OnPanic<'a>(&'a Header, NonNull<Header>);
     impl Drop for OnPanic<'_> {
@@ -270,7 +284,7 @@ pub(super) unsafe fn poll_once(task: NonNull<Header>) {
     let mut context = Context::from_waker(&waker);
     let guard = OnPanic(header, task);
     // SAFETY: the vtable belongs to this task's type; `Running` makes this the only access to the stage.
-    let finished = unsafe { (header.vtable.poll)(task, &mut context) };
+    let finished = unsafe { poll(task, &mut context) };
     core::mem::forget(guard);
     if finished {
         // SAFETY: as in `OnPanic`.
@@ -386,6 +400,7 @@ pub(super) unsafe fn take_result<T>(task: NonNull<Header>) -> Result<T, JoinErro
 /// # Safety
 ///
 /// Called once by the handle's owner, on the executor's thread.
+#[inline]
 pub(super) unsafe fn drop_join(task: NonNull<Header>) {
     /// The reference goes even if the output's destructor panics.
     struct Finish(NonNull<Header>);
@@ -560,7 +575,11 @@ pub(super) fn wake_local(waker: Waker, executor: &Executor) {
 /// # Safety
 ///
 /// `task` is a `Task<F>`, alive; the phase gives this call the stage.
-unsafe fn poll<F: Future + 'static>(task: NonNull<Header>, context: &mut Context<'_>) -> bool {
+#[inline]
+pub(super) unsafe fn poll<F: Future + 'static>(
+    task: NonNull<Header>,
+    context: &mut Context<'_>,
+) -> bool {
     // SAFETY: the caller's promise.
     let (holds, stage) = unsafe { (&task.as_ref().holds, Task::<F>::stage(task)) };
     if holds.get() != Holds::Future {

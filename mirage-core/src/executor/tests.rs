@@ -203,25 +203,19 @@ fn timers_agree_with_a_sorted_list() {
     for seed in 0..20 {
         let (executor, platform) = with_platform(true);
         let mut random = Random(seed);
-        let fired: Rc<RefCell<Vec<usize>>> = Rc::default();
-        struct Record(usize, Rc<RefCell<Vec<usize>>>);
         let mut sleeps: Vec<Option<std::pin::Pin<Box<Sleep>>>> = Vec::new();
         // (deadline, order of registration, index)
         let mut model: Vec<(Instant, usize, usize)> = Vec::new();
         let mut registrations = 0;
-        let fired_now = |fired: &Rc<RefCell<Vec<usize>>>| std::mem::take(&mut *fired.borrow_mut());
-        let poll = |sleep: &mut std::pin::Pin<Box<Sleep>>, record: Record| {
-            // A waker that notes who was woken, on this thread.
-            struct Note(std::sync::Mutex<Vec<usize>>, usize);
+        let poll = |sleep: &mut std::pin::Pin<Box<Sleep>>, index: usize| {
+            // Notes who was woken, on this thread.
+            struct Note(usize);
             impl Wake for Note {
                 fn wake(self: Arc<Self>) {
-                    self.0.lock().unwrap().push(self.1);
-                    NOTES.with_borrow_mut(|notes| notes.push(self.1));
+                    NOTES.with_borrow_mut(|notes| notes.push(self.0));
                 }
             }
-            let note = Arc::new(Note(std::sync::Mutex::new(Vec::new()), record.0));
-            let waker = Waker::from(note);
-            let _ = &record.1;
+            let waker = Waker::from(Arc::new(Note(index)));
             sleep.as_mut().poll(&mut Context::from_waker(&waker))
         };
         std::thread_local! {
@@ -235,10 +229,7 @@ fn timers_agree_with_a_sorted_list() {
                         platform.now() + Duration::from_nanos(1 + (random.next() % (2 << scale)));
                     let mut sleep = Box::pin(executor.sleep_until(deadline));
                     let index = sleeps.len();
-                    assert_eq!(
-                        poll(&mut sleep, Record(index, fired.clone())),
-                        Poll::Pending
-                    );
+                    assert_eq!(poll(&mut sleep, index), Poll::Pending);
                     sleeps.push(Some(sleep));
                     model.push((deadline, registrations, index));
                     registrations += 1;
@@ -255,7 +246,7 @@ fn timers_agree_with_a_sorted_list() {
                             platform.now() + Duration::from_nanos(1 + random.next() % (1 << 30));
                         sleep.as_mut().reset(deadline);
                         model.retain(|entry| entry.2 != index);
-                        assert_eq!(poll(sleep, Record(index, fired.clone())), Poll::Pending);
+                        assert_eq!(poll(sleep, index), Poll::Pending);
                         model.push((deadline, registrations, index));
                         registrations += 1;
                     }
@@ -289,7 +280,6 @@ fn timers_agree_with_a_sorted_list() {
                     assert_eq!(executor.timer_count(), model.len());
                 }
             }
-            let _ = fired_now(&fired);
         }
         drop(sleeps);
         assert_eq!(executor.timer_count(), 0);
@@ -713,4 +703,120 @@ fn arena_tasks_keep_their_alignment() {
         executor.spawn_in(&TASKS, async {}).unwrap().detach();
         assert_eq!(executor.run_until(handle), Ok(number));
     }
+}
+
+#[test]
+fn a_started_task_runs_up_to_its_first_wait_at_once() {
+    let executor = new();
+    let steps = Rc::new(Cell::new(0));
+    let seen = steps.clone();
+    let handle = executor
+        .start(async move {
+            seen.set(1);
+            executor.sleep(Duration::from_secs(1)).await;
+            seen.set(2);
+            9
+        })
+        .unwrap();
+    assert_eq!((steps.get(), executor.timer_count()), (1, 1));
+    assert_eq!(executor.run_until(handle), Ok(9));
+    assert_eq!(steps.get(), 2);
+
+    // From inside a task, and to the end.
+    let outer = executor
+        .spawn(async move {
+            let inner = executor.start(async { 1 }).unwrap();
+            assert!(inner.is_finished());
+            // Woken in its first poll: it's queued, and polled again.
+            let again = executor.start(yield_now()).unwrap();
+            assert!(!again.is_finished());
+            again.await.unwrap();
+            inner.await.unwrap()
+        })
+        .unwrap();
+    assert_eq!(executor.run_until(outer), Ok(1));
+    assert_eq!(executor.task_count(), 0);
+}
+
+#[test]
+fn a_panic_in_the_first_poll_goes_to_the_one_who_started_the_task() {
+    let executor = new();
+    let drops = Rc::new(Cell::new(0));
+    let dropped = Dropped(drops.clone());
+    let started = catch_unwind(AssertUnwindSafe(|| {
+        executor
+            .start(async move {
+                let _dropped = dropped;
+                panic!("on purpose");
+            })
+            .map(drop)
+    }));
+    assert!(started.is_err());
+    assert_eq!((drops.get(), executor.task_count()), (1, 0));
+    let handle = executor.spawn(async { 2 }).unwrap();
+    assert_eq!(executor.run_until(handle), Ok(2));
+}
+
+/// The places of all tasks, by the addresses that they see themselves at.
+#[test]
+fn a_place_is_used_again_wherever_it_was_given_back() {
+    let executor = new();
+    let place_of = |elsewhere: bool| {
+        let task = poll_fn(move |context| {
+            let here = context.waker().data().addr();
+            let waker = context.waker().clone();
+            if elsewhere {
+                // Dropped last, after the task has ended.
+                Poll::Ready((here, Some(waker)))
+            } else {
+                Poll::Ready((here, None))
+            }
+        });
+        let handle = executor.spawn(task).unwrap();
+        let (here, waker) = executor.run_until(handle).unwrap();
+        let fresh_is_elsewhere = waker.is_none() || {
+            let next = executor.spawn(poll_fn(|context| {
+                Poll::Ready(context.waker().data().addr())
+            }));
+            executor.run_until(next.unwrap()).unwrap() != here
+        };
+        assert!(
+            fresh_is_elsewhere,
+            "a place was used while a waker was there"
+        );
+        std::thread::spawn(move || drop(waker)).join().unwrap();
+        here
+    };
+    let mut places: Vec<usize> = (0..100).map(|number| place_of(number % 2 == 0)).collect();
+    places.sort_unstable();
+    places.dedup();
+    assert!(places.len() <= 4, "{} places", places.len());
+}
+
+#[test]
+fn futures_of_all_sizes_and_alignments_find_a_place() {
+    #[repr(align(256))]
+    struct Aligned<const SIZE: usize>([u8; SIZE]);
+    fn check<const SIZE: usize>(executor: &'static Executor) {
+        for _ in 0..3 {
+            let value = Aligned([7; SIZE]);
+            let task = async move {
+                let value = value;
+                yield_now().await;
+                assert!(core::ptr::from_ref(&value).addr().is_multiple_of(256));
+                value.0.iter().map(|&byte| usize::from(byte)).sum::<usize>()
+            };
+            let first = executor.spawn(task).unwrap();
+            let second = executor.spawn(async { [1u8; SIZE] }).unwrap();
+            assert_eq!(executor.run_until(first), Ok(7 * SIZE));
+            assert_eq!(executor.run_until(second), Ok([1; SIZE]));
+        }
+    }
+    let executor = new();
+    check::<0>(executor);
+    check::<100>(executor);
+    check::<2_000>(executor);
+    check::<5_000>(executor);
+    check::<70_000>(executor);
+    executor.shut_down();
 }
