@@ -299,6 +299,7 @@ impl std::error::Error for PlatformError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::event::{PollFd, PollFlags};
     use std::sync::atomic::AtomicU64;
 
     #[test]
@@ -307,6 +308,55 @@ mod tests {
         platform.unparker().unpark();
         platform.park(None); // would sleep for ever
         assert_eq!(platform.counters().parks, 0);
+    }
+
+    #[test]
+    fn in_every_order_of_its_steps_a_wake_up_ends_the_sleep() {
+        // The sleeper: begin, ppoll, end. The other thread: the state, then the eventfd if it saw a sleeper. Each bit of
+        // `order` says whose step is next; a sleeper that ppoll holds leaves the other thread its steps.
+        for order in 0..1u32 << 5 {
+            let event = eventfd(0, EventfdFlags::NONBLOCK).expect("an eventfd");
+            let unparker = EventfdUnparker {
+                state: AtomicU8::new(EMPTY),
+                event,
+            };
+            let (mut sleeper, mut other, mut saw) = (0, 0, EMPTY);
+            for turn in 0.. {
+                let readable = || {
+                    let mut descriptors = [PollFd::new(&unparker.event, PollFlags::IN)];
+                    rustix::event::poll(&mut descriptors, Some(&timespec(Duration::ZERO))) == Ok(1)
+                };
+                let held = sleeper == 1 && !readable();
+                let sleepers_turn = order >> turn.min(31) & 1 == 0;
+                if other < 2 && (held || !sleepers_turn || sleeper == 3) {
+                    match other {
+                        0 => saw = unparker.state.swap(NOTIFIED, Ordering::AcqRel),
+                        _ if saw == PARKED => {
+                            rustix::io::write(&unparker.event, &1u64.to_ne_bytes())
+                                .expect("a write");
+                        }
+                        _ => {}
+                    }
+                    other += 1;
+                } else {
+                    assert!(!held, "order {order:05b}: the sleep never ends");
+                    sleeper = match sleeper {
+                        0 if unparker.begin_park() => 1,
+                        1 => 2,
+                        _ => {
+                            unparker.end_park();
+                            3
+                        }
+                    };
+                }
+                if sleeper == 3 && other == 2 {
+                    break;
+                }
+            }
+            // The wake-up was taken, or is there for the next sleep, which a late write of the eventfd ends at most early.
+            let noticed = unparker.state.load(Ordering::Acquire);
+            assert_ne!(noticed, PARKED, "order {order:05b}");
+        }
     }
 
     #[test]
