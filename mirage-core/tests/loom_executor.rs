@@ -3,7 +3,7 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p mirage-core --release --features alloc --test loom_executor`
 //!
 //! A lost wake-up shows as a deadlock, which loom reports.
-#![cfg(all(loom, feature = "alloc"))]
+#![cfg(loom)]
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -59,6 +59,13 @@ impl Platform for Parker {
     }
 }
 
+/// All interleavings with up to three preemptions, which is where the known kinds of defects are.
+fn model(test: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(test);
+}
+
 fn executor() -> &'static Executor {
     let unparker = Box::leak(Box::new(Unparker {
         unparked: Mutex::new(false),
@@ -78,7 +85,7 @@ fn on_another_thread(
 
 #[test]
 fn a_wake_between_the_look_and_the_park_is_not_lost() {
-    loom::model(|| {
+    model(|| {
         let executor = executor();
         let done = Arc::new(AtomicBool::new(false));
         let mut thread = None;
@@ -104,7 +111,7 @@ fn a_wake_between_the_look_and_the_park_is_not_lost() {
 
 #[test]
 fn a_wake_of_the_outermost_future_between_the_look_and_the_park_is_not_lost() {
-    loom::model(|| {
+    model(|| {
         let executor = executor();
         let done = Arc::new(AtomicBool::new(false));
         let mut thread = None;
@@ -127,7 +134,7 @@ fn a_wake_of_the_outermost_future_between_the_look_and_the_park_is_not_lost() {
 
 #[test]
 fn a_wake_may_race_with_the_end_of_its_task() {
-    loom::model(|| {
+    model(|| {
         let executor = executor();
         let polls = std::rc::Rc::new(Cell::new(0));
         let seen = polls.clone();
@@ -157,7 +164,7 @@ fn a_wake_may_race_with_the_end_of_its_task() {
 
 #[test]
 fn the_last_waker_may_be_dropped_on_another_thread() {
-    loom::model(|| {
+    model(|| {
         let executor = executor();
         let task = executor
             .spawn(poll_fn(|context| {
@@ -176,7 +183,7 @@ fn the_last_waker_may_be_dropped_on_another_thread() {
 
 #[test]
 fn two_threads_that_wake_one_task_are_both_seen() {
-    loom::model(|| {
+    model(|| {
         let executor = executor();
         let woken = Arc::new(AtomicUsize::new(0));
         let mut threads = Vec::new();
@@ -207,7 +214,7 @@ fn two_threads_that_wake_one_task_are_both_seen() {
 
 #[test]
 fn an_event_set_between_the_look_and_the_wait_is_not_lost() {
-    loom::model(|| {
+    model(|| {
         let executor = executor();
         let event: &Event = Box::leak(Box::new(Event::new()));
         let data = Arc::new(AtomicUsize::new(0));
@@ -225,7 +232,7 @@ fn an_event_set_between_the_look_and_the_wait_is_not_lost() {
 
 #[test]
 fn events_of_two_threads_are_not_lost() {
-    loom::model(|| {
+    model(|| {
         let executor = executor();
         let event: &Event = Box::leak(Box::new(Event::new()));
         let count = Arc::new(AtomicUsize::new(0));
