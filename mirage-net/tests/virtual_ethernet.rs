@@ -452,7 +452,8 @@ proptest! {
     #[test]
     fn any_mix_of_faults(
         seed: u64, loss in 0u32..30, duplication in 0u32..30, reordering in 0u32..30,
-        corruption in 0u32..30, truncation in 0u32..30, trailing in 0u32..30
+        corruption in prop_oneof![Just(0u32), 0u32..30],
+        truncation in prop_oneof![Just(0u32), 0u32..30], trailing in 0u32..30
     ) {
         let faults = Faults {
             loss: Chance::percent(loss),
@@ -464,6 +465,10 @@ proptest! {
             delay: Duration::from_millis(1),
             ..Faults::NONE
         };
-        under_faults(seed, faults, 80, 2500);
+        // What the Internet checksum can't notice is left out: random bytes put in the place of
+        // lost ones, and two flips, in two fragments, that cancel.
+        let trailing = if truncation == 0 { faults.trailing } else { Chance::NEVER };
+        let largest = if corruption == 0 { 2500 } else { 1400 };
+        under_faults(seed, Faults { trailing, ..faults }, 80, largest);
     }
 }

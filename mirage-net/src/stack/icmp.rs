@@ -79,12 +79,12 @@ impl Stack<'_> {
             fragmentation: Fragmentation::Allowed,
             origin: Origin::Own,
         };
-        self.send_datagram(now, out, page.into())?;
+        self.send_datagram(now, out, &mut page.into())?;
         self.echoes.record(now, destination.into(), sequence);
         Ok(sequence)
     }
 
-    pub(super) fn handle_icmp(&mut self, now: Instant, received: Received) {
+    pub(super) fn handle_icmp(&mut self, now: Instant, received: Received<'_>) {
         let bytes = received.frame.first();
         let bytes = bytes.and_then(|first| first.get(received.header_len..));
         let message = match bytes.map(Icmpv4Packet::new_checked) {
@@ -95,7 +95,7 @@ impl Stack<'_> {
             }
         };
         // No device verifies ICMP.
-        let sum = sum_frame(&received.frame, received.header_len, received.payload_len());
+        let sum = sum_frame(received.frame, received.header_len, received.payload_len());
         if sum.finish() != 0 {
             self.counters.icmp.bad_checksum += 1;
             return;
@@ -137,7 +137,7 @@ impl Stack<'_> {
     }
 
     /// RFC 1122 §3.2.2.6: the data come back, from the address that was asked.
-    fn answer_echo(&mut self, now: Instant, received: Received) {
+    fn answer_echo(&mut self, now: Instant, received: Received<'_>) {
         if received.broadcast || received.repr.source.is_unspecified() {
             self.counters.icmp.echo_broadcast += 1;
             return;
@@ -156,7 +156,7 @@ impl Stack<'_> {
         };
         let answered = (|| {
             // The reply is made in the pages of the request.
-            let mut frame = received.frame.keep().ok()?;
+            let mut frame = core::mem::take(received.frame).keep().ok()?;
             frame.advance(received.header_len).ok()?;
             let writable = frame
                 .first_mut()
@@ -188,7 +188,7 @@ impl Stack<'_> {
             };
             repr.emit(header);
             frame.metadata = Default::default();
-            self.send_datagram(now, out, frame).ok()
+            self.send_datagram(now, out, &mut frame).ok()
         })();
         match answered {
             Some(()) => self.counters.icmp.echo_answered += 1,
@@ -197,7 +197,7 @@ impl Stack<'_> {
     }
 
     /// Takes an error if it quotes what we sent, and tells the transport.
-    fn handle_icmp_error(&mut self, now: Instant, received: &Received, error: TransportError) {
+    fn handle_icmp_error(&mut self, now: Instant, received: &Received<'_>, error: TransportError) {
         let quoted = received
             .frame
             .first()
@@ -306,7 +306,7 @@ impl Stack<'_> {
         &mut self,
         now: Instant,
         message: Icmpv4Message,
-        about: &Received,
+        about: &Received<'_>,
     ) {
         let icmp_error = about.repr.protocol == IpProtocol::Icmp
             && about
@@ -389,7 +389,7 @@ impl Stack<'_> {
                 fragmentation: Fragmentation::Allowed,
                 origin: Origin::Answer,
             };
-            self.send_datagram(now, out, Frame::from(page)).ok()
+            self.send_datagram(now, out, &mut Frame::from(page)).ok()
         })();
         match sent {
             Some(()) => self.counters.icmp.errors_sent += 1,

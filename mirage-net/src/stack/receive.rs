@@ -17,9 +17,9 @@ const HEADERS: usize = ethernet::HEADER_LEN + ipv4::MAX_HEADER_LEN + 8 + ipv4::M
 
 /// A datagram whose IP header has been checked.
 #[derive(Debug)]
-pub(super) struct Received {
-    /// Starts at the IP header; ends with the datagram.
-    pub(super) frame: Frame,
+pub(super) struct Received<'f> {
+    /// Starts at the IP header; ends with the datagram. Borrowed: a frame is large to move.
+    pub(super) frame: &'f mut Frame,
     pub(super) repr: Ipv4Repr,
     /// Bytes of the IP header, options included.
     pub(super) header_len: usize,
@@ -27,7 +27,7 @@ pub(super) struct Received {
     pub(super) broadcast: bool,
 }
 
-impl Received {
+impl Received<'_> {
     pub(super) fn payload_len(&self) -> usize {
         usize::from(self.repr.payload_len)
     }
@@ -72,8 +72,8 @@ impl Stack<'_> {
             return;
         }
         match header.ethertype {
-            EtherType::Ipv4 => self.handle_ipv4(now, header, frame),
-            EtherType::Arp => self.handle_arp(now, header, frame),
+            EtherType::Ipv4 => self.handle_ipv4(now, header, &mut frame),
+            EtherType::Arp => self.handle_arp(now, header, &mut frame),
             EtherType::Ipv6 => self.counters.ethernet.ipv6 += 1,
             EtherType::Other(_) => self.counters.ethernet.unknown_type += 1,
         }
@@ -104,7 +104,7 @@ impl Stack<'_> {
         copied.is_some()
     }
 
-    fn handle_arp(&mut self, now: Instant, ethernet: EthernetRepr, frame: Frame) {
+    fn handle_arp(&mut self, now: Instant, ethernet: EthernetRepr, frame: &mut Frame) {
         self.counters.arp.received += 1;
         let repr = match frame.first().map(|first| ArpPacket::new_checked(first)) {
             Some(Ok(packet)) => ArpRepr::parse(&packet),
@@ -149,7 +149,7 @@ impl Stack<'_> {
             }
         }
         if asked_us {
-            self.answer_arp(repr, frame);
+            self.answer_arp(repr, core::mem::take(frame));
         }
     }
 
@@ -212,7 +212,7 @@ impl Stack<'_> {
         self.counters.arp.not_answered += u64::from(answered.is_none());
     }
 
-    fn handle_ipv4(&mut self, now: Instant, ethernet: EthernetRepr, mut frame: Frame) {
+    fn handle_ipv4(&mut self, now: Instant, ethernet: EthernetRepr, frame: &mut Frame) {
         let length = frame.len();
         let (repr, header_len) = match frame
             .first()
@@ -271,7 +271,7 @@ impl Stack<'_> {
         !super::is_host(source) || self.is_own(source) || self.is_broadcast(source)
     }
 
-    fn handle_fragment(&mut self, now: Instant, received: Received) {
+    fn handle_fragment(&mut self, now: Instant, received: Received<'_>) {
         let repr = received.repr;
         let fragment = Fragment {
             key: FragmentKey {
@@ -287,11 +287,10 @@ impl Stack<'_> {
         };
         let whole = self
             .reassembly
-            .handle_fragment(now, fragment, &received.frame);
+            .handle_fragment(now, fragment, received.frame);
         let Reassembled::Complete(mut frame) = whole else {
             return;
         };
-        drop(received.frame);
         let repr = Ipv4Repr {
             payload_len: frame.len() as u16,
             more_fragments: false,
@@ -308,7 +307,7 @@ impl Stack<'_> {
         self.handle_datagram(
             now,
             Received {
-                frame,
+                frame: &mut frame,
                 repr,
                 header_len: ipv4::HEADER_LEN,
                 broadcast: received.broadcast,
@@ -316,7 +315,7 @@ impl Stack<'_> {
         );
     }
 
-    fn handle_datagram(&mut self, now: Instant, received: Received) {
+    fn handle_datagram(&mut self, now: Instant, received: Received<'_>) {
         match received.repr.protocol {
             IpProtocol::Udp => self.handle_udp(now, received),
             IpProtocol::Icmp => self.handle_icmp(now, received),
@@ -331,7 +330,7 @@ impl Stack<'_> {
     }
 
     /// An address of ours to answer from: the one that was asked, never a broadcast address.
-    pub(super) fn answer_source(&self, received: &Received) -> Option<Ipv4Addr> {
+    pub(super) fn answer_source(&self, received: &Received<'_>) -> Option<Ipv4Addr> {
         if received.broadcast {
             self.source_for(received.repr.source)
         } else {

@@ -137,12 +137,13 @@ impl Stack<'_> {
         }
     }
 
-    /// Sends a transport's header and payload. `payload`'s pages are not of a receive reserve.
+    /// Sends a transport's header and payload, and takes them out of `payload`, whose pages are not
+    /// of a receive reserve. Borrowed: a frame is large to move.
     pub(super) fn send_datagram(
         &mut self,
         now: Instant,
         out: Outgoing,
-        payload: Frame,
+        payload: &mut Frame,
     ) -> Result<(), SendError> {
         let result = self.try_send(now, out, payload);
         let counters = &mut self.counters.send;
@@ -164,7 +165,7 @@ impl Stack<'_> {
         &mut self,
         now: Instant,
         out: Outgoing,
-        mut payload: Frame,
+        payload: &mut Frame,
     ) -> Result<(), SendError> {
         let hop = self.next_hop(out.destination)?;
         let path = self.path_mtu.lookup(now, out.destination.into(), self.mtu);
@@ -213,8 +214,8 @@ impl Stack<'_> {
         if dont_fragment {
             payload.copy_to_slice(0, &mut ports);
         }
-        self.prepend(&mut payload, &header)?;
-        shift_partial(&mut payload, ipv4::HEADER_LEN);
+        self.prepend(payload, &header)?;
+        shift_partial(payload, ipv4::HEADER_LEN);
         match hop {
             NextHop::Group(mac) => self.transmit_datagram(now, mac, payload, out.origin)?,
             NextHop::Neighbour(address) => {
@@ -223,7 +224,10 @@ impl Stack<'_> {
                         self.transmit_datagram(now, mac, payload, out.origin)?;
                     }
                     Resolution::Pending(index) => {
-                        if !self.neighbours.hold(index, out.origin, payload) {
+                        if !self
+                            .neighbours
+                            .hold(index, out.origin, core::mem::take(payload))
+                        {
                             return Err(SendError::NoRoomToWait);
                         }
                     }
@@ -250,7 +254,7 @@ impl Stack<'_> {
         &mut self,
         now: Instant,
         mac: MacAddress,
-        mut datagram: Frame,
+        datagram: &mut Frame,
         origin: Origin,
     ) -> Result<(), SendError> {
         let (repr, mtu) = match datagram.first().map(|first| Ipv4Packet::new_quoted(first)) {
@@ -274,13 +278,13 @@ impl Stack<'_> {
         }
         let mut header = [0; ethernet::HEADER_LEN];
         self.ethernet_header(mac).emit(&mut header);
-        self.prepend(&mut datagram, &header)?;
-        shift_partial(&mut datagram, ethernet::HEADER_LEN);
+        self.prepend(datagram, &header)?;
+        shift_partial(datagram, ethernet::HEADER_LEN);
         if datagram.segments().len() > usize::from(self.offloads.fragments.max(1)) {
-            datagram = self.compact(&datagram)?;
+            *datagram = self.compact(datagram)?;
             self.counters.compacted += 1;
         }
-        self.transmit.push(datagram);
+        self.transmit.push(core::mem::take(datagram));
         Ok(())
     }
 
@@ -290,11 +294,11 @@ impl Stack<'_> {
         mac: MacAddress,
         repr: Ipv4Repr,
         mtu: usize,
-        mut datagram: Frame,
+        datagram: &mut Frame,
         origin: Origin,
     ) -> Result<(), SendError> {
         // No device completes a checksum that is spread over fragments.
-        complete_checksum(&mut datagram)?;
+        complete_checksum(datagram)?;
         let mtu = mtu.min(self.pool.block_size() - HEADROOM + ipv4::HEADER_LEN);
         let payload_len = usize::from(repr.payload_len);
         let count = fragments(payload_len, ipv4::HEADER_LEN, mtu).count();
@@ -336,11 +340,11 @@ impl Stack<'_> {
         while self.neighbours.has_resolved()
             && (self.transmit.len() == 0 || self.transmit.room(Origin::Own) >= 46)
         {
-            let Some((mac, frame)) = self.neighbours.poll_resolved() else {
+            let Some((mac, mut frame)) = self.neighbours.poll_resolved() else {
                 return;
             };
             let addresses = connected_pair(&frame);
-            if let Err(error) = self.transmit_datagram(now, mac, frame, Origin::Own) {
+            if let Err(error) = self.transmit_datagram(now, mac, &mut frame, Origin::Own) {
                 self.counters.send.dropped_late += 1;
                 if let SendError::TooLong { maximum } = error {
                     let mtu = (maximum + ipv4::HEADER_LEN) as u16;

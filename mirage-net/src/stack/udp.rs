@@ -184,7 +184,7 @@ impl<'a> Stack<'a> {
             return Err(SendError::NoAddress);
         };
         // Datagrams that come straight from a receive ring are exchanged first.
-        let payload = payload.keep().map_err(|_| SendError::NoPages)?;
+        let mut payload = payload.keep().map_err(|_| SendError::NoPages)?;
         let out = Outgoing {
             source,
             destination,
@@ -193,7 +193,7 @@ impl<'a> Stack<'a> {
             fragmentation: options.fragmentation,
             origin: Origin::Own,
         };
-        self.send_udp(now, out, options.local.port(), remote.port(), payload)
+        self.send_udp(now, out, options.local.port(), remote.port(), &mut payload)
             .map_err(less_header)
     }
 
@@ -204,7 +204,7 @@ impl<'a> Stack<'a> {
         out: Outgoing,
         source_port: u16,
         destination_port: u16,
-        mut payload: Frame,
+        payload: &mut Frame,
     ) -> Result<(), SendError> {
         let length = payload.len() + HEADER_LEN;
         if length > MAX_DATAGRAM_LEN - ipv4::HEADER_LEN {
@@ -251,11 +251,11 @@ impl<'a> Stack<'a> {
             repr.checksum = if sum == 0 { 0xffff } else { sum };
         }
         repr.emit(&mut header);
-        self.prepend(&mut payload, &header)?;
+        self.prepend(payload, &header)?;
         self.send_datagram(now, out, payload)
     }
 
-    pub(super) fn handle_udp(&mut self, now: Instant, mut received: Received) {
+    pub(super) fn handle_udp(&mut self, now: Instant, received: Received<'_>) {
         let available = received.payload_len();
         let bytes = received.frame.first();
         let bytes = bytes.and_then(|first| first.get(received.header_len..));
@@ -289,7 +289,7 @@ impl<'a> Stack<'a> {
             self.send_icmp_error(now, message, &received);
             return;
         };
-        let mut payload = received.frame;
+        let mut payload = core::mem::take(received.frame);
         payload.truncate(received.header_len + length);
         if payload.advance(received.header_len + HEADER_LEN).is_err() {
             self.counters.udp.truncated += 1;
@@ -305,7 +305,7 @@ impl<'a> Stack<'a> {
     }
 
     /// Whether the checksum is right, by the device's word or by our own sum.
-    fn verify_udp(&mut self, received: &Received, repr: &UdpRepr, length: usize) -> bool {
+    fn verify_udp(&mut self, received: &Received<'_>, repr: &UdpRepr, length: usize) -> bool {
         let flags = self.offloads.flags;
         // Where the device says that the sum begins, in bytes of the frame that it gave.
         let transport = ethernet::HEADER_LEN + received.header_len;
@@ -328,7 +328,7 @@ impl<'a> Stack<'a> {
             self.counters.udp.without_checksum += 1;
             return true;
         }
-        let mut sum = sum_frame(&received.frame, received.header_len, length);
+        let mut sum = sum_frame(received.frame, received.header_len, length);
         if length % 2 == 1 {
             // The sum is in the middle of a word; the pseudo header begins a new one.
             sum.add_bytes(&[0]);
@@ -348,7 +348,7 @@ impl<'a> Stack<'a> {
     fn serve(
         &mut self,
         now: Instant,
-        received: Received,
+        received: Received<'_>,
         options: ServiceOptions,
         source: SocketAddr,
         destination: SocketAddr,
@@ -364,13 +364,13 @@ impl<'a> Stack<'a> {
             return;
         };
         let skip = received.header_len + HEADER_LEN;
-        let mut frame = received.frame;
-        if frame.segments().len() > 1 {
-            match self.contiguous(&frame, skip) {
-                Some(copy) => frame = copy,
-                None => return,
+        let mut copy = None;
+        if received.frame.segments().len() > 1 {
+            copy = self.contiguous(received.frame, skip);
+            if copy.is_none() {
+                return;
             }
-        } else if frame.advance(skip).is_err() {
+        } else if received.frame.advance(skip).is_err() {
             self.counters.udp.truncated += 1;
             return;
         }
@@ -394,14 +394,15 @@ impl<'a> Stack<'a> {
             now,
             source,
             destination,
-            payload: frame.contiguous().unwrap_or_default(),
+            payload: match &copy {
+                Some(copy) => copy,
+                None => received.frame.contiguous().unwrap_or_default(),
+            },
         };
         let Some((_, service)) = self.services.find(destination.ip(), destination.port()) else {
             return;
         };
         let length = service.respond(&request, &mut answer);
-        // The request's page goes back to its ring before the answer waits for anything.
-        drop(frame);
         let Some(length) = length else {
             self.counters.udp.unanswered += 1;
             return;
@@ -419,14 +420,15 @@ impl<'a> Stack<'a> {
             fragmentation: options.fragmentation,
             origin: Origin::Answer,
         };
-        match self.send_udp(now, out, destination.port(), source.port(), answer.into()) {
+        let mut answer = Frame::from(answer);
+        match self.send_udp(now, out, destination.port(), source.port(), &mut answer) {
             Ok(()) => self.counters.udp.answered += 1,
             Err(_) => self.counters.udp.answers_failed += 1,
         }
     }
 
     /// A request's payload in one page.
-    fn contiguous(&mut self, frame: &Frame, skip: usize) -> Option<Frame> {
+    fn contiguous(&mut self, frame: &Frame, skip: usize) -> Option<PageMut> {
         let length = frame.len().checked_sub(skip)?;
         if length > self.pool.block_size() {
             self.counters.udp.service_too_long += 1;
@@ -438,7 +440,7 @@ impl<'a> Stack<'a> {
         };
         frame.copy_to_slice(skip, page.append(length)?);
         self.counters.udp.service_copied += 1;
-        Some(page.into())
+        Some(page)
     }
 }
 
