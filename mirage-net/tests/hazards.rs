@@ -222,6 +222,29 @@ fn the_neighbour_table_does_not_grow_and_keeps_who_is_in_use() {
 }
 
 #[test]
+fn forged_questions_do_not_push_out_a_neighbour_in_use() {
+    let pool = Pool::leak(64, 2048).unwrap();
+    let mut stack = lone_stack(pool);
+    let handle = bind(&mut stack, 1000);
+    for number in 2..=17 {
+        introduce(&mut stack, number);
+        let sent = stack.udp_send(NOW, handle, Some(at(number, 9)), b"used");
+        sent.unwrap();
+        drain(&mut stack, NOW);
+    }
+    for number in 100..200 {
+        let forged = Ip::new(ip(number), ip(1), 1).frame(&echo_request(8));
+        feed(&mut stack, NOW, &forged);
+    }
+    for number in 2..=17 {
+        assert_eq!(stack.neighbour(ip(number).into()), Some(mac(number)));
+    }
+    // Our own wish does: the least recently used one makes room.
+    let sent = stack.udp_send(NOW, handle, Some(at(99, 9)), b"new");
+    assert_eq!((sent, stack.pending()), (Ok(()), 1));
+}
+
+#[test]
 fn sources_that_cannot_be_are_dropped() {
     let pool = Pool::leak(64, 2048).unwrap();
     let mut stack = lone_stack(pool);

@@ -268,7 +268,7 @@ impl<'a> NeighbourCache<'a> {
                 return Resolution::Full;
             }
         }
-        let Some(index) = self.make_room(now, address, true) else {
+        let Some(index) = self.make_room(now, address, origin == Origin::Own) else {
             self.counters.table_full += 1;
             return Resolution::Full;
         };
@@ -591,7 +591,7 @@ impl<'a> NeighbourCache<'a> {
     /// A slot for a new entry: a free one, else that of the neighbour we miss least.
     ///
     /// A neighbour that is being asked keeps its slot, for frames wait for it. What a received
-    /// request teaches (`wanted` unset) does not push out a neighbour that is in use.
+    /// packet causes (`wanted` unset) does not push out a neighbour that is in use.
     fn make_room(&mut self, now: Instant, address: IpAddr, wanted: bool) -> Option<usize> {
         let length = self.entries.len();
         let start = self.start(address);
