@@ -32,6 +32,13 @@ fn main() -> io::Result<()> {
     }
     for (name, bytes) in packets() {
         write("net_wire", name, &bytes)?;
+        // As `mirage_net::fuzzing` takes frames: flags, length, bytes. Twice: as it is, and with all repairs.
+        let mut frames = Vec::new();
+        for flags in [0, 0x87] {
+            frames.extend_from_slice(&[flags, (bytes.len() >> 8) as u8, bytes.len() as u8]);
+            frames.extend_from_slice(&bytes);
+        }
+        write("net_frames", name, &frames)?;
     }
     for (name, octets) in responses() {
         write("dns_message", name, &octets)?;
