@@ -1,7 +1,13 @@
 //! `cargo package` of the whole workspace in one call.
 
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use super::{Context, Failure, Outcome, minutes};
+use crate::error::Error;
 use crate::process::Log;
+use crate::workspace::Package;
 
 /// What a package may contain beside its sources; anything else is a stray file.
 const EXPECTED: &[&str] = &[
@@ -50,6 +56,7 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
             )));
         }
     }
+    forget_earlier_packages(context, &members, log)?;
     // What is not committed is packaged too: while one works on a change, its package is what matters.
     let finished = context.must(
         context.cargo(&["package", "--workspace", "--allow-dirty"]),
@@ -68,6 +75,63 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
         )));
     }
     Outcome::passed(format!("{} packages", members.len()))
+}
+
+/// Removes what cargo unpacked and built of our packages in an earlier run.
+///
+/// Cargo takes a version of a package for immutable, also in the registry that it makes for siblings (whose folder's name has no host:
+/// it begins with `-`); it would build against the siblings of the earlier run.
+fn forget_earlier_packages(
+    context: &Context<'_>,
+    members: &[Package],
+    log: &Log,
+) -> Result<(), Error> {
+    let home = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(env::home_dir()?.join(".cargo")));
+    let sources = home.map(|home| home.join("registry/src"));
+    let registries = sources
+        .iter()
+        .flat_map(|folder| entries(folder))
+        .filter(|(_, name)| name.starts_with('-'));
+    let mut stale: Vec<PathBuf> = registries
+        .flat_map(|(path, _)| entries(&path))
+        .filter(|(_, name)| is_of(members, name))
+        .map(|(path, _)| path)
+        .collect();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    let built = context.target("debug").join(".fingerprint");
+    stale.extend(
+        entries(&built)
+            .into_iter()
+            .filter(|(_, name)| is_of(members, name))
+            .map(|(path, _)| path),
+    );
+    for path in stale {
+        log.line(&format!("removing {}", path.display()));
+        fs::remove_dir_all(&path).map_err(Error::file("remove", &path))?;
+    }
+    Ok(())
+}
+
+fn entries(folder: &Path) -> Vec<(PathBuf, String)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| {
+            (
+                entry.path(),
+                entry.file_name().to_string_lossy().into_owned(),
+            )
+        })
+        .collect()
+}
+
+/// Whether a folder's name is a member's and a version or hash.
+fn is_of(members: &[Package], name: &str) -> bool {
+    name.rsplit_once('-')
+        .is_some_and(|(package, _)| members.iter().any(|member| member.name == package))
 }
 
 fn problems_in(files: &[&str], has_example: bool) -> Vec<String> {
