@@ -232,6 +232,8 @@ impl<'s> Lexer<'s> {
                 b'\r' => {
                     self.at += 1;
                     if self.peek() != Some(b'\n') {
+                        // It is no white space, so an entry has begun: one that is skipped as a whole.
+                        self.inside_line = true;
                         return Err(Fault {
                             position,
                             expected: "a line feed after the carriage return",

@@ -184,3 +184,17 @@ fn all_errors_of_a_file_are_found_and_the_good_records_too() {
         ]
     );
 }
+
+#[test]
+fn carriage_return_at_the_start_of_a_line_costs_one_error() {
+    // The rest of its line is skipped, however many faults are in it.
+    let text = "\r\r\rx\\\ra 1 A 0.0.0.1\nb 1 A 0.0.0.2\n\r";
+    let expected = "expected a line feed after the carriage return, found \"\\r\"";
+    assert_eq!(
+        errors(text),
+        [format!("z:1:1: {expected}"), format!("z:3:1: {expected}")]
+    );
+    let outcomes = read_with(text.as_bytes(), Some("o"), &NoFiles, Limits::default());
+    let records: Vec<_> = outcomes.into_iter().flatten().collect();
+    assert_eq!(records, ["b.o. 1 IN A 00000002"]);
+}
