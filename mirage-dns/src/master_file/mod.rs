@@ -20,8 +20,8 @@
 //!   stated; without one too, the SOA record's MINIMUM, as RFC 1035 §3.3.13 has it and its example in §5.3 needs it.
 //!   A TTL takes units as in BIND (`1h30m`), and so do the times of an SOA record.
 //! - `TYPE731`, `CLASS1` and `\# 3 abcdef` of RFC 3597 §5, for types that are known as well: their data is then checked.
-//! - Inside an included file the owner of the including one can't be left out or carried over; behind it, the owner and
-//!   the origin are those from before. A `$TTL` stays in force.
+//! - An included file's first lines may leave out the owner that was stated before the `$INCLUDE`; behind it, the owner
+//!   and the origin are those from before (as BIND). A `$TTL` stays in force.
 //! - Types that are questions or belong to a message (0, 41, and 128 to 255 as RFC 6895 §3.1 divides them) are refused.
 //!
 //! ```

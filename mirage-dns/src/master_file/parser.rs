@@ -365,6 +365,9 @@ impl<'s> Parser<'s> {
         }
         self.includes += 1;
         let mut level = Level::new(source, origin);
+        // The directive "inserts the named file into the current file" (RFC 1035 §5.1), so its first line may leave out
+        // the owner that was stated before it.
+        level.owner = self.level.owner.clone();
         core::mem::swap(&mut self.level, &mut level);
         level.included_at = word.position.line;
         // There is room: the depth was checked above.

@@ -43,7 +43,30 @@ fn include_restores_origin_and_owner() {
 }
 
 #[test]
-fn included_file_takes_no_owner_over_and_hands_none_back() {
+fn included_file_may_leave_out_the_owner_before_it() {
+    // As BIND and NSD: name servers and addresses are often kept in files of their own.
+    let files = [
+        ("f", " A 0.0.0.1\n$INCLUDE g p.\nx A 0.0.0.3\n"),
+        ("g", " A 0.0.0.2"),
+    ];
+    assert_eq!(
+        ok(include(
+            "own A 0.0.0.0\n$INCLUDE f q.\n A 0.0.0.4",
+            files,
+            Limits::default()
+        )),
+        [
+            "own.o. 60 IN A 00000000",
+            "own.o. 60 IN A 00000001",
+            "own.o. 60 IN A 00000002",
+            "x.q. 60 IN A 00000003",
+            "own.o. 60 IN A 00000004",
+        ]
+    );
+}
+
+#[test]
+fn included_file_hands_no_owner_back() {
     let outcomes = include(
         "$INCLUDE f\n A 0.0.0.2",
         [("f", " A 0.0.0.1\nx A 0.0.0.3\n")],
