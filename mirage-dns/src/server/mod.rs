@@ -29,8 +29,8 @@
 //!   the response code is that of the last name (RFC 6604), and NOERROR where the chain leaves the zones or loops.
 //! - **A delegation** names the servers with the addresses of those below the cut; where one of these does not fit, TC
 //!   is set (RFC 9471 §3.1). Other addresses, which the zone also has, go along when there is room.
-//! - **NS at a wildcard**, which the zone compiler refuses, is data like other for the names that the wildcard covers
-//!   (RFC 4592 §4.2 leaves it open).
+//! - **NS at a wildcard**, which the zone compiler warns of, is data like other for the names that the wildcard covers,
+//!   and a delegation for the wildcard's own name and those below it (RFC 4592 §4.2 leaves it open; as NSD).
 //! - **DS** at a cut is answered by the zone above, if the set has it (RFC 4035 §3.1.4.1).
 //! - **Case**: the question is repeated octet by octet, and a name in rdata keeps the case that the zone has: it is
 //!   compressed against equal octets only.

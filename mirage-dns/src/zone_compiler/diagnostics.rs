@@ -63,7 +63,8 @@ pub enum Problem {
     Unservable(String),
     /// Error: the records of one zone pass 4 GiB.
     TooLarge,
-    /// Warning: NS at a wildcard, which RFC 4592 §4.2 gives no meaning; it is served as data and delegates nothing.
+    /// Warning: NS at a wildcard, which RFC 4592 §4.2 gives no meaning; for the names that it covers it is data, and
+    /// delegates nothing.
     WildcardNs,
     /// Warning: the record is there already (RFC 2181 §5); it is left out.
     Duplicate(RecordType),

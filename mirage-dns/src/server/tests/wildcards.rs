@@ -158,7 +158,7 @@ fn wildcard_cname_is_followed_and_ends_where_it_covers_itself() {
 
 #[test]
 fn ns_at_a_wildcard_is_data_for_covered_names_and_a_cut_for_its_own() {
-    // The zone compiler refuses it; an image can have it all the same.
+    // The zone compiler warns of it.
     let wire = |text: &str| {
         NameBuf::from_text(text)
             .unwrap()
