@@ -31,6 +31,21 @@ fn answers_of_512_octets_fit_and_longer_are_truncated_to_the_question() {
 }
 
 #[test]
+fn records_with_names_that_do_not_fit_leave_nothing_behind() {
+    // They are written name by name, so some of them stand there before one does not fit.
+    let exchangers: String = (0..40)
+        .map(|i| format!("b.example. MX 1 exchanger-number-{i}.example.org.\n"))
+        .collect();
+    let image = zone(&exchangers);
+    let cut = ask(&image, "b.example. MX");
+    cut.is("NOERROR aa tc", &[], &[], &[]);
+    assert_eq!(cut.octets.len(), 12 + 15);
+    let cut = Ask::new("b.example. MX").edns(512).of(&image);
+    cut.is("NOERROR aa tc", &[], &[], &[]);
+    assert_eq!(cut.octets.len(), 12 + 15 + 11);
+}
+
+#[test]
 fn payload_size_is_what_the_client_takes_but_at_least_512_and_at_most_ours() {
     let image = zone(&addresses("a.example.", 60));
     let whole = 12 + 15 + 60 * 16 + 11;
@@ -66,6 +81,10 @@ fn payload_size_is_what_the_client_takes_but_at_least_512_and_at_most_ours() {
     let mut mean = Ask::new("a.example. A");
     mean.limits.udp_payload_size = 0;
     assert_eq!(mean.of(&fitting).status, "NOERROR aa");
+    let reply = mean.edns(4096).of(&fitting);
+    assert_eq!(reply.status, "NOERROR aa");
+    let edns = reply.reader().edns().unwrap().unwrap();
+    assert_eq!(edns.payload_size, 512);
 }
 
 #[test]
