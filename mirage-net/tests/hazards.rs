@@ -256,6 +256,7 @@ fn sources_that_cannot_be_are_dropped() {
         Ipv4Addr::BROADCAST,
         ip(255),
         Ipv4Addr::new(240, 0, 0, 1),
+        ip(0),
         ip(1),
         Ipv4Addr::new(0, 0, 0, 0),
         Ipv4Addr::new(0, 1, 2, 3),
@@ -273,6 +274,27 @@ fn sources_that_cannot_be_are_dropped() {
     assert_eq!(stack.counters().ipv4.bad_destination, 1);
     assert_eq!(drain(&mut stack, NOW).len(), 0);
     assert_eq!(stack.pending(), 0);
+}
+
+#[test]
+fn frames_from_groups_and_from_our_own_address_are_dropped() {
+    let pool = Pool::leak(64, 2048).unwrap();
+    let mut stack = lone_stack(pool);
+    introduce(&mut stack, 2);
+    let packet = Ip::new(ip(2), ip(1), 1).packet(&echo_request(8));
+    let group = MacAddress([1, 0, 0x5e, 0, 0, 1]);
+    for source in [
+        MacAddress::BROADCAST,
+        group,
+        MacAddress::UNSPECIFIED,
+        mac(1),
+    ] {
+        feed(&mut stack, NOW, &ethernet(mac(1), source, 0x0800, &packet));
+    }
+    let counters = stack.counters().ethernet;
+    assert_eq!((counters.bad_source, counters.own), (3, 1));
+    assert_eq!(drain(&mut stack, NOW).len(), 0);
+    assert_eq!(stack.counters().icmp.echo_answered, 0);
 }
 
 #[test]
