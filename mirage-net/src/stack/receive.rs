@@ -268,7 +268,10 @@ impl Stack<'_> {
             // A host that has no address yet asks all.
             return !destination.is_broadcast();
         }
-        !super::is_host(source) || self.is_own(source) || self.is_broadcast(source)
+        let network = self
+            .own()
+            .any(|own| own.is_usable() && own.cidr.network() == Some(source.into()));
+        !super::is_host(source) || network || self.is_own(source) || self.is_broadcast(source)
     }
 
     fn handle_fragment(&mut self, now: Instant, received: Received<'_>) {
