@@ -46,6 +46,7 @@
 //! | A datagram that goes out in fragments | one more, into a page for each fragment |
 //! | A datagram that came in fragments | one, into pages of the pool's general part |
 //! | A service's request that came in several segments | one, into a page |
+//! | A datagram below half a page, in a queue with half of its pages or in a pool that runs low | one, behind others in a page that they share |
 //! | Headers that lie in several segments | the first 150 bytes at most |
 //!
 //! # Checksums
@@ -106,8 +107,6 @@
 //! - IPv4 options: skipped on receive, never sent. Type of service, ECN: zero, ignored.
 //! - ICMP Redirect, Source Quench, Timestamp, Router Discovery: counted and ignored.
 //! - RFC 4821's probing of the path MTU, which needs a transport that acknowledges.
-//! - Coalescing of small datagrams in a socket's queue: each holds a page until it is received,
-//!   and the queue is bounded in pages.
 //! - With pages of 4,096 bytes a reassembled datagram may have all 65,515 bytes; with smaller ones
 //!   at most 17 pages' worth.
 #![no_std]

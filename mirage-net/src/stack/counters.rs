@@ -154,6 +154,8 @@ pub struct UdpCounters {
     pub partial: u64,
     /// Delivered to a socket.
     pub delivered: u64,
+    /// Of these, copied into a page that a crowded queue's small datagrams share.
+    pub coalesced: u64,
     /// Given to a service.
     pub served: u64,
     /// Answers of services that were sent.

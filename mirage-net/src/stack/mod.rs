@@ -261,6 +261,7 @@ impl<'a> Stack<'a> {
                 storage.udp_sockets,
                 storage.udp_datagrams,
                 storage.udp_buckets,
+                pool,
             ),
             services: Services::new(storage.services),
             echoes: echo::Echoes::new(storage.echoes, random.next_u64() as u16),

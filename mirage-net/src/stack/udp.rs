@@ -297,6 +297,10 @@ impl<'a> Stack<'a> {
         }
         payload.metadata = Default::default();
         let counter = match self.sockets.deliver(handle, source, destination, payload) {
+            Deliver::Coalesced => {
+                self.counters.udp.coalesced += 1;
+                &mut self.counters.udp.delivered
+            }
             Deliver::Queued => &mut self.counters.udp.delivered,
             Deliver::QueueFull => &mut self.counters.udp.queue_full,
             Deliver::NoPages => &mut self.counters.udp.no_pages,

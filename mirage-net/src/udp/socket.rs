@@ -1,10 +1,16 @@
 //! The table of UDP sockets and the queues of what they have received.
+//!
+//! A queue is bounded in datagrams and in pages. While it has few pages it keeps a datagram in the
+//! page that it came in, exchanged for one of the pool's general part. From half of its bound on,
+//! or when the general part runs low, a datagram that fills less than half of its pages is copied
+//! behind the one before it, into a page that they share, and its own page is free at once: so
+//! many small datagrams can't hold many pages.
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 use managed::ManagedSlice;
-use mirage_core::Frame;
+use mirage_core::{Frame, PageMut, Pool};
 
 use crate::random::Random;
 
@@ -48,7 +54,8 @@ pub struct UdpOptions {
     /// Datagrams that wait to be received; they are set aside for this socket, and no other can
     /// take them. A datagram beyond is dropped.
     pub queue: u16,
-    /// Pages that those hold at most. A datagram beyond is dropped.
+    /// Pages that those hold at most. From half of it on, datagrams that fill less than half of
+    /// a page are copied, and share one. A datagram beyond is dropped.
     pub pages: u16,
     /// Datagrams may be sent to broadcast addresses.
     pub broadcast: bool,
@@ -160,7 +167,9 @@ pub struct Datagram {
     /// The address that it was sent to, from which an answer should come; a broadcast address
     /// if it came by broadcast.
     pub destination: SocketAddr,
-    /// The payload alone, in the pages that it was received in, charged to the general part.
+    /// The payload alone, charged to the general part: in the pages that it was received in, or,
+    /// copied while the queue was crowded, in one that it shares with others (without headroom).
+    /// An empty payload has no page.
     pub payload: Frame,
 }
 
@@ -168,6 +177,9 @@ pub struct Datagram {
 #[derive(Debug)]
 pub struct DatagramSlot {
     datagram: Option<Datagram>,
+    /// Pages of the queue's that are free when this datagram leaves it. Of those that share a
+    /// page it is the last one that pays.
+    pages: u16,
     next: u16,
 }
 
@@ -175,6 +187,7 @@ impl DatagramSlot {
     /// An empty slot.
     pub const EMPTY: Self = DatagramSlot {
         datagram: None,
+        pages: 0,
         next: END,
     };
 }
@@ -186,6 +199,9 @@ impl Default for DatagramSlot {
 }
 
 /// One chain of the table that finds sockets by port: more of them, shorter chains.
+///
+/// The chain is the port modulo the number of chains, without a secret: ports are chosen here (by
+/// the owner, or at random), so a peer can name a chain, but not make one longer.
 #[derive(Debug)]
 pub struct PortBucket(u16);
 
@@ -223,12 +239,22 @@ struct Socket {
     tail: u16,
     queued: u16,
     pages: u16,
+    shared: Option<Shared>,
     error: Option<SocketError>,
     /// Next socket in the same bucket.
     next: u16,
     /// Next socket in the chain of those that have news; meaningful while `signalled`.
     next_signal: u16,
     signalled: bool,
+}
+
+/// The page that small datagrams of a crowded queue share.
+#[derive(Debug)]
+struct Shared {
+    /// An empty window before what is left of it.
+    room: PageMut,
+    /// The slot of the last datagram in it, which is in the queue: when it leaves, this ends.
+    last: u16,
 }
 
 impl Socket {
@@ -243,6 +269,8 @@ impl Socket {
 pub(crate) enum Deliver {
     /// The socket has it.
     Queued,
+    /// The socket has a copy, in a page that it shares with others.
+    Coalesced,
     /// The socket's queue is full.
     QueueFull,
     /// The queue has as many pages as it may, or the pool has none to exchange.
@@ -254,6 +282,7 @@ pub(crate) struct Sockets<'a> {
     slots: ManagedSlice<'a, UdpSlot>,
     datagrams: ManagedSlice<'a, DatagramSlot>,
     buckets: ManagedSlice<'a, PortBucket>,
+    pool: &'static Pool,
     /// Chain of free datagram slots.
     free: u16,
     /// Datagram slots that no socket has set aside.
@@ -267,6 +296,7 @@ impl<'a> Sockets<'a> {
         mut slots: ManagedSlice<'a, UdpSlot>,
         mut datagrams: ManagedSlice<'a, DatagramSlot>,
         mut buckets: ManagedSlice<'a, PortBucket>,
+        pool: &'static Pool,
     ) -> Self {
         let mut free = END;
         let count = datagrams.len().min(usize::from(END));
@@ -285,6 +315,7 @@ impl<'a> Sockets<'a> {
             slots,
             datagrams,
             buckets,
+            pool,
             free,
             unreserved: count,
             signals: END,
@@ -327,6 +358,7 @@ impl<'a> Sockets<'a> {
             tail: END,
             queued: 0,
             pages: 0,
+            shared: None,
             error: None,
             next: self.buckets[bucket].0,
             next_signal: END,
@@ -425,22 +457,41 @@ impl<'a> Sockets<'a> {
         let Some(socket) = Self::get_mut(&mut self.slots, handle) else {
             return Deliver::QueueFull;
         };
-        let Some(slot) = self.datagrams.get_mut(usize::from(free)) else {
-            return Deliver::QueueFull;
-        };
-        if socket.queued >= socket.options.queue {
+        if self.datagrams.get(usize::from(free)).is_none() || socket.queued >= socket.options.queue
+        {
             return Deliver::QueueFull;
         }
-        let pages = payload.segments().len() as u16;
-        if socket.pages + pages > socket.options.pages {
-            return Deliver::NoPages;
+        let segments = payload.segments().len();
+        let (mut kept, mut pages, mut delivered) = (None, 0, Deliver::Queued);
+        if payload.is_empty() {
+            kept = Some(Frame::new());
+        } else if 2 * payload.len() < segments * self.pool.block_size()
+            && (socket.pages >= socket.options.pages / 2
+                || self.pool.free() <= self.pool.blocks() / 16)
+        {
+            kept = coalesce(socket, &mut self.datagrams, free, &payload, self.pool);
+            pages = 1;
+            delivered = Deliver::Coalesced;
         }
-        // A queue keeps a received page only in exchange for one of the general part.
-        let Ok(payload) = payload.keep() else {
-            return Deliver::NoPages;
+        let payload = match kept {
+            Some(kept) => kept,
+            None => {
+                pages = segments as u16;
+                delivered = Deliver::Queued;
+                if socket.pages + pages > socket.options.pages {
+                    return Deliver::NoPages;
+                }
+                // A queue keeps a received page only in exchange for one of the general part.
+                let Ok(payload) = payload.keep() else {
+                    return Deliver::NoPages;
+                };
+                payload
+            }
         };
+        let slot = &mut self.datagrams[usize::from(free)];
         self.free = slot.next;
         slot.next = END;
+        slot.pages = pages;
         slot.datagram = Some(Datagram {
             source,
             destination,
@@ -455,7 +506,7 @@ impl<'a> Sockets<'a> {
             self.datagrams[usize::from(tail)].next = free;
         }
         self.signal(handle);
-        Deliver::Queued
+        delivered
     }
 
     /// The oldest datagram of a socket.
@@ -469,9 +520,11 @@ impl<'a> Sockets<'a> {
             socket.tail = END;
         }
         socket.queued -= 1;
-        socket.pages = socket
-            .pages
-            .saturating_sub(datagram.payload.segments().len() as u16);
+        socket.pages -= slot.pages;
+        // Nobody else is in the page that they shared: it goes with its last datagram.
+        if matches!(&socket.shared, Some(shared) if shared.last == index) {
+            socket.shared = None;
+        }
         slot.next = self.free;
         self.free = index;
         Some(datagram)
@@ -587,10 +640,38 @@ impl<'a> Sockets<'a> {
     }
 }
 
+/// Copies a payload, of a datagram that will be in the slot `index`, behind the last one that was
+/// copied, or into a new page; none when there is neither room nor a page. The page is paid for by
+/// the datagram in `index` from now on, no more by the one before it.
+fn coalesce(
+    socket: &mut Socket,
+    datagrams: &mut [DatagramSlot],
+    index: u16,
+    payload: &Frame,
+    pool: &'static Pool,
+) -> Option<Frame> {
+    let length = payload.len();
+    let fits = |shared: &Shared| shared.room.tailroom() >= length;
+    let mut room = if socket.shared.as_ref().is_some_and(fits) {
+        let Shared { room, last } = socket.shared.take()?;
+        if let Some(last) = datagrams.get_mut(usize::from(last)) {
+            socket.pages -= core::mem::take(&mut last.pages);
+        }
+        room
+    } else if socket.pages < socket.options.pages && length <= pool.block_size() {
+        pool.alloc()?
+    } else {
+        return None;
+    };
+    payload.copy_to_slice(0, room.append(length)?);
+    let (copy, room) = room.split_at(length).ok()?;
+    socket.shared = Some(Shared { room, last: index });
+    Some(copy.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mirage_core::Pool;
     use std::collections::HashSet;
 
     struct Memory {
@@ -609,10 +690,15 @@ mod tests {
         }
 
         fn sockets(&mut self) -> Sockets<'_> {
+            self.sockets_of(Pool::leak(8, 512).unwrap())
+        }
+
+        fn sockets_of(&mut self, pool: &'static Pool) -> Sockets<'_> {
             Sockets::new(
                 (&mut self.slots[..]).into(),
                 (&mut self.datagrams[..]).into(),
                 (&mut self.buckets[..]).into(),
+                pool,
             )
         }
     }
@@ -628,7 +714,7 @@ mod tests {
     fn small(local: &str) -> UdpOptions {
         UdpOptions {
             queue: 2,
-            pages: 2,
+            pages: 4,
             ..UdpOptions::bind(address(local))
         }
     }
@@ -662,7 +748,7 @@ mod tests {
     fn queues_are_set_aside_and_bounded() {
         let pool = Pool::leak(8, 512).unwrap();
         let mut memory = Memory::new();
-        let mut sockets = memory.sockets();
+        let mut sockets = memory.sockets_of(pool);
         let handle = bind(&mut sockets, small("0.0.0.0:53")).unwrap();
         let mut greedy = small("0.0.0.0:54");
         greedy.queue = 7;
@@ -706,11 +792,13 @@ mod tests {
         let pool = Pool::leak(4, 512).unwrap();
         let ring = pool.reserve(3).unwrap();
         let mut memory = Memory::new();
-        let mut sockets = memory.sockets();
+        let mut sockets = memory.sockets_of(pool);
         let handle = bind(&mut sockets, small("0.0.0.0:53")).unwrap();
         let (from, to) = (address("10.0.0.9:1"), address("10.0.0.1:53"));
-        let first = ring.alloc().unwrap();
-        let second = ring.alloc().unwrap();
+        let mut first = ring.alloc().unwrap();
+        let mut second = ring.alloc().unwrap();
+        first.extend_from_slice(b"first").unwrap();
+        second.extend_from_slice(b"second").unwrap();
         assert_eq!(
             sockets.deliver(handle, from, to, first.into()),
             Deliver::Queued
@@ -721,6 +809,133 @@ mod tests {
             Deliver::NoPages
         );
         assert_eq!(ring.free(), 3);
+    }
+
+    /// Delivers `length` bytes, all `byte`, in a page of the ring.
+    fn deliver(
+        sockets: &mut Sockets<'_>,
+        handle: UdpHandle,
+        ring: &mirage_core::Reserve,
+        byte: u8,
+        length: usize,
+    ) -> Deliver {
+        let mut page = ring.alloc().expect("the ring ran dry");
+        page.append(length).unwrap().fill(byte);
+        let (from, to) = (address("10.0.0.9:1"), address("10.0.0.1:53"));
+        sockets.deliver(handle, from, to, page.into())
+    }
+
+    #[test]
+    fn small_datagrams_of_a_crowded_queue_share_a_page() {
+        let pool = Pool::leak(64, 512).unwrap();
+        let ring = pool.reserve(1).unwrap();
+        let mut memory = Memory::new();
+        let mut sockets = memory.sockets_of(pool);
+        let options = UdpOptions {
+            queue: 8,
+            pages: 4,
+            ..UdpOptions::bind(address("0.0.0.0:53"))
+        };
+        let handle = bind(&mut sockets, options).unwrap();
+        let lengths = [100, 100, 100, 100, 300, 0, 255, 57];
+        use Deliver::{Coalesced, Queued};
+        let (q, c) = (Queued, Coalesced);
+        // 100, 100 and, behind the whole page of 300, 255 and 57 fill one page to its last byte.
+        for (index, (length, expected)) in lengths
+            .into_iter()
+            .zip([q, q, c, c, q, q, c, c])
+            .enumerate()
+        {
+            let given = deliver(&mut sockets, handle, &ring, index as u8, length);
+            assert_eq!(given, expected, "{index}");
+            assert_eq!(ring.free(), 1, "the device's page went back at once");
+        }
+        assert_eq!(pool.free(), 63 - 4);
+        // What is left behind is freed by the last one, even while others are still held.
+        let mut held = std::vec::Vec::new();
+        for (index, length) in lengths.into_iter().enumerate() {
+            let datagram = sockets.receive(handle).unwrap();
+            let expected = std::vec![index as u8; length];
+            let bytes = datagram.payload.contiguous().unwrap_or_default();
+            assert_eq!(bytes, expected);
+            held.push(datagram);
+        }
+        assert_eq!(pool.free(), 63 - 4);
+        held.truncate(7);
+        assert_eq!(pool.free(), 63 - 4);
+        held.clear();
+        assert_eq!(pool.free(), 63);
+        // An uncrowded queue copies nothing again.
+        let again = deliver(&mut sockets, handle, &ring, 1, 1);
+        assert_eq!(again, Queued);
+        assert!(sockets.close(handle));
+        assert_eq!(pool.free(), 63);
+    }
+
+    #[test]
+    fn a_queue_that_shares_pages_keeps_its_bound() {
+        let pool = Pool::leak(64, 512).unwrap();
+        let ring = pool.reserve(1).unwrap();
+        let mut memory = Memory::new();
+        let mut sockets = memory.sockets_of(pool);
+        let options = UdpOptions {
+            queue: 8,
+            pages: 2,
+            ..UdpOptions::bind(address("0.0.0.0:53"))
+        };
+        let handle = bind(&mut sockets, options).unwrap();
+        let mut state = 1u32;
+        let mut queued = std::collections::VecDeque::new();
+        let mut seen = [0; 4];
+        for round in 0..5_000u32 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let length = (state >> 16) as usize % 300;
+            if state >> 30 == 0 {
+                let datagram = sockets.receive(handle);
+                let bytes = datagram.map(|d| d.payload.contiguous().unwrap_or_default().to_vec());
+                assert_eq!(bytes, queued.pop_front());
+            } else {
+                let given = deliver(&mut sockets, handle, &ring, round as u8, length);
+                seen[given as usize] += 1;
+                if matches!(given, Deliver::Queued | Deliver::Coalesced) {
+                    queued.push_back(std::vec![round as u8; length]);
+                }
+            }
+            assert!(pool.free() >= 63 - 2, "round {round}");
+            let charged: u16 = sockets.datagrams.iter().map(|slot| slot.pages).sum();
+            let socket = sockets.get(handle).unwrap();
+            assert_eq!(usize::from(socket.pages), 63 - pool.free(), "round {round}");
+            assert!(charged >= socket.pages);
+        }
+        assert!(seen.iter().all(|count| *count > 50), "{seen:?}");
+    }
+
+    #[test]
+    fn an_exhausted_general_part_still_takes_small_datagrams() {
+        let pool = Pool::leak(4, 512).unwrap();
+        let ring = pool.reserve(2).unwrap();
+        let mut memory = Memory::new();
+        let mut sockets = memory.sockets_of(pool);
+        let options = UdpOptions {
+            queue: 8,
+            pages: 8,
+            ..UdpOptions::bind(address("0.0.0.0:53"))
+        };
+        let handle = bind(&mut sockets, options).unwrap();
+        let mut send = |length| deliver(&mut sockets, handle, &ring, 1, length);
+        assert_eq!(send(300), Deliver::Queued);
+        assert_eq!(send(60), Deliver::Queued);
+        assert_eq!(pool.free(), 0);
+        assert_eq!((send(300), send(60)), (Deliver::NoPages, Deliver::NoPages));
+        sockets.receive(handle);
+        let mut send = |length| deliver(&mut sockets, handle, &ring, 1, length);
+        let one_more = pool.alloc();
+        assert_eq!(send(60), Deliver::NoPages);
+        drop(one_more);
+        for _ in 0..6 {
+            send(60);
+        }
+        assert_eq!((pool.free(), ring.free()), (0, 2));
     }
 
     #[test]
