@@ -5,13 +5,20 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use mirage_dns::zone_compiler::compile_files;
+use mirage_dns::zone_compiler::{ZoneFile, compile_files};
 use mirage_dns::zone_set::ZoneSet;
 
 fn main() -> ExitCode {
-    let files: Vec<String> = std::env::args().skip(1).collect();
+    let arguments = std::env::args_os().skip(1);
+    let files: Vec<ZoneFile> = match arguments.map(|text| ZoneFile::parse(&text)).collect() {
+        Ok(files) => files,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
     if files.is_empty() {
-        eprintln!("usage: check_zone FILE…");
+        eprintln!("usage: check_zone [ORIGIN=]FILE…");
         return ExitCode::FAILURE;
     }
     let start = Instant::now();

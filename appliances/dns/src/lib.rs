@@ -10,7 +10,8 @@
 //! | [`Counters`], [`Counter`] | what was counted, and what for |
 //!
 //! The library knows no platform and allocates nothing: a main of its own chooses device, clock and memory. Which zones are
-//! compiled in says the environment at build time: `MIRAGE_DNS_ZONES`, paths of master files separated by colons.
+//! compiled in says the environment at build time: `MIRAGE_DNS_ZONES`, master files separated by colons,
+//! each as `[ORIGIN=]FILE`.
 //!
 //! ```
 //! use dns_appliance::{Service, Transport, ZONES_IMAGE};

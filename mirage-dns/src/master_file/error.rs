@@ -42,6 +42,14 @@ pub enum Found<'s> {
     Nothing,
 }
 
+impl ParseError<'_> {
+    /// Whether it is a relative name where there is no origin: the file states none, and
+    /// [`Parser::with_origin`](super::Parser::with_origin) gave none.
+    pub fn is_without_origin(&self) -> bool {
+        self.expected == super::names::NO_ORIGIN
+    }
+}
+
 impl<'s> IncludeChain<'s> {
     /// Adds the next outer directive; one too many is left out (the parser's depth bound keeps that from happening).
     pub(crate) fn push(&mut self, file: &'s str, line: u32) {

@@ -5,6 +5,9 @@ use crate::name::{MAX_LABEL_LENGTH, Name, NameBuf, NameError};
 use super::error::{Fault, Found};
 use super::lexer::{BadEscape, Text};
 
+/// What a relative name without an origin should have been.
+pub(super) const NO_ORIGIN: &str = "an absolute name (ending in a dot), as there is no origin";
+
 /// Reads `text` as a name. One without a final dot is relative to `origin`; `@` is `origin` itself (RFC 1035 §5.1).
 ///
 /// # Errors
@@ -15,14 +18,7 @@ pub(crate) fn parse<'s>(text: &Text<'s>, origin: Option<Name<'_>>) -> Result<Nam
         expected,
         found: Found::Text(text.raw),
     };
-    let origin = || {
-        origin.ok_or_else(|| {
-            fault(
-                0,
-                "an absolute name (ending in a dot), as there is no origin",
-            )
-        })
-    };
+    let origin = || origin.ok_or_else(|| fault(0, NO_ORIGIN));
     if text.quoted {
         return Err(fault(0, "a domain name, without quotes"));
     }
@@ -114,10 +110,7 @@ mod tests {
     #[test]
     fn a_name_without_an_origin_must_be_absolute() {
         for relative in ["www", "@"] {
-            assert_eq!(
-                read(relative, None).unwrap_err().1,
-                "an absolute name (ending in a dot), as there is no origin"
-            );
+            assert_eq!(read(relative, None).unwrap_err().1, NO_ORIGIN);
         }
     }
 

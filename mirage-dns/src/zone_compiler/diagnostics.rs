@@ -39,6 +39,14 @@ pub struct Diagnostic {
 pub enum Problem {
     /// Error: an entry can't be read. What was expected and found, and the chain of includes.
     Syntax(String),
+    /// Error: a name relative to an origin where the file has stated none and none was given with it. Said of the first
+    /// such name alone.
+    NoOrigin {
+        /// What was found, and the chain of includes.
+        found: String,
+        /// The name of the outermost source.
+        source: String,
+    },
     /// Error: the source can't be had.
     Unreadable(LoadError),
     /// Error: a class other than IN.
@@ -47,6 +55,8 @@ pub enum Problem {
     NoSoa,
     /// Error: a second SOA record, at the apex or elsewhere (RFC 1035 §5.2).
     SecondSoa,
+    /// Error: the SOA record stands elsewhere than at the zone's name that was given with the source, which this is.
+    OtherApex(String),
     /// Error: no NS record at the apex (RFC 1034 §4.2.1).
     NoApexNs,
     /// Error: an owner that doesn't lie in the zone, whose apex this is.
@@ -120,10 +130,19 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syntax(text) | Self::Unservable(text) => f.write_str(text),
+            Self::NoOrigin { found, source } => write!(
+                f,
+                "expected an absolute name (ending in a dot), found {found}: no $ORIGIN stands before it; begin the file with \
+                 one ($ORIGIN example.net.), or give the zone's name with the file (example.net={source})"
+            ),
             Self::Unreadable(error) => error.fmt(f),
             Self::ClassNotIn(class) => write!(f, "class {class}: only IN is served"),
             Self::NoSoa => f.write_str("the zone has no SOA record (RFC 1035 §5.2)"),
             Self::SecondSoa => f.write_str("a second SOA record (RFC 1035 §5.2: exactly one)"),
+            Self::OtherApex(origin) => write!(
+                f,
+                "the SOA record is not at {origin}, the zone's name that was given with the file"
+            ),
             Self::NoApexNs => {
                 f.write_str("the zone has no NS record at its apex (RFC 1034 §4.2.1)")
             }
@@ -185,6 +204,21 @@ impl Diagnostic {
                 "expected {}, found {}{}",
                 error.expected, error.found, error.includes
             )),
+        }
+    }
+
+    /// For a [`ParseError`] that is one for want of an origin.
+    pub(super) fn without_origin(error: &ParseError<'_>, source: &str) -> Self {
+        use alloc::format;
+        Self {
+            file: error.file.to_string(),
+            line: error.line,
+            column: error.column,
+            owner: None,
+            problem: Problem::NoOrigin {
+                found: format!("{}{}", error.found, error.includes),
+                source: source.to_string(),
+            },
         }
     }
 

@@ -3,7 +3,7 @@
 //! | item | what it is |
 //! |------|------------|
 //! | [`ZoneCompiler`] | takes zones one by one, then gives the image that [`ZoneSet::from_bytes`] takes |
-//! | [`compile_files`] | the same for files of a file system (feature `std`) |
+//! | [`compile_files`] | the same for files of a file system, each a [`ZoneFile`] (feature `std`) |
 //! | [`Diagnostics`], [`Diagnostic`] | what was found: errors keep a zone set from being made, warnings don't |
 //! | [`Problem`] | each kind of them, with the RFC that it comes from |
 //!
@@ -46,7 +46,7 @@ mod records;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Problem, Severity};
 #[cfg(feature = "std")]
-pub use files::{CompiledFiles, compile_files};
+pub use files::{CompiledFiles, ZoneFile, ZoneFileError, compile_files};
 
 use alloc::string::ToString;
 use alloc::vec;
@@ -61,7 +61,8 @@ use records::{Place, Records};
 
 /// Compiles zones into a zone set.
 ///
-/// Mutators: [`add_zone`](Self::add_zone) for each zone, then [`finish`](Self::finish).
+/// Mutators: [`add_zone`](Self::add_zone) or [`add_zone_at`](Self::add_zone_at) for each zone, then
+/// [`finish`](Self::finish).
 #[derive(Debug, Default)]
 pub struct ZoneCompiler {
     builder: ZoneSetBuilder,
@@ -101,10 +102,24 @@ impl ZoneCompiler {
 
     /// Reads, checks and adds the zone in `source`, which states its origin or has absolute names.
     pub fn add_zone(&mut self, source: Source<'_>, loader: &dyn Loader) {
+        self.add(None, source, loader);
+    }
+
+    /// Reads, checks and adds the zone `origin`, whose master file is `source`: relative names are relative to `origin`
+    /// until a `$ORIGIN`, and the SOA record must stand there.
+    pub fn add_zone_at(&mut self, origin: Name<'_>, source: Source<'_>, loader: &dyn Loader) {
+        self.add(Some(origin), source, loader);
+    }
+
+    fn add(&mut self, origin: Option<Name<'_>>, source: Source<'_>, loader: &dyn Loader) {
         let mut found = self.diagnostics.another();
-        let (records, complete) = self.read(source, loader, &mut found);
+        let (records, complete) = self.read(origin, source, loader, &mut found);
         let zone = Zone::new(&records, complete, source.name, &mut found);
         if let Some(zone) = zone {
+            if let Some(origin) = origin.filter(|&origin| origin != zone.apex()) {
+                let problem = Problem::OtherApex(origin.to_string());
+                found.push(records.diagnostic(zone.soa_place(), problem));
+            }
             zone.check(&mut found);
             if found.error_count() == 0
                 && let Err((error, place)) = self.build(&zone)
@@ -156,11 +171,16 @@ impl ZoneCompiler {
     /// All records of a source, and whether they are all: no entry was faulty.
     fn read(
         &self,
+        origin: Option<Name<'_>>,
         source: Source<'_>,
         loader: &dyn Loader,
         found: &mut Diagnostics,
     ) -> (Records, bool) {
         let mut parser = Parser::new(source, loader).with_limits(self.limits);
+        if let Some(origin) = origin {
+            parser = parser.with_origin(origin);
+        }
+        let mut said_no_origin = false;
         let mut buffer = vec![0; usize::from(u16::MAX)];
         let mut records = Records::default();
         let mut complete = true;
@@ -175,7 +195,13 @@ impl ZoneCompiler {
                 Ok(None) => return (records, complete),
                 Err(error) => {
                     complete = false;
-                    found.push(Diagnostic::syntax(&error));
+                    if !error.is_without_origin() {
+                        found.push(Diagnostic::syntax(&error));
+                    } else if !said_no_origin {
+                        // Once: all further relative names have the same cause.
+                        said_no_origin = true;
+                        found.push(Diagnostic::without_origin(&error, source.name));
+                    }
                 }
             }
         }

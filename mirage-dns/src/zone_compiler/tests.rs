@@ -390,12 +390,12 @@ fn files_are_compiled_and_listed() {
     let main = write("main.zone", &format!("{HEAD}$INCLUDE more\n"));
     let more = write("more", "x TXT y\n");
     let none = directory.path().join("none");
-    let compiled = compile_files(&[&main], 10_000);
+    let compiled = compile_files(&[ZoneFile::new(&main)], 10_000);
     assert_eq!(compiled.files, [main.clone(), more.clone()]);
     assert!(ZoneSet::from_bytes(&compiled.result.unwrap().image).is_ok());
 
     write("more", "x A y\n");
-    let compiled = compile_files(&[&main, &none], 10_000);
+    let compiled = compile_files(&[ZoneFile::new(&main), ZoneFile::new(&none)], 10_000);
     let errors = compiled.result.unwrap_err().to_string();
     assert_eq!(
         errors,
@@ -407,4 +407,52 @@ fn files_are_compiled_and_listed() {
         )
     );
     assert_eq!(compiled.files, [main, more]);
+}
+
+/// What most people have: the origin stands in the server's configuration.
+const WITHOUT_ORIGIN: &str = "$TTL 60\n@ SOA ns root 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n";
+
+#[test]
+fn a_file_without_an_origin_is_one_error_that_says_what_to_write() {
+    let text = format!("{WITHOUT_ORIGIN}ns A x\nx. A y\n");
+    assert_eq!(
+        whole(&text),
+        "z:2:1: error: expected an absolute name (ending in a dot), found \"@\": no $ORIGIN stands before it; begin the \
+         file with one ($ORIGIN example.net.), or give the zone's name with the file (example.net=z)\n\
+         z:6:6: error: expected an IPv4 address, found \"y\"\n"
+    );
+    // The commonest slip, a last dot that is missing, points at the directive.
+    let error = whole(&format!("$ORIGIN example.net\n{WITHOUT_ORIGIN}"));
+    assert!(
+        error.starts_with(
+            "z:1:9: error: expected an absolute name (ending in a dot), found \"example.net\":"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_origin_that_is_given_is_the_zones_name() {
+    let compile = |origin: &str, text: &str| {
+        let mut compiler = ZoneCompiler::new();
+        let origin = crate::name::NameBuf::from_text(origin).unwrap();
+        let text = text.as_bytes();
+        compiler.add_zone_at(origin.as_name(), Source { name: "z", text }, &NoFiles);
+        compiler.finish()
+    };
+    let compiled = compile("Example.NET", WITHOUT_ORIGIN).unwrap();
+    let set = ZoneSet::from_bytes(&compiled.image).unwrap();
+    let apex = set.zones().next().unwrap().apex();
+    assert_eq!(
+        apex,
+        crate::name::NameBuf::from_text("example.net")
+            .unwrap()
+            .as_name()
+    );
+    // A file that says itself what zone it is may repeat it, but not contradict.
+    assert!(compile("o", HEAD).is_ok());
+    assert_eq!(
+        compile("example.net", HEAD).unwrap_err().to_string(),
+        "z:3:1: error: o.: the SOA record is not at example.net., the zone's name that was given with the file\n"
+    );
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use mirage_dns::name::{Name, NameBuf};
 use mirage_dns::record::{RecordType, rdata_names};
-use mirage_dns::zone_compiler::compile_files;
+use mirage_dns::zone_compiler;
 use mirage_dns::zone_set::ZoneSet;
 
 use super::random::Random;
@@ -57,8 +57,10 @@ pub(crate) fn prepare(
         }
         zones.push(write(directory, &apex, &draft.text()));
     }
-    let paths: Vec<&PathBuf> = zones.iter().map(|zone| &zone.path).collect();
-    let compiled = compile_files(&paths, 1 << 24).result;
+    let files = zones
+        .iter()
+        .map(|zone| zone_compiler::ZoneFile::new(&zone.path));
+    let compiled = zone_compiler::compile_files(&files.collect::<Vec<_>>(), 1 << 24).result;
     let compiled = compiled.unwrap_or_else(|errors| panic!("the zones have errors:\n{errors}"));
     (zones, compiled.image)
 }

@@ -1,13 +1,16 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::builder::TypedValueParser;
 use dns_appliance::TcpLimits;
 use mirage_core::MacAddress;
+use mirage_dns::zone_compiler::{ZoneFile, ZoneFileError};
 
 /// Serves DNS zones from a process of this host: over the system's sockets, or on our own network stack over a tap.
 ///
@@ -15,9 +18,10 @@ use mirage_core::MacAddress;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "dns-host", version)]
 pub(crate) struct Arguments {
-    /// A zone to serve, a master file that states its origin ($ORIGIN or absolute names). May be repeated.
-    #[arg(long = "zone", value_name = "FILE")]
-    pub(crate) zones: Vec<PathBuf>,
+    /// A zone to serve: its master file, and its name where the file does not state it ($ORIGIN). May be repeated.
+    #[arg(long = "zone", value_name = "[ORIGIN=]FILE",
+        value_parser = clap::builder::OsStringValueParser::new().try_map(zone_file))]
+    pub(crate) zones: Vec<ZoneFile>,
 
     /// Where to listen with the system's sockets, UDP and TCP. Port 0: the system chooses one.
     #[arg(
@@ -83,6 +87,10 @@ impl Arguments {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn zone_file(text: OsString) -> Result<ZoneFile, ZoneFileError> {
+    ZoneFile::parse(&text)
 }
 
 /// A network device of the host.

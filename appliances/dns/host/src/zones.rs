@@ -1,9 +1,7 @@
 //! The zones that are served: those of the command line, or those that were compiled in.
 
-use std::path::PathBuf;
-
 use mirage_dns::name::{Name, NameBuf};
-use mirage_dns::zone_compiler::compile_files;
+use mirage_dns::zone_compiler::{ZoneFile, compile_files};
 use mirage_dns::zone_set::ZoneSet;
 
 use crate::error::Failure;
@@ -15,12 +13,12 @@ const MAX_BYTES: u64 = 1 << 30;
 pub(crate) struct Zones {
     /// What is served.
     pub(crate) set: ZoneSet<'static>,
-    files: Vec<PathBuf>,
+    files: Vec<ZoneFile>,
 }
 
 impl Zones {
     /// Compiles the files, or takes the compiled-in zones if there are none. Warnings go to the log.
-    pub(crate) fn load(files: &[PathBuf]) -> Result<Self, Failure> {
+    pub(crate) fn load(files: &[ZoneFile]) -> Result<Self, Failure> {
         let image: &'static [u8] = if files.is_empty() {
             dns_appliance::ZONES_IMAGE
         } else {
@@ -45,7 +43,7 @@ impl Zones {
         zones
             .map(|(index, zone)| {
                 let source = match self.files.get(index) {
-                    Some(file) => file.display().to_string(),
+                    Some(file) => file.path().display().to_string(),
                     None => "compiled in".to_string(),
                 };
                 format!(

@@ -404,6 +404,31 @@ fn ipv6_is_served_over_the_system_s_sockets() {
 }
 
 #[test]
+fn a_zone_file_without_origin_is_served_under_the_name_that_is_given_with_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("my.zone");
+    let text = "$TTL 60\n@ SOA ns root 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n";
+    std::fs::write(&file, text).expect("a file");
+    let file = file.to_str().expect("UTF-8");
+
+    let (status, error) = fails(&["--zone", file]);
+    assert_eq!(status, Some(2));
+    assert!(
+        error.contains("my.zone:2:1: error: ") && error.contains(&format!("(example.net={file})")),
+        "{error}"
+    );
+
+    let zones = [
+        format!("example.net={file}"),
+        format!("2.0.192.in-addr.arpa={file}"),
+    ];
+    let server = Server::on_loopback(&["--zone", &zones[0], "--zone", &zones[1]]);
+    for name in ["ns.example.net", "ns.2.0.192.in-addr.arpa"] {
+        assert_eq!(dig(server.address(), &["+short", name]).trim(), "192.0.2.1");
+    }
+}
+
+#[test]
 fn a_bad_zone_is_told_with_file_line_and_column() {
     let zone = zone("bad.zone");
     let (status, error) = fails(&["--zone", &zone]);
