@@ -62,9 +62,20 @@ pub struct HostPlatform {
     reactor: Reactor,
     unparker: &'static EventfdUnparker,
     spin: Duration,
+    /// How many more turns the last sleep's look at the descriptors stands for.
+    turns_covered: Cell<u32>,
     parks: Cell<u64>,
+    looks: Cell<u64>,
     poll_errors: Cell<u64>,
 }
+
+/// How many turns after a sleep go without a look at the descriptors of their own.
+///
+/// The sleep was a look, and a turn that leaves nothing to do is followed by the next sleep: one more ppoll(2) between the
+/// two would find what either finds. Two turns, since that is what it takes to fire a timer and to run the task that it
+/// wakes. While tasks keep the executor from sleeping, each turn looks from the third on, so a descriptor that becomes
+/// ready waits for three turns at most.
+const TURNS_COVERED_BY_A_SLEEP: u32 = 2;
 
 /// What a platform counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,6 +83,8 @@ pub struct HostPlatform {
 pub struct PlatformCounters {
     /// Sleeps that entered the kernel.
     pub parks: u64,
+    /// Looks at the descriptors without a sleep that entered the kernel.
+    pub looks: u64,
     /// Times that poll(2) failed for another reason than a signal (it ran out of memory, say): the sleep was cut short.
     pub poll_errors: u64,
 }
@@ -107,7 +120,9 @@ impl HostPlatform {
             reactor: Reactor::new(config.sources),
             unparker,
             spin: config.spin,
+            turns_covered: Cell::new(0),
             parks: Cell::new(0),
+            looks: Cell::new(0),
             poll_errors: Cell::new(0),
         })))
     }
@@ -125,19 +140,30 @@ impl HostPlatform {
     pub fn counters(&self) -> PlatformCounters {
         PlatformCounters {
             parks: self.parks.get(),
+            looks: self.looks.get(),
             poll_errors: self.poll_errors.get(),
         }
     }
 
+    /// A look at the descriptors, if any is watched.
+    fn look(&self) {
+        if self.reactor.is_watching() {
+            self.looks.set(self.looks.get().wrapping_add(1));
+            self.sleep(Some(Instant::ZERO));
+        }
+    }
+
     /// One ppoll(2), at most until `until`; without one, until a descriptor is ready or the eventfd is written.
-    fn sleep(&self, until: Option<Instant>) {
+    /// `false`: it ended without a look at the descriptors.
+    fn sleep(&self, until: Option<Instant>) -> bool {
         let timeout = until.map(|until| timespec(until - self.now()));
         match self
             .reactor
             .poll(self.unparker.event.as_fd(), timeout.as_ref())
         {
             Ok(true) => self.unparker.drain(),
-            Ok(false) | Err(Errno::INTR) => {}
+            Ok(false) => {}
+            Err(Errno::INTR) => return false,
             Err(error) => {
                 let before = self.poll_errors.get();
                 self.poll_errors.set(before.saturating_add(1));
@@ -146,8 +172,10 @@ impl HostPlatform {
                 }
                 // It would be called again at once: leave the processor to whoever can help.
                 std::thread::yield_now();
+                return false;
             }
         }
+        true
     }
 }
 
@@ -173,11 +201,13 @@ impl Platform for HostPlatform {
         let asleep = until.map(|until| until.saturating_sub(self.spin));
         if asleep.is_none_or(|asleep| self.now() < asleep) {
             if !self.unparker.begin_park() {
-                self.poll_devices();
+                self.look();
                 return;
             }
             self.parks.set(self.parks.get().wrapping_add(1));
-            self.sleep(asleep);
+            if self.sleep(asleep) {
+                self.turns_covered.set(TURNS_COVERED_BY_A_SLEEP);
+            }
             if self.unparker.end_park() {
                 return;
             }
@@ -193,7 +223,7 @@ impl Platform for HostPlatform {
             }
             std::hint::spin_loop();
         }
-        self.poll_devices();
+        self.look();
     }
 
     fn unparker(&self) -> &'static dyn Unpark {
@@ -201,8 +231,9 @@ impl Platform for HostPlatform {
     }
 
     fn poll_devices(&self) {
-        if self.reactor.is_watching() {
-            self.sleep(Some(Instant::ZERO));
+        match self.turns_covered.get() {
+            0 => self.look(),
+            covered => self.turns_covered.set(covered - 1),
         }
     }
 }
@@ -300,7 +331,9 @@ impl std::error::Error for PlatformError {}
 mod tests {
     use super::*;
     use rustix::event::{PollFd, PollFlags};
+    use std::sync::Arc;
     use std::sync::atomic::AtomicU64;
+    use std::task::{Context, Wake, Waker};
 
     #[test]
     fn a_wake_up_before_the_sleep_is_not_lost() {
@@ -420,6 +453,46 @@ mod tests {
         .expect("a platform");
         platform.unparker().unpark();
         platform.park(Some(platform.now() + Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn a_sleep_is_a_look_and_a_busy_executor_looks_all_the_same() {
+        struct Count(AtomicU64);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let platform = HostPlatform::leak().expect("a platform");
+        let event = eventfd(1, EventfdFlags::NONBLOCK).expect("an eventfd");
+        let source = platform.source(event).expect("a slot");
+        let count = Arc::new(Count(AtomicU64::new(0)));
+        let waker = Waker::from(Arc::clone(&count));
+        let woken = || count.0.load(Ordering::Relaxed);
+        for round in 1..=3 {
+            // The sleep finds it, and wakes.
+            source.wake_when_readable(&mut Context::from_waker(&waker));
+            platform.park(None);
+            assert_eq!(woken(), 2 * round - 1);
+            // The task reads, waits again; if nothing else is to be done the next sleep follows without another look.
+            source.wake_when_readable(&mut Context::from_waker(&waker));
+            platform.poll_devices();
+            platform.poll_devices();
+            assert_eq!(
+                (woken(), platform.counters().looks),
+                (2 * round - 1, round - 1)
+            );
+            // But there is: sleeps don't come, so turns look.
+            platform.poll_devices();
+            assert_eq!((woken(), platform.counters().looks), (2 * round, round));
+        }
+        // Every turn, from then on.
+        source.wake_when_readable(&mut Context::from_waker(&waker));
+        platform.poll_devices();
+        assert_eq!(platform.counters().looks, 4);
+        // Nothing is watched: nothing to look at.
+        platform.poll_devices();
+        assert_eq!(platform.counters().looks, 4);
     }
 
     #[test]

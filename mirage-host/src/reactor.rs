@@ -1,6 +1,6 @@
 //! Which descriptors are watched while the process sleeps, and whom to wake.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -16,19 +16,23 @@ use rustix::io::Errno;
 /// lost.
 pub(crate) struct Reactor {
     /// The registered descriptors; a slot that was given back is `None`.
-    entries: RefCell<Vec<Option<Entry>>>,
+    descriptors: RefCell<Vec<Option<Rc<OwnedFd>>>>,
+    /// Who waits for the descriptor of the same slot.
+    waiting: RefCell<Vec<Waiting>>,
+    /// What poll(2) is given, empty between calls: kept for its allocation alone.
+    asked: Cell<Vec<PollFd<'static>>>,
     /// Who is to be woken after a poll(2), kept for its allocation alone.
-    woken: RefCell<Vec<Waker>>,
+    woken: Cell<Vec<Waker>>,
     capacity: usize,
 }
 
-struct Entry {
-    descriptor: Rc<OwnedFd>,
+#[derive(Default)]
+struct Waiting {
     readable: Option<Waker>,
     writable: Option<Waker>,
 }
 
-impl Entry {
+impl Waiting {
     fn events(&self) -> PollFlags {
         let mut events = PollFlags::empty();
         events.set(PollFlags::IN, self.readable.is_some());
@@ -52,58 +56,53 @@ impl std::error::Error for TooManySources {}
 impl Reactor {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
-            entries: RefCell::new(Vec::with_capacity(capacity)),
-            woken: RefCell::new(Vec::with_capacity(capacity.saturating_mul(2))),
+            descriptors: RefCell::new(Vec::with_capacity(capacity)),
+            waiting: RefCell::new(Vec::with_capacity(capacity)),
+            asked: Cell::new(Vec::with_capacity(capacity.saturating_add(1))),
+            woken: Cell::new(Vec::with_capacity(capacity.saturating_mul(2))),
             capacity,
         }
     }
 
     fn register(&self, descriptor: Rc<OwnedFd>) -> Result<usize, TooManySources> {
-        let mut entries = self.entries.borrow_mut();
-        let entry = Some(Entry {
-            descriptor,
-            readable: None,
-            writable: None,
-        });
-        if let Some(free) = entries.iter().position(Option::is_none) {
-            entries[free] = entry;
+        let mut descriptors = self.descriptors.borrow_mut();
+        if let Some(free) = descriptors.iter().position(Option::is_none) {
+            descriptors[free] = Some(descriptor);
             return Ok(free);
         }
-        if entries.len() >= self.capacity {
+        if descriptors.len() >= self.capacity {
             return Err(TooManySources);
         }
-        entries.push(entry);
-        Ok(entries.len() - 1)
+        descriptors.push(Some(descriptor));
+        self.waiting.borrow_mut().push(Waiting::default());
+        Ok(descriptors.len() - 1)
     }
 
     fn deregister(&self, slot: usize) {
-        let entry = self.entries.borrow_mut()[slot].take();
-        // After the borrow ended: a waker that goes may run the executor's code.
-        drop(entry);
+        let descriptor = self.descriptors.borrow_mut()[slot].take();
+        let waiting = std::mem::take(&mut self.waiting.borrow_mut()[slot]);
+        // After the borrows ended: a waker that goes may run the executor's code.
+        drop((descriptor, waiting));
     }
 
     /// One waker for each direction: a later one replaces it.
     fn wake_when(
         &self,
         slot: usize,
-        place: impl FnOnce(&mut Entry) -> &mut Option<Waker>,
+        place: impl FnOnce(&mut Waiting) -> &mut Option<Waker>,
         waker: &Waker,
     ) {
-        let replaced = match self.entries.borrow_mut()[slot].as_mut().map(place) {
-            Some(Some(old)) if old.will_wake(waker) => None,
-            Some(place) => place.replace(waker.clone()),
-            None => None,
+        let replaced = match place(&mut self.waiting.borrow_mut()[slot]) {
+            Some(old) if old.will_wake(waker) => None,
+            place => place.replace(waker.clone()),
         };
         drop(replaced);
     }
 
     /// Whether any task waits for a descriptor.
     pub(crate) fn is_watching(&self) -> bool {
-        let entries = self.entries.borrow();
-        entries
-            .iter()
-            .flatten()
-            .any(|entry| !entry.events().is_empty())
+        let waiting = self.waiting.borrow();
+        waiting.iter().any(|waiting| !waiting.events().is_empty())
     }
 
     /// Sleeps until a descriptor is ready, `platform` is readable, or the time is over; wakes who waited.
@@ -119,7 +118,7 @@ impl Reactor {
         for waker in woken.drain(..) {
             waker.wake();
         }
-        self.woken.replace(woken);
+        self.woken.set(woken);
         result
     }
 
@@ -129,36 +128,46 @@ impl Reactor {
         timeout: Option<&Timespec>,
         woken: &mut Vec<Waker>,
     ) -> Result<bool, Errno> {
-        // Nothing else runs while the borrow is held: wakers are called by the caller, after it.
-        let mut entries = self.entries.borrow_mut();
-        let mut descriptors = Vec::with_capacity(1 + entries.len());
-        descriptors.push(PollFd::from_borrowed_fd(platform, PollFlags::IN));
-        for entry in entries.iter().flatten() {
-            let events = entry.events();
-            if !events.is_empty() {
-                descriptors.push(PollFd::from_borrowed_fd(entry.descriptor.as_fd(), events));
+        // Nothing else runs while the borrows are held: wakers are called by the caller, after them.
+        let descriptors = self.descriptors.borrow();
+        let mut waiting = self.waiting.borrow_mut();
+        let mut asked: Vec<PollFd<'_>> = self.asked.take();
+        asked.push(PollFd::from_borrowed_fd(platform, PollFlags::IN));
+        for (descriptor, waiting) in descriptors.iter().zip(waiting.iter()) {
+            let events = waiting.events();
+            if let (Some(descriptor), false) = (descriptor, events.is_empty()) {
+                asked.push(PollFd::from_borrowed_fd(descriptor.as_fd(), events));
             }
         }
-        poll(&mut descriptors, timeout)?;
-        let mut results = descriptors.iter().map(PollFd::revents);
-        let platform_readable = !results.next().unwrap_or(PollFlags::empty()).is_empty();
-        let results: Vec<PollFlags> = results.collect();
-        let watched = entries
-            .iter_mut()
-            .flatten()
-            .filter(|entry| !entry.events().is_empty());
-        for (entry, result) in watched.zip(results) {
-            // An error, a hang-up or a closed descriptor concerns both directions: their next operation says what it is.
-            let both = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
-            if result.intersects(both | PollFlags::IN) {
-                woken.extend(entry.readable.take());
-            }
-            if result.intersects(both | PollFlags::OUT) {
-                woken.extend(entry.writable.take());
+        let result = poll(&mut asked, timeout);
+        let mut answers = asked.iter().map(PollFd::revents);
+        let platform_readable = answers.next().is_some_and(|answer| !answer.is_empty());
+        if result.is_ok() {
+            let watched = waiting
+                .iter_mut()
+                .filter(|waiting| !waiting.events().is_empty());
+            for (waiting, answer) in watched.zip(answers) {
+                // An error, a hang-up or a closed descriptor concerns both directions: their next operation says what it
+                // is.
+                let both = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+                if answer.intersects(both | PollFlags::IN) {
+                    woken.extend(waiting.readable.take());
+                }
+                if answer.intersects(both | PollFlags::OUT) {
+                    woken.extend(waiting.writable.take());
+                }
             }
         }
-        Ok(platform_readable)
+        self.asked.set(emptied(asked));
+        result.map(|_| platform_readable)
     }
+}
+
+/// The same vector without its elements, free of the lifetime that they borrowed. The standard library collects in place
+/// where it can, so the allocation stays (a test looks).
+fn emptied(mut asked: Vec<PollFd<'_>>) -> Vec<PollFd<'static>> {
+    asked.clear();
+    asked.into_iter().map_while(|_| None).collect()
 }
 
 /// A descriptor that a platform watches.
@@ -206,13 +215,13 @@ impl Source {
     /// Has the task of `cx` woken when a read may succeed. One task a direction: a later one replaces it.
     pub fn wake_when_readable(&self, cx: &mut Context<'_>) {
         self.reactor
-            .wake_when(self.slot, |entry| &mut entry.readable, cx.waker());
+            .wake_when(self.slot, |waiting| &mut waiting.readable, cx.waker());
     }
 
     /// Has the task of `cx` woken when a write may succeed. One task a direction: a later one replaces it.
     pub fn wake_when_writable(&self, cx: &mut Context<'_>) {
         self.reactor
-            .wake_when(self.slot, |entry| &mut entry.writable, cx.waker());
+            .wake_when(self.slot, |waiting| &mut waiting.writable, cx.waker());
     }
 }
 
@@ -281,6 +290,58 @@ mod tests {
         assert_eq!(reactor.poll(platform.as_fd(), Some(&NOW)), Ok(false));
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
         assert!(!reactor.is_watching());
+    }
+
+    #[test]
+    fn a_look_allocates_nothing() {
+        let reactor = reactor(8);
+        let platform = event();
+        let waker = Waker::from(Arc::new(Count(AtomicUsize::new(0))));
+        let sources: Vec<Source> = (0..8)
+            .map(|_| Source::new(reactor, event()).expect("a slot"))
+            .collect();
+        let kept = || {
+            let (asked, woken) = (reactor.asked.take(), reactor.woken.take());
+            assert!(asked.is_empty() && woken.is_empty());
+            let places = (asked.as_ptr(), asked.capacity(), woken.as_ptr());
+            reactor.asked.set(asked);
+            reactor.woken.set(woken);
+            places
+        };
+        let before = kept();
+        assert!(before.1 >= 9, "room for all, and the platform's own");
+        for _ in 0..2 {
+            for source in &sources {
+                source.wake_when_writable(&mut Context::from_waker(&waker));
+            }
+            assert_eq!(reactor.poll(platform.as_fd(), Some(&NOW)), Ok(false));
+            assert_eq!(kept(), before);
+        }
+    }
+
+    #[test]
+    fn an_answer_reaches_who_asked_past_slots_that_are_free_or_unwatched() {
+        let reactor = reactor(4);
+        let platform = event();
+        let counts: Vec<_> = (0..4)
+            .map(|_| Arc::new(Count(AtomicUsize::new(0))))
+            .collect();
+        let mut sources: Vec<Option<Source>> = (0..4)
+            .map(|_| Some(Source::new(reactor, event()).expect("a slot")))
+            .collect();
+        sources[0] = None; // free
+        for (source, count) in sources.iter().zip(&counts).skip(2) {
+            let waker = Waker::from(Arc::clone(count));
+            let source = source.as_ref().expect("kept"); // slot 1 is not watched
+            source.wake_when_readable(&mut Context::from_waker(&waker));
+        }
+        for readable in [1, 3] {
+            let source = sources[readable].as_ref().expect("kept");
+            rustix::io::write(source, &1u64.to_ne_bytes()).expect("a write to an eventfd");
+        }
+        assert_eq!(reactor.poll(platform.as_fd(), Some(&NOW)), Ok(false));
+        let woken: Vec<usize> = counts.iter().map(|c| c.0.load(Ordering::SeqCst)).collect();
+        assert_eq!(woken, [0, 0, 0, 1]);
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Tests against this machine's kernel, each in a network namespace of its own thread: nothing is left behind.
 
 use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use mirage_core::executor::Platform;
@@ -279,6 +283,107 @@ fn what_the_device_can_t_do_is_refused_with_the_frame() {
         ));
         assert_eq!(guest.tap.counters().transmit_refused, 3);
     });
+}
+
+#[test]
+fn a_short_read_is_dropped_and_counted_and_no_panic() {
+    let (mut tap, kernel) = on_a_socket(1500);
+    for length in 0..virtio_header::LENGTH {
+        kernel.send(&[0; 64][..length]).expect("sent");
+    }
+    kernel.send(&framed(&[7; 60])).expect("sent");
+    let (received, _) = poll_receive(&mut tap);
+    let Poll::Ready(Ok(frame)) = received else {
+        panic!("{received:?}");
+    };
+    assert_eq!(frame.contiguous(), Some(&[7; 60][..]));
+    let counters = tap.counters();
+    let short = virtio_header::LENGTH as u64;
+    assert_eq!((counters.dropped_short_read, counters.received), (short, 1));
+}
+
+#[test]
+fn a_frame_that_is_cut_off_too_long_or_segmented_is_dropped_and_counted() {
+    let (mut tap, kernel) = on_a_socket(1500);
+    let longest = 1500 + ETHERNET_HEADER + VLAN_TAG;
+    // One byte too many, and far more than the pages hold.
+    for length in [longest + 1, 9000] {
+        kernel.send(&framed(&vec![0; length])).expect("sent");
+    }
+    let mut segmented = framed(&[0; 1400]);
+    segmented[1] = 1; // VIRTIO_NET_HDR_GSO_TCPV4 (virtio 1.2, clause 5.1.6)
+    kernel.send(&segmented).expect("sent");
+    kernel.send(&framed(&vec![9; longest])).expect("sent");
+    let (received, _) = poll_receive(&mut tap);
+    let Poll::Ready(Ok(frame)) = received else {
+        panic!("{received:?}");
+    };
+    assert_eq!(frame.len(), longest);
+    let counters = tap.counters();
+    assert_eq!(
+        (counters.dropped_too_long, counters.dropped_segmented),
+        (2, 1)
+    );
+}
+
+#[test]
+fn a_flood_that_is_dropped_lets_others_run_and_is_taken_up_again() {
+    let (mut tap, kernel) = on_a_socket(1500);
+    for _ in 0..DROP_BUDGET + 1 {
+        kernel.send(&[0]).expect("sent");
+    }
+    kernel.send(&framed(&[7; 60])).expect("sent");
+    let (received, woken) = poll_receive(&mut tap);
+    assert!(received.is_pending(), "{received:?}");
+    assert!(woken, "it asks for another turn: no event will");
+    assert_eq!(tap.counters().dropped_short_read, DROP_BUDGET as u64);
+    assert!(poll_receive(&mut tap).0.is_ready());
+    // With nothing there it waits for the descriptor, and does not spin.
+    let (received, woken) = poll_receive(&mut tap);
+    assert!(received.is_pending() && !woken);
+}
+
+/// A tap whose kernel is the other end of a pair of sockets, which can say what the real one never does.
+fn on_a_socket(mtu: u16) -> (Tap, UnixDatagram) {
+    let platform = HostPlatform::leak().expect("a platform");
+    let pool = Pool::leak(8, 2048).expect("a pool");
+    let (ours, kernel) = UnixDatagram::pair().expect("a pair of sockets");
+    ours.set_nonblocking(true).expect("not blocking");
+    kernel.set_nonblocking(true).expect("not blocking");
+    let tap = Tap {
+        source: platform.source(ours.into()).expect("a slot"),
+        name: NAME.into(),
+        made: false,
+        mac: GUEST_MAC,
+        mtu,
+        checksum_offload: true,
+        reserve: pool.reserve(4).expect("pages"),
+        headroom: 0,
+        posted: Vec::new(),
+        pages_a_frame: pages_a_frame(mtu, 2048, 0).expect("a page"),
+        link_up: true,
+        counters: TapCounters::default(),
+    };
+    (tap, kernel)
+}
+
+/// A frame as the kernel hands it over, with an empty virtio header.
+fn framed(frame: &[u8]) -> Vec<u8> {
+    [&[0; virtio_header::LENGTH], frame].concat()
+}
+
+/// What a poll gives, and whether it woke its own task.
+fn poll_receive(tap: &mut Tap) -> (Poll<Result<Frame, NetifError>>, bool) {
+    struct Woken(AtomicBool);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let woken = Arc::new(Woken(AtomicBool::new(false)));
+    let waker = Waker::from(Arc::clone(&woken));
+    let result = tap.poll_receive(&mut Context::from_waker(&waker));
+    (result, woken.0.load(Ordering::Relaxed))
 }
 
 fn config() -> TapConfig {
