@@ -270,7 +270,7 @@ impl Stack<'_> {
         }
         let network = self
             .own()
-            .any(|own| own.is_usable() && own.cidr.network() == Some(source.into()));
+            .any(|own| own.is_usable() && own.cidr.network() == Some(source));
         !super::is_host(source) || network || self.is_own(source) || self.is_broadcast(source)
     }
 
