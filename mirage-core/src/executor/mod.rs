@@ -5,7 +5,7 @@
 //! | | |
 //! |---|---|
 //! | [`Executor`] | made once, lives for ever; `&'static Executor` is the handle that tasks get (`Copy`, stays on its thread) |
-//! | [`Executor::spawn`], [`start`](Executor::start), [`spawn_in`](Executor::spawn_in) | a task from the allocator, run later or at once; or in a [`TaskArena`]; each gives a [`JoinHandle`] |
+//! | `Executor::spawn`, `start` (feature `alloc`), [`Executor::spawn_in`] | a task from the allocator, run later or at once; or in a [`TaskArena`]; each gives a [`JoinHandle`] |
 //! | [`Executor::sleep_until`], [`sleep`](Executor::sleep), [`timeout`](Executor::timeout), [`interval`](Executor::interval) | the clock |
 //! | [`Executor::run`], [`run_until`](Executor::run_until) | run with the platform's `park` |
 //! | [`Executor::turn`], [`run_until_idle`](Executor::run_until_idle), [`next_deadline`](Executor::next_deadline) | run under somebody else's clock, as in tests |
@@ -301,7 +301,7 @@ impl Executor {
 
     // --- Settings ---
 
-    /// Limits the number of tasks that have not ended: [`spawn`](Self::spawn) refuses more. Without, memory is the bound.
+    /// Limits the number of tasks that have not ended: a spawn refuses more. Without, memory is the bound.
     pub fn set_task_limit(&self, limit: usize) {
         self.task_limit.set(limit);
     }
@@ -403,17 +403,14 @@ impl Executor {
     where
         F: Future + 'static,
     {
-        self.admit()?;
-        self.reclaim_remote();
-        let task = Task::allocate(
-            future,
-            Start {
-                executor: self,
-                tag,
-                scheduled: true,
-            },
-        );
-        let task = self.admitted(task)?;
+        let place = self.place_for::<F>()?;
+        let start = Start {
+            executor: self,
+            tag,
+            scheduled: true,
+        };
+        // SAFETY: a place for this type, from this executor's slab. The future goes there in one move.
+        let task = unsafe { Task::write_in_slab(place, future, start) };
         self.enqueue_local(task);
         // SAFETY: new, joinable, with this future.
         Ok(unsafe { JoinHandle::new(task) })
@@ -449,17 +446,14 @@ impl Executor {
     where
         F: Future + 'static,
     {
-        self.admit()?;
-        self.reclaim_remote();
-        let task = Task::allocate(
-            future,
-            Start {
-                executor: self,
-                tag,
-                scheduled: false,
-            },
-        );
-        let task = self.admitted(task)?;
+        let place = self.place_for::<F>()?;
+        let start = Start {
+            executor: self,
+            tag,
+            scheduled: false,
+        };
+        // SAFETY: a place for this type, from this executor's slab. The future goes there in one move.
+        let task = unsafe { Task::write_in_slab(place, future, start) };
         // SAFETY: new, joinable, with this future. Made before the poll: its destructor detaches if that panics.
         let handle = unsafe { JoinHandle::new(task) };
         count(&self.counters.polls, 1);
@@ -524,13 +518,22 @@ impl Executor {
         Ok(())
     }
 
+    /// A place in the slab for one more task.
+    #[cfg(feature = "alloc")]
     #[inline]
-    fn admitted(&self, task: Option<NonNull<Header>>) -> Result<NonNull<Header>, SpawnError> {
-        match task {
-            Some(task) => {
+    fn place_for<F: Future + 'static>(&self) -> Result<NonNull<u8>, SpawnError> {
+        self.admit()?;
+        self.reclaim_remote();
+        self.admitted(self.slab.allocate(Layout::new::<Task<F>>()))
+    }
+
+    #[inline]
+    fn admitted<T>(&self, place: Option<NonNull<T>>) -> Result<NonNull<T>, SpawnError> {
+        match place {
+            Some(place) => {
                 count(&self.counters.spawned, 1);
                 self.task_count.set(self.task_count.get() + 1);
-                Ok(task)
+                Ok(place)
             }
             None => {
                 count(&self.counters.refused_memory, 1);
@@ -585,11 +588,6 @@ impl Executor {
 
     fn arena_tasks(&self) -> &ArenaTasks {
         &self.arena_tasks
-    }
-
-    #[cfg(feature = "alloc")]
-    fn slab(&self) -> &Slab {
-        &self.slab
     }
 
     /// Takes a task's place back, on any thread.

@@ -9,6 +9,9 @@ use super::prefetch::prefetch;
 use super::task::{self, Header};
 use crate::sync::{AtomicPtr, Ordering};
 
+/// Tasks by which the memory is asked for ahead of its use.
+const AHEAD: usize = 10;
+
 /// The order in which ready tasks run.
 ///
 /// Without one, tasks run first come, first served. An implementation needs no allocation: a [`ReadyQueue`] links the
@@ -137,8 +140,13 @@ impl ReadyQueue {
         if next.is_null() {
             self.last.set(ptr::null_mut());
         } else {
-            // The next task arrives while this one runs.
-            prefetch(next.cast(), 192);
+            // The next task arrives while this one runs. Those after it lie most likely as far from each other as these
+            // two: tasks that were made in a row do.
+            let stride = next.addr().wrapping_sub(task.addr().get());
+            prefetch(
+                next.cast::<u8>().wrapping_add(stride.wrapping_mul(AHEAD)),
+                192,
+            );
         }
         // SAFETY: the queue's ticket goes to the caller. The queue is neither `Send` nor `Sync` (raw pointers), so
         // this is the thread of the one who pushed.

@@ -131,13 +131,20 @@ pub(super) struct Start {
 }
 
 impl<F: Future + 'static> Task<F> {
-    /// Puts a task in the executor's slab; `None` when the allocator has no memory.
+    /// Puts a task in a place of its executor's slab.
+    ///
+    /// # Safety
+    ///
+    /// `place` was allocated there for this type, and nothing refers to it.
     #[cfg(feature = "alloc")]
     #[inline(always)]
-    pub(super) fn allocate(future: F, start: Start) -> Option<NonNull<Header>> {
-        let memory = start.executor.slab().allocate(Layout::new::<Self>())?;
-        // SAFETY: a place of the slab's has room for this type, and nothing refers to it.
-        Some(unsafe { Self::write(memory, future, Vtables::<F>::SLAB, start) })
+    pub(super) unsafe fn write_in_slab(
+        place: NonNull<u8>,
+        future: F,
+        start: Start,
+    ) -> NonNull<Header> {
+        // SAFETY: the caller's promise.
+        unsafe { Self::write(place, future, Vtables::<F>::SLAB, start) }
     }
 
     /// Puts a task in an arena's slot.
@@ -239,10 +246,17 @@ pub(super) fn run(ready: ReadyTask) {
         header.executor.enqueue_remote(task);
         return;
     }
-    if surrender(task) {
-        // SAFETY: the task is open and idle, and this is its executor's thread, where ready tasks stay.
-        unsafe { poll_once(task) };
+    // Acquire: as in `surrender`, whose shorter form this is.
+    let alone = header.state.load(Ordering::Acquire) == REFERENCE | SCHEDULED;
+    if alone && header.is_idle() {
+        // No waker: those with references have gone, and no poll is going on whose context lends one. So nobody else can
+        // touch the word.
+        header.state.store(REFERENCE, Ordering::Relaxed);
+    } else if !surrender(task) {
+        return;
     }
+    // SAFETY: the task is open and idle, and this is its executor's thread, where ready tasks stay.
+    unsafe { poll_once(task) };
 }
 
 /// Polls an open task.
@@ -540,8 +554,50 @@ unsafe fn drop_waker(data: *const ()) {
     unsafe { drop_reference(task_of(data)) };
 }
 
-/// Wakes through `waker`, faster when it belongs to a task of `executor`, on whose thread this is called.
+/// The waker of what lies inside a task's future: it owns no reference, since the future goes before the task does.
+static INNER_WAKER: RawWakerVTable =
+    RawWakerVTable::new(clone_waker, wake_by_ref, wake_by_ref, |_| {});
+
+/// As `waker.clone()`, but without a reference if `place` lies in the future of the task that `waker` wakes.
+///
+/// # Safety
+///
+/// `place` is pinned, and the result is gone when its destructor has run.
+#[inline]
+pub(super) unsafe fn clone_for(waker: &Waker, place: *const ()) -> Waker {
+    if ptr::eq(waker.vtable(), &TASK_WAKER) {
+        let task = task_of(waker.data());
+        // SAFETY: a waker's task is alive.
+        let size = unsafe { task.as_ref() }.vtable.layout.size();
+        let offset = place.addr().wrapping_sub(task.as_ptr().addr());
+        // Behind the header there's the stage alone, and what's pinned in there belongs to the future.
+        if (size_of::<Header>()..size).contains(&offset) {
+            // SAFETY: the functions take a pointer to a task. It's alive while the place is: the place's destructor has run
+            // when the future is gone, and until then the executor's reference stays.
+            return unsafe { Waker::new(waker.data(), &INNER_WAKER) };
+        }
+    }
+    waker.clone()
+}
+
+/// Wakes through `waker`, faster when it belongs to a task of `executor`, on whose thread this is called, in between
+/// polls.
 pub(super) fn wake_local(waker: Waker, executor: &Executor) {
+    if ptr::eq(waker.vtable(), &INNER_WAKER) {
+        let task = task_of(waker.data());
+        // SAFETY: the task of an inner waker is alive while the waker's place is, and nothing ran since it was taken from
+        // there.
+        let header = unsafe { task.as_ref() };
+        if ptr::eq(header.executor, executor)
+            && header.is_idle()
+            && header.state.load(Ordering::Relaxed) == REFERENCE
+        {
+            // As in `run`: there are no wakers, so nobody else can touch the word.
+            header.state.store(REFERENCE | SCHEDULED, Ordering::Relaxed);
+            executor.enqueue_local(task);
+            return;
+        }
+    }
     if ptr::eq(waker.vtable(), &TASK_WAKER) {
         let task = task_of(waker.data());
         // SAFETY: the waker holds a reference.

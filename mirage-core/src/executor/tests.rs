@@ -446,6 +446,73 @@ fn a_waker_may_outlive_its_task_and_be_dropped_elsewhere() {
 }
 
 #[test]
+fn a_timer_may_outlive_the_task_that_polled_it() {
+    let executor = new();
+    let place: Rc<RefCell<Option<core::pin::Pin<Box<Sleep>>>>> = Rc::default();
+    let kept = place.clone();
+    // In the task's future, then boxed outside of it: only the first goes with the task.
+    let handle = executor
+        .spawn(async move {
+            let inside = executor.sleep(Duration::from_secs(9));
+            let outside = Box::pin(executor.sleep(Duration::from_secs(1)));
+            *kept.borrow_mut() = Some(outside);
+            let outside = poll_fn(|context| {
+                let mut kept = kept.borrow_mut();
+                kept.as_mut().unwrap().as_mut().poll(context)
+            });
+            let mut both = (core::pin::pin!(inside), core::pin::pin!(outside));
+            poll_fn(move |context| {
+                let inside = both.0.as_mut().poll(context);
+                let outside = both.1.as_mut().poll(context);
+                assert!(inside.is_pending() && outside.is_pending());
+                Poll::<()>::Pending
+            })
+            .await;
+        })
+        .unwrap();
+    executor.run_until_idle();
+    assert_eq!(executor.timer_count(), 2);
+    handle.abort();
+    drop(handle);
+    assert_eq!((executor.task_count(), executor.timer_count()), (0, 1));
+    // The task's memory is not used again while the timer may wake it.
+    let other = executor.spawn(executor.sleep(Duration::from_secs(2)));
+    executor.run();
+    assert!(place.borrow().as_ref().unwrap().is_elapsed());
+    assert_eq!(executor.run_until(other.unwrap()), Ok(()));
+}
+
+#[test]
+fn a_context_s_waker_may_be_used_by_other_threads_during_the_poll() {
+    let executor = new();
+    let mut polls = 0;
+    let mut sleep = Box::pin(executor.sleep(Duration::from_secs(1)));
+    let handle = executor
+        .spawn(poll_fn(move |context| {
+            polls += 1;
+            let waker = context.waker();
+            let kept = std::thread::scope(|scope| {
+                let other = scope.spawn(|| {
+                    waker.wake_by_ref();
+                    waker.clone()
+                });
+                let _ = sleep.as_mut().poll(context);
+                other.join().unwrap()
+            });
+            if polls < 4 {
+                Poll::Pending
+            } else {
+                Poll::Ready(kept)
+            }
+        }))
+        .unwrap();
+    let waker = executor.run_until(handle).unwrap();
+    std::thread::spawn(move || waker.wake()).join().unwrap();
+    executor.run_until_idle();
+    assert_eq!(executor.task_count(), 0);
+}
+
+#[test]
 fn a_wake_from_another_thread_ends_the_park() {
     let (executor, platform) = with_platform(true);
     let polls = Rc::new(Cell::new(0));

@@ -33,6 +33,17 @@ const STEP: u32 = 6;
 const LEVELS: usize = 9;
 const SLOTS: u64 = 128;
 
+/// The lowest level whose 128 blocks reach a distance of so many bits, in slots of the lowest level.
+const LEVEL_OF_BITS: [u8; u64::BITS as usize + 1] = {
+    let mut levels = [0; u64::BITS as usize + 1];
+    let mut bits = 0;
+    while bits <= u64::BITS {
+        levels[bits as usize] = bits.saturating_sub(SLOTS.ilog2()).div_ceil(STEP) as u8;
+        bits += 1;
+    }
+    levels
+};
+
 /// A timer's place in the queue. Links are addresses of other nodes, or, in a slot's list, of the cell that points here.
 ///
 /// A node that is registered is pinned, alive, and only ever accessed through shared references to its cells, on one
@@ -93,8 +104,10 @@ impl Node {
     }
 
     /// Sets the waker that a registered node calls.
+    #[inline]
     pub(super) fn set_waker(&self, waker: &Waker) {
-        self.waker.register(waker);
+        // SAFETY: a registered node is pinned, and drops its waker when it's removed or dropped itself.
+        unsafe { self.waker.register_pinned(waker) };
     }
 
     /// Sets the deadline of a node that is not registered.
@@ -384,8 +397,8 @@ impl Timers {
         }
         let distance = (deadline >> SHIFT) - (horizon >> SHIFT);
         // The lowest level for which `distance < 128 * 64^level`, or the one above when the horizon is inside its block.
-        let bits = u64::BITS - distance.leading_zeros();
-        let mut level = bits.saturating_sub(SLOTS.ilog2()).div_ceil(STEP) as usize;
+        let bits = (u64::BITS - distance.leading_zeros()) as usize;
+        let mut level = usize::from(LEVEL_OF_BITS[bits]);
         if (deadline >> shift(level)) - (horizon >> shift(level)) >= SLOTS {
             level += 1;
         }

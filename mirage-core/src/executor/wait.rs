@@ -8,6 +8,7 @@ use core::pin::Pin;
 use core::ptr;
 use core::task::{Poll, RawWakerVTable, Waker};
 
+use super::task::clone_for;
 use crate::sync::{AtomicUsize, Ordering, WatchedCell, spin};
 
 /// Nobody is at the slot.
@@ -130,7 +131,23 @@ impl WakerCell {
         {
             return;
         }
-        let waker = ManuallyDrop::new(waker.clone());
+        self.replace(waker.clone());
+    }
+
+    /// As `register`, without a reference to the task in whose future the cell is, if it is.
+    ///
+    /// # Safety
+    ///
+    /// The cell is pinned, and what is taken out of it is woken or dropped at once.
+    #[inline]
+    pub(crate) unsafe fn register_pinned(&self, waker: &Waker) {
+        // SAFETY: the waker is dropped with the cell, or taken out.
+        self.replace(unsafe { clone_for(waker, ptr::from_ref(self).cast()) });
+    }
+
+    #[inline]
+    fn replace(&self, waker: Waker) {
+        let waker = ManuallyDrop::new(waker);
         let old = self.take();
         self.data.set(waker.data());
         self.vtable.set(Some(waker.vtable()));
@@ -274,7 +291,8 @@ impl<L: Fn()> Waiting<'_, L> {
                 waiter.state.set(State::Queued);
             }
         }
-        waiter.waker.register(waker);
+        // SAFETY: pinned with the whole; `notify_first` wakes what it takes at once.
+        unsafe { waiter.waker.register_pinned(waker) };
         Poll::Pending
     }
 }
