@@ -578,6 +578,12 @@ mod tests {
         let text = Name::from_wire(&wire).unwrap().to_string();
         assert_eq!(NameBuf::from_text(&text).unwrap().as_name().as_wire(), wire);
 
+        let mut one_more = wire.clone();
+        one_more[64 * 3] = 62;
+        one_more.insert(255 - 1, b'x');
+        assert_eq!(one_more.len(), 256);
+        assert_eq!(Name::from_wire(&one_more), Err(NameError::NameTooLong));
+
         wire.splice(0..1, [1, b'y', 63]);
         assert_eq!(Name::from_wire(&wire), Err(NameError::NameTooLong));
         assert_eq!(

@@ -323,3 +323,6 @@ fn is_shadowed(set: &ZoneSet<'_>, node: &NodeEntry, name: Name<'_>) -> bool {
         .filter_map(|above| set.find(above, &mut LookupStatistics::default()))
         .any(|found| set.node(found).parent.get() == NONE)
 }
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests;
