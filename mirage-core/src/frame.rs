@@ -1,8 +1,13 @@
 //! A frame: a short chain of page windows, and what the device said of it.
 
+mod segments;
+
+#[cfg(test)]
+mod tests;
+
 use core::ops::Deref;
 
-use heapless::Vec;
+use segments::{IntoSegments, Segments};
 
 use crate::pool::{NoRoom, Page, PageMut, StaticSlice};
 
@@ -70,10 +75,15 @@ impl Segment {
     /// The segment itself, when the general part has none to exchange.
     #[inline]
     pub fn keep(self) -> Result<Self, Self> {
+        if self.try_keep() { Ok(self) } else { Err(self) }
+    }
+
+    #[inline]
+    fn try_keep(&self) -> bool {
         match self {
-            Self::Unique(page) => page.keep().map(Self::Unique).map_err(Self::Unique),
-            Self::Frozen(page) => page.keep().map(Self::Frozen).map_err(Self::Frozen),
-            Self::Static(_) => Ok(self),
+            Self::Unique(page) => page.try_keep(),
+            Self::Frozen(page) => page.try_keep(),
+            Self::Static(_) => true,
         }
     }
 
@@ -141,9 +151,13 @@ impl From<StaticSlice> for Segment {
 
 /// An Ethernet frame without its frame check sequence: up to [`MAX_SEGMENTS`](Self::MAX_SEGMENTS) segments, in order, and
 /// the device's word on it.
+///
+/// Frames are moved from hand to hand, so they are small: up to [`INLINE_SEGMENTS`](Self::INLINE_SEGMENTS) segments lie in
+/// the frame. A frame of more takes room in its pool's metadata, which has it for as many frames at a time as its `CHAINS`
+/// says ([`PoolMetadata`](crate::pool::PoolMetadata)); where all of that is taken the frame stays as short as it is.
 #[derive(Debug, Default)]
 pub struct Frame {
-    segments: Vec<Segment, { Frame::MAX_SEGMENTS }>,
+    segments: Segments,
     /// What the device said of a received frame, or is asked for when it transmits this one.
     pub metadata: FrameMetadata,
 }
@@ -152,11 +166,13 @@ impl Frame {
     /// The most segments that a frame has. Xen's network ring takes 18 slots a frame in either direction
     /// (`XEN_NETIF_NR_SLOTS_MIN`, xen/include/public/io/netif.h).
     pub const MAX_SEGMENTS: usize = 18;
+    /// How many segments lie in the frame itself: headers and a payload that crosses from one page to the next.
+    pub const INLINE_SEGMENTS: usize = Segments::INLINE;
 
     /// A frame without bytes.
     pub const fn new() -> Self {
         Self {
-            segments: Vec::new(),
+            segments: Segments::new(),
             metadata: FrameMetadata::NONE,
         }
     }
@@ -165,7 +181,7 @@ impl Frame {
     #[inline]
     pub fn len(&self) -> usize {
         // At most 18 windows of 32 KiB and static slices below 4 GiB each.
-        self.segments
+        self.segments()
             .iter()
             .fold(0, |sum: usize, segment| sum.saturating_add(segment.len()))
     }
@@ -173,37 +189,37 @@ impl Frame {
     /// Whether it has no bytes.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.segments.iter().all(|segment| segment.is_empty())
+        self.segments().iter().all(|segment| segment.is_empty())
     }
 
     /// The segments, in order.
     #[inline]
     pub fn segments(&self) -> &[Segment] {
-        &self.segments
+        self.segments.as_slice()
     }
 
     /// The segments, in order, to be written where they are [`Segment::Unique`].
     #[inline]
     pub fn segments_mut(&mut self) -> &mut [Segment] {
-        &mut self.segments
+        self.segments.as_mut_slice()
     }
 
     /// The first segment.
     #[inline]
     pub fn first(&self) -> Option<&Segment> {
-        self.segments.first()
+        self.segments().first()
     }
 
     /// The first segment, to be written where it is [`Segment::Unique`].
     #[inline]
     pub fn first_mut(&mut self) -> Option<&mut Segment> {
-        self.segments.first_mut()
+        self.segments_mut().first_mut()
     }
 
     /// The frame's bytes, if they lie in one piece (none at all are one).
     #[inline]
     pub fn contiguous(&self) -> Option<&[u8]> {
-        match self.segments.as_slice() {
+        match self.segments() {
             [] => Some(&[]),
             [only] => Some(only),
             _ => None,
@@ -214,7 +230,9 @@ impl Frame {
     ///
     /// # Errors
     ///
-    /// The segment itself, when there are [`MAX_SEGMENTS`](Self::MAX_SEGMENTS) already.
+    /// The segment itself, when there are [`MAX_SEGMENTS`](Self::MAX_SEGMENTS) already, or
+    /// [`INLINE_SEGMENTS`](Self::INLINE_SEGMENTS) and the pool has no room for more: counted there, as
+    /// [`chains_exhausted`](crate::pool::PoolCounters::chains_exhausted).
     #[inline]
     pub fn push(&mut self, segment: impl Into<Segment>) -> Result<(), Segment> {
         self.segments.push(segment.into())
@@ -224,10 +242,12 @@ impl Frame {
     ///
     /// # Errors
     ///
-    /// The segment itself, when there are [`MAX_SEGMENTS`](Self::MAX_SEGMENTS) already.
+    /// The segment itself, when there are [`MAX_SEGMENTS`](Self::MAX_SEGMENTS) already, or
+    /// [`INLINE_SEGMENTS`](Self::INLINE_SEGMENTS) and the pool has no room for more: counted there, as
+    /// [`chains_exhausted`](crate::pool::PoolCounters::chains_exhausted).
     #[inline]
     pub fn push_front(&mut self, segment: impl Into<Segment>) -> Result<(), Segment> {
-        self.segments.insert(0, segment.into())
+        self.segments.push_front(segment.into())
     }
 
     /// Cuts `count` bytes off the front; segments that are empty then are dropped, save the last. The metadata stay:
@@ -236,25 +256,44 @@ impl Frame {
     /// # Errors
     ///
     /// [`NoRoom`] when the frame is shorter; nothing changes.
+    #[inline]
     pub fn advance(&mut self, count: usize) -> Result<(), NoRoom> {
+        if let [only] = self.segments_mut() {
+            return only.advance(count);
+        }
+        self.advance_many(count)
+    }
+
+    fn advance_many(&mut self, count: usize) -> Result<(), NoRoom> {
         if count > self.len() {
             return Err(NoRoom);
         }
         let mut rest = count;
-        while self.segments.len() > 1 && rest >= self.segments[0].len() {
-            rest -= self.segments.remove(0).len();
+        while let [first, _, ..] = self.segments()
+            && rest >= first.len()
+        {
+            rest -= first.len();
+            self.segments.remove_first();
         }
-        match self.segments.first_mut() {
+        match self.segments_mut().first_mut() {
             Some(first) => first.advance(rest),
             None => Ok(()),
         }
     }
 
     /// Makes the frame at most `len` bytes long; segments behind are dropped.
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
+        if let [only] = self.segments_mut() {
+            return only.truncate(len);
+        }
+        self.truncate_many(len);
+    }
+
+    fn truncate_many(&mut self, len: usize) {
         let mut rest = len;
         let mut kept = 0;
-        for segment in self.segments.iter_mut() {
+        for segment in self.segments_mut() {
             if rest == 0 && kept > 0 {
                 break;
             }
@@ -269,7 +308,7 @@ impl Frame {
     pub fn copy_to_slice(&self, offset: usize, to: &mut [u8]) -> usize {
         let mut skip = offset;
         let mut copied = 0;
-        for segment in &self.segments {
+        for segment in self.segments() {
             let bytes = segment.get(skip..).unwrap_or_default();
             skip = skip.saturating_sub(segment.len());
             let room = &mut to[copied..];
@@ -296,35 +335,18 @@ impl Frame {
     /// # Errors
     ///
     /// The frame itself, when the general part has too few to exchange; to be dropped.
-    #[expect(
-        clippy::result_large_err,
-        reason = "a refused frame goes back to its owner"
-    )]
+    #[inline]
     pub fn keep(self) -> Result<Self, Self> {
-        let mut kept = Self {
-            segments: Vec::new(),
-            metadata: self.metadata,
-        };
-        let mut refused = false;
-        for segment in self.segments {
-            let segment = if refused {
-                Err(segment)
-            } else {
-                segment.keep()
-            };
-            let segment = segment.unwrap_or_else(|segment| {
-                refused = true;
-                segment
-            });
-            // There are as many as there were.
-            let _ = kept.segments.push(segment);
+        if self.segments().iter().all(Segment::try_keep) {
+            Ok(self)
+        } else {
+            Err(self)
         }
-        if refused { Err(kept) } else { Ok(kept) }
     }
 
     /// The segments, one by one.
     pub fn into_segments(self) -> impl ExactSizeIterator<Item = Segment> {
-        self.segments.into_iter()
+        IntoSegments(self.segments)
     }
 
     /// The only segment.
@@ -332,26 +354,25 @@ impl Frame {
     /// # Errors
     ///
     /// The frame itself, when it has none or more than one.
-    #[expect(
-        clippy::result_large_err,
-        reason = "a refused frame goes back to its owner"
-    )]
     #[inline]
     pub fn into_single(mut self) -> Result<Segment, Self> {
-        if self.segments.len() != 1 {
+        if self.segments().len() != 1 {
             return Err(self);
         }
-        self.segments.pop().ok_or(Self::new())
+        self.segments.remove_first().ok_or(Self::new())
     }
 }
+
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Frame>() == 104 && size_of::<Option<Frame>>() == 104);
 
 impl From<Segment> for Frame {
     #[inline]
     fn from(segment: Segment) -> Self {
-        let mut frame = Self::new();
-        // There is room for 18.
-        let _ = frame.segments.push(segment);
-        frame
+        Self {
+            segments: Segments::of(segment),
+            metadata: FrameMetadata::NONE,
+        }
     }
 }
 
@@ -425,179 +446,4 @@ pub enum SegmentationKind {
     TcpV4,
     /// TCP over IPv6.
     TcpV6,
-}
-
-#[cfg(test)]
-mod tests {
-    extern crate std;
-    use super::*;
-    use crate::pool::Pool;
-    use proptest::prelude::*;
-    use std::vec;
-    use std::vec::Vec;
-
-    static ZONE: [u8; 64] = [b'z'; 64];
-
-    /// A frame of these segments: (kind, length), and its bytes.
-    fn build(pool: &'static Pool, segments: &[(u8, usize)]) -> (Frame, Vec<u8>) {
-        let range = pool.register_static(&ZONE).unwrap();
-        let mut frame = Frame::new();
-        let mut bytes = Vec::new();
-        for (number, &(kind, len)) in (1..).zip(segments) {
-            let segment = if kind == 2 {
-                bytes.extend_from_slice(&ZONE[..len]);
-                range.slice(..len).unwrap()
-            } else {
-                let mut page = pool.alloc().unwrap();
-                page.append(len).unwrap().fill(number);
-                bytes.extend(core::iter::repeat_n(number, len));
-                if kind == 0 {
-                    page.into()
-                } else {
-                    page.freeze().into()
-                }
-            };
-            frame.push(segment).unwrap();
-        }
-        (frame, bytes)
-    }
-
-    fn bytes(frame: &Frame) -> Vec<u8> {
-        frame
-            .segments()
-            .iter()
-            .flat_map(|segment| segment.iter().copied())
-            .collect()
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn a_frame_is_its_bytes_however_it_is_cut(
-            segments in proptest::collection::vec((0..3u8, 0..=64usize), 0..=Frame::MAX_SEGMENTS),
-            front in 0..1_200usize,
-            back in 0..1_200usize,
-            offset in 0..1_200usize,
-            room in 0..1_200usize,
-        ) {
-            let pool = Pool::leak(20, 64).unwrap();
-            let (mut frame, mut expected) = build(pool, &segments);
-            prop_assert_eq!(bytes(&frame), expected.clone());
-            prop_assert_eq!(frame.len(), expected.len());
-            prop_assert_eq!(frame.is_empty(), expected.is_empty());
-
-            let mut copied = vec![0; room];
-            let count = frame.copy_to_slice(offset, &mut copied);
-            let from = expected.get(offset..).unwrap_or_default();
-            prop_assert_eq!(&copied[..count], &from[..from.len().min(room)]);
-
-            frame.truncate(back);
-            expected.truncate(back);
-            prop_assert_eq!(bytes(&frame), expected.clone());
-            prop_assert_eq!(frame.advance(front).is_ok(), front <= expected.len());
-            if front <= expected.len() {
-                expected.drain(..front);
-            }
-            prop_assert_eq!(bytes(&frame), expected);
-
-            drop(frame);
-            prop_assert_eq!(pool.free(), 20);
-        }
-    }
-
-    #[test]
-    fn pieces_that_are_cut_off_return_at_once() {
-        let pool = Pool::leak(20, 64).unwrap();
-        let (mut frame, _) = build(pool, &[(0, 10), (1, 10), (0, 10), (1, 10)]);
-        assert_eq!(pool.free(), 16);
-        frame.advance(10).unwrap();
-        assert_eq!((frame.segments().len(), pool.free()), (3, 17));
-        frame.truncate(10);
-        assert_eq!((frame.segments().len(), pool.free()), (1, 19));
-        // The last one stays, empty, with its room.
-        frame.advance(10).unwrap();
-        assert_eq!(
-            (frame.segments().len(), frame.len(), pool.free()),
-            (1, 0, 19)
-        );
-        assert_eq!(frame.advance(1), Err(NoRoom));
-    }
-
-    #[test]
-    fn a_frame_takes_eighteen_segments_and_gives_the_next_back() {
-        let pool = Pool::leak(20, 64).unwrap();
-        let (mut frame, _) = build(pool, &[(0, 1); Frame::MAX_SEGMENTS]);
-        let Err(Segment::Unique(page)) = frame.push(pool.alloc().unwrap()) else {
-            panic!("taken")
-        };
-        let Err(Segment::Frozen(_)) = frame.push_front(page.freeze()) else {
-            panic!("taken")
-        };
-        let frame = frame.into_single().unwrap_err();
-        assert_eq!(
-            (frame.segments().len(), frame.into_segments().len()),
-            (18, 18)
-        );
-        assert_eq!(pool.free(), 20);
-    }
-
-    #[test]
-    fn headers_go_before_a_payload_that_stays_where_it_is() {
-        let pool = Pool::leak(2, 64).unwrap();
-        let payload = pool.register_static(&ZONE).unwrap().slice(..).unwrap();
-        let mut frame = Frame::from(payload);
-        let mut header = pool.alloc().unwrap();
-        header.extend_from_slice(b"header").unwrap();
-        frame.push_front(header).unwrap();
-        let at = frame.segments()[1].as_ptr();
-        assert!(core::ptr::eq(at, ZONE.as_ptr()));
-        assert_eq!(frame.contiguous(), None);
-        let mut whole = pool.alloc().unwrap();
-        assert_eq!(frame.copy_into(&mut whole), Err(NoRoom));
-        frame.truncate(20);
-        frame.copy_into(&mut whole).unwrap();
-        assert_eq!(&whole[..], b"headerzzzzzzzzzzzzzz");
-    }
-
-    #[test]
-    fn a_frame_is_kept_whole_or_given_back() {
-        let pool = Pool::leak(5, 64).unwrap();
-        let ring = pool.reserve(3).unwrap();
-        let receive = || {
-            let mut frame = Frame::new();
-            frame.metadata.checksum = Checksum::Verified;
-            for _ in 0..3 {
-                frame.push(ring.alloc().unwrap()).unwrap();
-            }
-            frame
-        };
-        // One page in the general part, three to exchange: back it goes, nothing more is tried, and all are the ring's.
-        let taken = pool.alloc();
-        let refused = receive().keep().unwrap_err();
-        assert_eq!(refused.segments().len(), 3);
-        assert_eq!((pool.counters().kept, pool.counters().keep_refused), (1, 1));
-        drop(refused);
-        assert_eq!((pool.free(), ring.free()), (1, 3));
-        drop(taken);
-        let mut frame = receive();
-        frame.truncate(0);
-        let frame = frame.keep().unwrap();
-        assert_eq!(frame.metadata.checksum, Checksum::Verified);
-        assert_eq!((pool.free(), ring.free()), (1, 3));
-    }
-
-    #[test]
-    fn only_frozen_and_static_segments_are_shared() {
-        let pool = Pool::leak(2, 64).unwrap();
-        let mut page = pool.alloc().unwrap();
-        page.extend_from_slice(b"data").unwrap();
-        let segment = Segment::from(page);
-        assert!(segment.share().is_none());
-        let segment = segment.freeze();
-        let shared = segment.share().unwrap();
-        let segment = segment.into_page_mut().unwrap_err();
-        drop(shared);
-        assert_eq!(&segment.into_page_mut().unwrap()[..], b"data");
-    }
 }

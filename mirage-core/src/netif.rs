@@ -50,10 +50,6 @@ pub trait Netif {
     /// # Errors
     ///
     /// Why not, with the frame.
-    #[expect(
-        clippy::result_large_err,
-        reason = "a refused frame goes back to its owner"
-    )]
     fn transmit(&mut self, frame: Frame) -> Result<(), TransmitError>;
 
     /// Tells the device of all that was queued: one notification for a batch.

@@ -31,6 +31,9 @@
 //! 5. A lending that nobody ended keeps its handle's count for good: such a block is *quarantined*, never free again.
 //! 6. A count of handles saturates; it never wraps to zero.
 //!
+//! 7. A frame of more than three segments owns a *chain*, a place for them in the metadata, alone: the number of a place
+//!    is on the free list or in one such frame.
+//!
 //! All references to bytes are made from one raw pointer to the region, for exactly the window that is asked for: there
 //! is never a reference to a whole block or to the region while handles exist.
 //!
@@ -62,6 +65,10 @@
 //! fn send<T: Send>() {}
 //! send::<mirage_core::pool::Lent>();
 //! ```
+//! ```compile_fail,E0277
+//! fn send<T: Send>() {}
+//! send::<mirage_core::Frame>();
+//! ```
 //!
 //! Nor does a writable handle clone:
 //!
@@ -71,6 +78,7 @@
 //! ```
 
 mod block;
+mod chain;
 mod lending;
 mod page;
 mod page_mut;
@@ -89,6 +97,8 @@ use core::ptr::NonNull;
 
 use block::{Account, BlockState, GENERAL, NONE, SATURATED};
 
+pub(crate) use chain::Chain;
+
 pub use block::BlockId;
 pub use lending::{Access, LendError, Lender, Lent, LentMut, StillInUse};
 pub use page::Page;
@@ -97,7 +107,9 @@ pub use reserve::Reserve;
 pub use statics::{StaticRange, StaticSlice};
 pub use storage::{PoolMetadata, PoolStorage};
 
+use chain::ChainSlot;
 use statics::StaticEntry;
+use storage::Tables;
 
 use crate::frame::Segment;
 
@@ -111,10 +123,12 @@ pub struct Pool {
     states: &'static [BlockState],
     accounts: &'static [Account],
     statics: &'static [StaticEntry],
+    chains: &'static [ChainSlot],
     /// Block size as a power of two.
     shift: u32,
     scrub: Cell<bool>,
     free_head: Cell<u32>,
+    chain_head: Cell<u32>,
     counters: Tally,
 }
 
@@ -137,23 +151,27 @@ impl Pool {
     /// # Errors
     ///
     /// [`PoolError::BlockSize`], [`PoolError::RegionLength`], [`PoolError::Unaligned`].
-    pub fn new<const BLOCKS: usize, const RESERVES: usize, const STATICS: usize>(
+    pub fn new<
+        const BLOCKS: usize,
+        const RESERVES: usize,
+        const STATICS: usize,
+        const CHAINS: usize,
+    >(
         region: &'static mut [u8],
-        metadata: &'static mut PoolMetadata<BLOCKS, RESERVES, STATICS>,
+        metadata: &'static mut PoolMetadata<BLOCKS, RESERVES, STATICS, CHAINS>,
         block_size: usize,
     ) -> Result<&'static Self, PoolError> {
-        let (place, states, accounts, statics) = metadata.parts();
+        let (place, tables) = metadata.parts();
         let length = region.len();
         // From here on the region is reached through this pointer alone.
         let base = NonNull::from(region).cast::<u8>();
         // SAFETY: `base` is of `length` initialised bytes that were borrowed mutably for 'static and moved in here.
-        let pool =
-            unsafe { Self::from_region(base, length, block_size, states, accounts, statics) }?;
+        let pool = unsafe { Self::from_region(base, length, block_size, tables) }?;
         Ok(place.write(pool))
     }
 
-    /// A pool whose memory comes from the global allocator and is never given back: zeroed, with room for 16 reserves and
-    /// 16 static ranges.
+    /// A pool whose memory comes from the global allocator and is never given back: zeroed, with room for 16 reserves,
+    /// 16 static ranges, and a quarter as many long frames as blocks, at most 256 (a long frame has four segments at least).
     ///
     /// # Errors
     ///
@@ -171,10 +189,14 @@ impl Pool {
         base: NonNull<u8>,
         length: usize,
         block_size: usize,
-        states: &'static [BlockState],
-        accounts: &'static [Account],
-        statics: &'static [StaticEntry],
+        tables: Tables<'static>,
     ) -> Result<Self, PoolError> {
+        let Tables {
+            states,
+            accounts,
+            statics,
+            chains,
+        } = tables;
         check_block_size(block_size)?;
         let blocks = length / block_size;
         if blocks == 0
@@ -206,9 +228,11 @@ impl Pool {
             states,
             accounts,
             statics,
+            chains,
             shift: block_size.trailing_zeros(),
             scrub: Cell::new(false),
             free_head: Cell::new(0),
+            chain_head: Cell::new(ChainSlot::link(chains)),
             counters: Tally::default(),
         })
     }
@@ -245,8 +269,8 @@ impl Pool {
     /// # Errors
     ///
     /// [`PoolError::OutOfStaticRanges`] when the table is full, [`PoolError::StaticTooLong`] from 4 GiB on.
-    pub fn register_static(&self, bytes: &'static [u8]) -> Result<StaticRange, PoolError> {
-        StaticRange::register(self.statics, bytes)
+    pub fn register_static(&'static self, bytes: &'static [u8]) -> Result<StaticRange, PoolError> {
+        StaticRange::register(self, self.statics, bytes)
     }
 
     /// The registered read-only ranges, in the order of their [`StaticRange::index`].
@@ -551,6 +575,8 @@ pub struct PoolCounters {
     pub ended: u64,
     /// Times that a lending's end was asked for while it was still in use.
     pub still_in_use: u64,
+    /// Times that a frame didn't get a fourth segment, since there was no room for another long frame.
+    pub chains_exhausted: u64,
     /// Blocks put out of use for good, since another agent may still reach them.
     pub quarantined: u64,
     /// Blocks put out of use for good, since nobody knows any more how many handles they have.
@@ -568,6 +594,7 @@ struct Tally {
     lend_refused: Cell<u64>,
     ended: Cell<u64>,
     still_in_use: Cell<u64>,
+    chains_exhausted: Cell<u64>,
     quarantined: Cell<u64>,
     saturated: Cell<u64>,
 }
@@ -584,6 +611,7 @@ impl Tally {
             lend_refused: self.lend_refused.get(),
             ended: self.ended.get(),
             still_in_use: self.still_in_use.get(),
+            chains_exhausted: self.chains_exhausted.get(),
             quarantined: self.quarantined.get(),
             saturated: self.saturated.get(),
         }

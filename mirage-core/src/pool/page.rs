@@ -130,11 +130,13 @@ impl Page {
     /// reserve has it back.
     #[inline]
     pub fn keep(self) -> Result<Self, Self> {
-        if self.pool.keep(self.block) {
-            Ok(self)
-        } else {
-            Err(self)
-        }
+        if self.try_keep() { Ok(self) } else { Err(self) }
+    }
+
+    /// As [`keep`](Self::keep), in place; says whether the page is charged to the general part.
+    #[inline]
+    pub(crate) fn try_keep(&self) -> bool {
+        self.pool.keep(self.block)
     }
 
     /// Lends the whole block for reading. It may be read, and lent again, meanwhile.

@@ -305,11 +305,13 @@ impl PageMut {
     /// reserve has it back.
     #[inline]
     pub fn keep(self) -> Result<Self, Self> {
-        if self.pool.keep(self.block) {
-            Ok(self)
-        } else {
-            Err(self)
-        }
+        if self.try_keep() { Ok(self) } else { Err(self) }
+    }
+
+    /// As [`keep`](Self::keep), in place; says whether the page is charged to the general part.
+    #[inline]
+    pub(crate) fn try_keep(&self) -> bool {
+        self.pool.keep(self.block)
     }
 
     /// Lends the whole block for writing. Until it is reclaimed nobody here reaches its bytes.

@@ -3,16 +3,21 @@
 use core::cell::Cell;
 use core::fmt;
 use core::ops::{Deref, RangeBounds};
-use core::ptr::NonNull;
-use core::slice;
 
 use super::page::resolve;
-use super::{NoRoom, PoolError};
+use super::{NoRoom, Pool, PoolError};
 use crate::frame::Segment;
 
-/// A place in the pool's table of static ranges.
+/// A place in the pool's table of static ranges. What was registered stays.
 #[derive(Debug)]
-pub(super) struct StaticEntry(Cell<Option<&'static [u8]>>);
+pub(super) struct StaticEntry(Cell<Option<Registered>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Registered {
+    bytes: &'static [u8],
+    pool: &'static Pool,
+    index: u16,
+}
 
 impl StaticEntry {
     pub(super) const fn new() -> Self {
@@ -20,7 +25,7 @@ impl StaticEntry {
     }
 
     pub(super) fn get(&self) -> Option<&'static [u8]> {
-        self.0.get()
+        Some(self.0.get()?.bytes)
     }
 }
 
@@ -36,12 +41,17 @@ impl StaticEntry {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct StaticRange {
+    entry: &'static StaticEntry,
     bytes: &'static [u8],
     index: u16,
 }
 
 impl StaticRange {
-    pub(super) fn register(table: &[StaticEntry], bytes: &'static [u8]) -> Result<Self, PoolError> {
+    pub(super) fn register(
+        pool: &'static Pool,
+        table: &'static [StaticEntry],
+        bytes: &'static [u8],
+    ) -> Result<Self, PoolError> {
         if u32::try_from(bytes.len()).is_err() {
             return Err(PoolError::StaticTooLong);
         }
@@ -49,20 +59,25 @@ impl StaticRange {
             .iter()
             .enumerate()
             .find(|(_, place)| place.get().is_none());
-        let (index, place) = place.ok_or(PoolError::OutOfStaticRanges)?;
+        let (index, entry) = place.ok_or(PoolError::OutOfStaticRanges)?;
         let index = u16::try_from(index).map_err(|_| PoolError::OutOfStaticRanges)?;
-        place.0.set(Some(bytes));
-        Ok(Self { bytes, index })
+        entry.0.set(Some(Registered { bytes, pool, index }));
+        Ok(Self {
+            entry,
+            bytes,
+            index,
+        })
     }
 
-    pub(super) fn find(table: &[StaticEntry], bytes: &'static [u8]) -> Option<Segment> {
+    pub(super) fn find(table: &'static [StaticEntry], bytes: &'static [u8]) -> Option<Segment> {
         let wanted = bytes.as_ptr_range();
-        let holds = |entry: &StaticEntry| {
-            let range = entry.get().map(<[u8]>::as_ptr_range);
-            range.is_some_and(|range| range.start <= wanted.start && wanted.end <= range.end)
+        let holds = |entry: &'static StaticEntry| {
+            let range = entry.get()?.as_ptr_range();
+            let inside = range.start <= wanted.start && wanted.end <= range.end;
+            inside.then(|| (entry, wanted.start.addr() - range.start.addr()))
         };
-        let index = u16::try_from(table.iter().position(holds)?).ok()?;
-        Some(Segment::Static(StaticSlice::new(bytes, index)?))
+        let (entry, start) = table.iter().find_map(holds)?;
+        StaticSlice::segment(entry, start, bytes.len())
     }
 
     /// The range's number in [`Pool::static_ranges`](super::Pool::static_ranges).
@@ -78,44 +93,52 @@ impl StaticRange {
     /// A frame's segment of a part of the range. `None` when `range` isn't in it.
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Option<Segment> {
         let (from, to) = resolve(range, self.bytes.len())?;
-        Some(Segment::Static(StaticSlice::new(
-            &self.bytes[from..to],
-            self.index,
-        )?))
+        StaticSlice::segment(self.entry, from, to - from)
     }
 }
 
 /// A part of a [`StaticRange`]: read-only for the life of the program, so it clones freely and no page stands behind it.
 #[derive(Clone)]
 pub struct StaticSlice {
-    start: NonNull<u8>,
+    entry: &'static StaticEntry,
+    /// `start..start + len` lies in the entry's bytes, whose length fits.
+    start: u32,
     len: u32,
-    range: u16,
 }
 
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<StaticSlice>() == 16);
 
 impl StaticSlice {
-    fn new(bytes: &'static [u8], range: u16) -> Option<Self> {
-        Some(Self {
-            start: NonNull::from(bytes).cast(),
-            len: u32::try_from(bytes.len()).ok()?,
-            range,
-        })
+    fn segment(entry: &'static StaticEntry, start: usize, len: usize) -> Option<Segment> {
+        Some(Segment::Static(Self {
+            entry,
+            start: u32::try_from(start).ok()?,
+            len: u32::try_from(len).ok()?,
+        }))
     }
 
     /// The number of its range in [`Pool::static_ranges`](super::Pool::static_ranges).
     #[inline]
     pub fn range(&self) -> usize {
-        usize::from(self.range)
+        self.entry
+            .0
+            .get()
+            .map_or(0, |entry| usize::from(entry.index))
+    }
+
+    /// The pool that its range is registered with.
+    #[inline]
+    pub(crate) fn pool(&self) -> Option<&'static Pool> {
+        Some(self.entry.0.get()?.pool)
     }
 
     /// The bytes.
     #[inline]
     pub fn bytes(&self) -> &'static [u8] {
-        // SAFETY: `start` and `len` are those of a `&'static [u8]`, or of a part of it: every method only narrows.
-        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len as usize) }
+        let all = self.entry.get().unwrap_or_default();
+        let from = all.get(self.start as usize..).unwrap_or_default();
+        from.get(..self.len as usize).unwrap_or_default()
     }
 
     /// Makes it at most `len` bytes long.
@@ -133,8 +156,12 @@ impl StaticSlice {
     /// [`NoRoom`] when it is shorter; nothing changes.
     #[inline]
     pub fn advance(&mut self, count: usize) -> Result<(), NoRoom> {
-        let rest = self.bytes().get(count..).ok_or(NoRoom)?;
-        (self.start, self.len) = (NonNull::from(rest).cast(), rest.len() as u32);
+        if count > self.len() {
+            return Err(NoRoom);
+        }
+        // At most `len`: fits, and `start + len` stays.
+        self.start += count as u32;
+        self.len -= count as u32;
         Ok(())
     }
 }
@@ -150,6 +177,6 @@ impl Deref for StaticSlice {
 
 impl fmt::Debug for StaticSlice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StaticSlice({}: {} bytes)", self.range, self.len)
+        write!(f, "StaticSlice({}: {} bytes)", self.range(), self.len)
     }
 }

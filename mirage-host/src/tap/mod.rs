@@ -83,7 +83,8 @@ pub struct TapCounters {
     pub received_bytes: u64,
     /// Received frames whose checksum is [`Checksum::Partial`].
     pub received_partial: u64,
-    /// Received and dropped: no page was free, neither in the receive reserve nor in the pool.
+    /// Received and dropped: no page was free, neither in the receive reserve nor in the pool, or the pool had no room for
+    /// another frame of more than three pages.
     pub dropped_no_page: u64,
     /// Received and dropped: longer than the MTU and its headers.
     pub dropped_too_long: u64,
@@ -296,9 +297,9 @@ impl Tap {
             let here = left.min(page.len());
             left -= here;
             page.truncate(here);
-            // `pages_a_frame` is at most MAX_SEGMENTS: a frame always has room for them.
+            // `pages_a_frame` is at most MAX_SEGMENTS, but the pool may have no room for another long frame.
             if frame.push(page).is_err() {
-                self.counters.dropped_too_long += 1;
+                self.counters.dropped_no_page += 1;
                 return Err(NoFrame::Dropped);
             }
         }

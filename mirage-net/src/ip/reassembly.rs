@@ -94,7 +94,6 @@ struct Partial {
 
 /// What became of a fragment.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "consumed at once")]
 pub(crate) enum Reassembled {
     /// Others are missing, or the fragment was dropped and counted.
     Incomplete,
@@ -138,7 +137,8 @@ pub struct ReassemblyCounters {
     pub too_scattered: u64,
     /// Datagrams dropped to make room for a newer one.
     pub evicted: u64,
-    /// Fragments dropped because no page was left for them.
+    /// Fragments dropped because no page was left for them, and datagrams because the pool had no room for another long
+    /// frame.
     pub no_pages: u64,
     /// Datagrams that timed out incomplete.
     pub timed_out: u64,
@@ -262,9 +262,13 @@ impl<'a> Reassembly<'a> {
         }
         match self.slots[index].0.take() {
             Some(partial) => {
-                self.counters.completed += 1;
                 self.pages -= partial.page_count();
-                Reassembled::Complete(partial.into_frame(self.pool.block_size()))
+                let Some(frame) = partial.into_frame(self.pool.block_size()) else {
+                    self.counters.no_pages += 1;
+                    return Reassembled::Incomplete;
+                };
+                self.counters.completed += 1;
+                Reassembled::Complete(frame)
             }
             None => Reassembled::Incomplete,
         }
@@ -515,16 +519,17 @@ impl Partial {
         count
     }
 
-    fn into_frame(self, block: usize) -> Frame {
+    /// The datagram; none when the pool has no room for another long frame.
+    fn into_frame(self, block: usize) -> Option<Frame> {
         let mut rest = usize::from(self.total.unwrap_or(0));
         let mut frame = Frame::new();
         for mut page in self.pages.into_iter().flatten() {
             page.truncate(rest);
             rest = rest.saturating_sub(block);
             // There are at most as many pages as segments.
-            let _ = frame.push(page);
+            frame.push(page).ok()?;
         }
-        frame
+        Some(frame)
     }
 }
 

@@ -18,7 +18,7 @@ const HEADERS: usize = ethernet::HEADER_LEN + ipv4::MAX_HEADER_LEN + 8 + ipv4::M
 /// A datagram whose IP header has been checked.
 #[derive(Debug)]
 pub(super) struct Received<'f> {
-    /// Starts at the IP header; ends with the datagram. Borrowed: a frame is large to move.
+    /// Starts at the IP header; ends with the datagram. Borrowed, not moved.
     pub(super) frame: &'f mut Frame,
     pub(super) repr: Ipv4Repr,
     /// Bytes of the IP header, options included.

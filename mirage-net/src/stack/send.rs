@@ -138,7 +138,7 @@ impl Stack<'_> {
     }
 
     /// Sends a transport's header and payload, and takes them out of `payload`, whose pages are not
-    /// of a receive reserve. Borrowed: a frame is large to move.
+    /// of a receive reserve. Borrowed, not moved.
     pub(super) fn send_datagram(
         &mut self,
         now: Instant,

@@ -110,6 +110,9 @@ impl<'a> Stack<'a> {
             page.extend_from_slice(bytes)
                 .map_err(|_| SendError::NoPages)?;
             if frame.push(page).is_err() {
+                if frame.segments().len() < Frame::MAX_SEGMENTS {
+                    return Err(SendError::NoPages);
+                }
                 let maximum = first + (Frame::MAX_SEGMENTS - 1) * self.pool.block_size();
                 return Err(SendError::TooLong { maximum });
             }
