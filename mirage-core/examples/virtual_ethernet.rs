@@ -3,7 +3,7 @@
 //! Everything runs in virtual time on the real executor, so the seconds that pass take none, and each run is the same.
 //!
 //! ```sh
-//! cargo run -p mirage-core --features doubles,std --example virtual_ethernet -- frames.pcap
+//! cargo run -p mirage-core --features doubles,std --example virtual_ethernet -- target/frames.pcap
 //! ```
 //!
 //! The file name is optional; tshark and Wireshark read what is written to it.

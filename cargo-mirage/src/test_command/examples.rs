@@ -1,5 +1,9 @@
 //! Examples and benchmarks, run.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use super::{Context, Failure, Outcome, minutes};
@@ -9,39 +13,35 @@ use crate::process::Log;
 /// An example is short: it ends by itself.
 const EXAMPLE_LIMIT: Duration = Duration::from_secs(60);
 
-/// Builds each example and runs it as its documentation says, in the checkout's folder.
+/// Builds all examples in one call, and runs each with the arguments of its documentation in the checkout's folder.
+/// Unoptimised, also where the documentation says otherwise: that is a second build of everything for the sake of speed.
 pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
+    // The same features as the tests', so that what those built is used.
     context.must(
         context.cargo(&["build", "--workspace", "--examples", "--all-features"]),
-        minutes(10),
+        minutes(15),
         log,
     )?;
     let mut names = Vec::new();
+    let mut seen = BTreeSet::new();
     let mut failed = Vec::new();
     for package in context.workspace.members()? {
         for example in package.targets.iter().filter(|target| target.is("example")) {
             let name = format!("{}/{}", package.name, example.name);
+            if !seen.insert(example.name.clone()) {
+                failed.push(format!("{name}: another crate's example has this name"));
+                continue;
+            }
             let text = std::fs::read_to_string(&example.src_path)
                 .map_err(Error::file("read", &example.src_path))?;
-            let call = documented_call(&text, &example.name);
-            let which = [
-                "--all-features",
-                "--package",
-                &package.name,
-                "--example",
-                &example.name,
-            ];
-            let profile = call.release.then_some("--release");
-            // Building it has a limit of its own.
-            let mut build = context.cargo(&["build", "--quiet"]);
-            build.args(which).args(profile);
-            context.must(build, minutes(10), log)?;
-            let mut command = context.cargo(&["run", "--quiet"]);
+            let mut command = Command::new(context.target("debug/examples").join(&example.name));
             command
-                .args(which)
-                .args(profile)
-                .arg("--")
-                .args(&call.arguments);
+                .args(documented_arguments(
+                    &text,
+                    &example.name,
+                    &context.target(""),
+                ))
+                .current_dir(context.workspace.root());
             let finished = context.run(command, EXAMPLE_LIMIT, log)?;
             if !finished.success() {
                 failed.push(format!("{name}: {}", finished.how()));
@@ -58,17 +58,9 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
     Outcome::passed(names.join(", "))
 }
 
-/// How an example is called.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Call {
-    /// Optimised.
-    release: bool,
-    arguments: Vec<String>,
-}
-
-/// The first call of an example in its documentation: `cargo run [--release] … --example NAME [-- …]`. Without one it is
-/// run without arguments.
-fn documented_call(text: &str, name: &str) -> Call {
+/// The arguments in the first call of an example in its documentation: `cargo run … --example NAME [-- …]`. A file that
+/// it names below `target` is below the target folder that is in use.
+fn documented_arguments(text: &str, name: &str, target: &Path) -> Vec<OsString> {
     let words = |line: &str| -> Vec<String> {
         let end = line.find(['`', '#']).unwrap_or(line.len());
         line[..end].split_whitespace().map(str::to_owned).collect()
@@ -81,16 +73,15 @@ fn documented_call(text: &str, name: &str) -> Call {
             .windows(2)
             .any(|pair| pair[0] == "--example" && pair[1] == name)
     }) else {
-        return Call::default();
+        return Vec::new();
     };
-    let (options, arguments) = match words.iter().position(|word| word == "--") {
-        Some(at) => (&words[..at], words[at + 1..].to_vec()),
-        None => (&words[..], Vec::new()),
-    };
-    Call {
-        release: options.iter().any(|word| word == "--release"),
-        arguments,
-    }
+    let arguments = words.iter().skip_while(|word| *word != "--").skip(1);
+    arguments
+        .map(|word| match word.strip_prefix("target/") {
+            Some(below) => target.join(below).into(),
+            None => word.into(),
+        })
+        .collect()
 }
 
 /// Runs every benchmark as a user does, small; the subcommand itself checks that the results are whole.
@@ -99,7 +90,7 @@ pub(super) fn benches(context: &Context<'_>, log: &Log) -> Result<Outcome, Failu
     for name in &names {
         let mut command = context.cargo(&["mirage", "bench", name, "--quick", "--output"]);
         command.arg(context.target("bench-smoke"));
-        context.must(command, minutes(10), log)?;
+        context.must(command, minutes(15), log)?;
     }
     Outcome::passed(names.join(", "))
 }
@@ -110,28 +101,16 @@ mod tests {
 
     #[test]
     fn an_example_is_called_as_its_documentation_shows() {
-        let text = "//! Does it.\n//!\n//!     cargo run --features std --example it -- a.zone -v  # so\nfn main() {}\n";
-        let call = documented_call(text, "it");
-        assert_eq!(
-            (call.release, call.arguments),
-            (false, vec!["a.zone".to_owned(), "-v".to_owned()])
-        );
-        let text = "//! cargo run --release -p x --example it [COUNT]\n";
-        assert_eq!(
-            documented_call(text, "it"),
-            Call {
-                release: true,
-                arguments: Vec::new()
-            }
-        );
-        assert_eq!(
-            documented_call("//! `cargo run --example it`\n", "it"),
-            Call::default()
-        );
-        assert_eq!(
-            documented_call("// cargo run --release --example it -- x\n", "it"),
-            Call::default()
-        );
-        assert_eq!(documented_call(text, "other"), Call::default());
+        let call = |text| documented_arguments(text, "it", Path::new("/t"));
+        let text = "//! Does it.\n//!\n//!     cargo run --features std --example it -- a.zone target/x -v  # so\nfn main() {}\n";
+        assert_eq!(call(text), ["a.zone", "/t/x", "-v"]);
+        assert!(documented_arguments(text, "other", Path::new("/t")).is_empty());
+        for without in [
+            "//! cargo run --release -p x --example it [COUNT]\n",
+            "//! `cargo run --example it`\n",
+            "// cargo run --release --example it -- x\n",
+        ] {
+            assert!(call(without).is_empty(), "{without}");
+        }
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
         .arg(&folder)
         .arg("--target-dir")
         .arg(&build);
-    context.must(command, minutes(10), log)?;
+    context.must(command, minutes(15), log)?;
 
     let programs = build.join(nightly::host()?).join("release");
     let workers = thread::available_parallelism()
@@ -214,7 +214,7 @@ fn cargo_fuzz(context: &Context<'_>, log: &Log) -> Result<PathBuf, Failure> {
             .arg(&tools)
             .arg("--target-dir")
             .arg(context.target("tools-build"));
-        context.must(command, minutes(10), log)?;
+        context.must(command, minutes(15), log)?;
     }
     Ok(path)
 }

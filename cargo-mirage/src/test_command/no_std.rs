@@ -21,8 +21,9 @@ use crate::workspace::Package;
 /// How long a probe may run.
 const RUN_LIMIT: Duration = Duration::from_secs(60);
 
-/// How a program is linked with nothing beneath it.
+/// How a program is linked with nothing beneath it; no warnings in what it is made of.
 const LINK: &[&str] = &[
+    "-Dwarnings",
     "-Crelocation-model=static",
     "-Clink-arg=-nostartfiles",
     "-Clink-arg=-nostdlib",
@@ -101,6 +102,10 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
             if !built.success() {
                 failed.push(format!("{name} does not link without std: {}", built.how()));
                 continue;
+            }
+            // Without an allocator and with one; what other features add is the crates', which `clippy` checks.
+            if feature.is_none_or(|name| name == "alloc") {
+                check(context, &folder, &host, &probe, feature, log)?;
             }
             match run_probe(context, &folder, &host, &probe, log) {
                 Ok(size) => told.push(format!("{name} ({} kB)", size.div_ceil(1000))),
@@ -298,6 +303,32 @@ fn build(
 ) -> Result<Finished, Failure> {
     // An explicit target keeps the flags from build scripts and macros, and their features from ours.
     let mut command = context.cargo(&["build", "--release", "--target", host, "--manifest-path"]);
+    set_up(&mut command, folder, probe, feature);
+    context.run(command, minutes(10), log)
+}
+
+/// Clippy over a probe, and what it is made of. (What is linked without `std` is in no workspace.)
+fn check(
+    context: &Context<'_>,
+    folder: &Path,
+    host: &str,
+    probe: &Probe,
+    feature: Option<&str>,
+    log: &Log,
+) -> Result<(), Failure> {
+    let mut command = context.cargo(&["clippy", "--release", "--target", host, "--manifest-path"]);
+    set_up(&mut command, folder, probe, feature);
+    command.args(["--", "-Dwarnings"]);
+    context.must(command, minutes(10), log)?;
+    Ok(())
+}
+
+fn set_up(
+    command: &mut std::process::Command,
+    folder: &Path,
+    probe: &Probe,
+    feature: Option<&str>,
+) {
     command
         .arg(probe.folder.join("Cargo.toml"))
         .arg("--target-dir")
@@ -308,7 +339,6 @@ fn build(
     command
         .env("CARGO_ENCODED_RUSTFLAGS", LINK.join("\x1f"))
         .env_remove("RUSTFLAGS");
-    context.run(command, minutes(5), log)
 }
 
 fn run_probe(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Context, Failure, Outcome, minutes};
 use crate::error::Error;
-use crate::process::Log;
+use crate::process::{self, Log, Task};
 use crate::workspace::Package;
 
 /// What a package may contain beside its sources; anything else is a stray file.
@@ -56,13 +56,19 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
             )));
         }
     }
-    forget_earlier_packages(context, &members, log)?;
+    let home = own_cargo_home(context)?;
+    let build = context.target("package-build");
+    forget_earlier_packages(&home, &build, &members, log)?;
     // What is not committed is packaged too: while one works on a change, its package is what matters.
-    let finished = context.must(
-        context.cargo(&["package", "--workspace", "--allow-dirty"]),
-        minutes(10),
-        log,
-    )?;
+    let mut command = context.cargo(&["package", "--workspace", "--allow-dirty"]);
+    command
+        .arg("--target-dir")
+        .arg(&build)
+        .env("CARGO_HOME", &home)
+        // What is not used from here may be used from elsewhere.
+        .env("CARGO_CACHE_AUTO_CLEAN_FREQUENCY", "never")
+        .env("CARGO_PROFILE_DEV_DEBUG", "0");
+    let finished = context.must(command, minutes(15), log)?;
     let warnings = warnings_about_published(&finished.output, &|name| {
         members
             .iter()
@@ -74,42 +80,100 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
             warnings.join("; ")
         )));
     }
-    Outcome::passed(format!("{} packages", members.len()))
+    install_and_run(context, log)?;
+    Outcome::passed(format!(
+        "{} packages; the tool, installed, runs from outside the checkout",
+        members.len()
+    ))
 }
 
-/// Removes what cargo unpacked and built of our packages in an earlier run.
+/// Installs the tool below the target folder and calls it as cargo's subcommand from a folder that is in no checkout.
+fn install_and_run(context: &Context<'_>, log: &Log) -> Result<(), Failure> {
+    let root = context.target("package-install");
+    // Unoptimised, it is what the tests have built already.
+    let mut command = context.cargo(&["install", "--debug", "--locked", "--force", "--path"]);
+    command
+        .arg(context.workspace.root().join("cargo-mirage"))
+        .arg("--root")
+        .arg(&root)
+        .arg("--target-dir")
+        .arg(context.target(""));
+    context.must(command, minutes(15), log)?;
+    let mut command = context.cargo(&["mirage", "run", "--source"]);
+    command
+        .arg(context.workspace.root())
+        .args(["dns", "--help"])
+        .current_dir(env::temp_dir());
+    context.prepare(&mut command);
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(root.join("bin")).chain(env::split_paths(&path));
+    let path = env::join_paths(folders).map_err(|error| error.to_string())?;
+    command.env("PATH", path);
+    let line = process::command_line(&command);
+    let finished = Task::new(command, minutes(15)).run(log, |_| {})?;
+    if !finished.success() || !finished.output.contains("--zone") {
+        return Err(Failure(format!("{line}: {}", finished.how())));
+    }
+    Ok(())
+}
+
+/// A `CARGO_HOME` in the target folder that shares with the real one what was downloaded, and the locks on it; what cargo
+/// unpacks is its own.
 ///
-/// Cargo takes a version of a package for immutable, also in the registry that it makes for siblings (whose folder's name has no host:
-/// it begins with `-`); it would build against the siblings of the earlier run.
+/// Cargo takes a version of a package for immutable, also in the registry that it makes for siblings in the same call, and
+/// unpacks it once. In the real one it would go on to build against the siblings of the first run ever.
+fn own_cargo_home(context: &Context<'_>) -> Result<PathBuf, Error> {
+    let home = context.target("package-home");
+    let real = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(env::home_dir()?.join(".cargo")))
+        // A relative one is relative to where we were called.
+        .and_then(|real| std::path::absolute(real).ok());
+    fs::create_dir_all(home.join("registry")).map_err(Error::file("make", &home))?;
+    let Some(real) = real else { return Ok(home) };
+    for folder in ["registry/index", "registry/cache", "git"] {
+        let to = real.join(folder);
+        fs::create_dir_all(&to).map_err(Error::file("make", &to))?;
+        link(&to, &home.join(folder))?;
+    }
+    // Settings may name a mirror or a linker.
+    for file in [
+        "config.toml",
+        "config",
+        ".package-cache",
+        ".package-cache-mutate",
+    ] {
+        link(&real.join(file), &home.join(file))?;
+    }
+    Ok(home)
+}
+
+/// Makes a symbolic link that may be there from an earlier run; to what is not there yet, too.
+fn link(to: &Path, at: &Path) -> Result<(), Error> {
+    if fs::read_link(at).is_ok_and(|old| old == to) {
+        return Ok(());
+    }
+    if at.symlink_metadata().is_ok() {
+        fs::remove_file(at).map_err(Error::file("remove", at))?;
+    }
+    std::os::unix::fs::symlink(to, at).map_err(Error::file("make", at))
+}
+
+/// Removes what cargo unpacked and built of our packages in an earlier run. The folder of a registry that was made for
+/// siblings has no host in its name: it begins with `-`.
 fn forget_earlier_packages(
-    context: &Context<'_>,
+    home: &Path,
+    build: &Path,
     members: &[Package],
     log: &Log,
 ) -> Result<(), Error> {
-    let home = env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(env::home_dir()?.join(".cargo")));
-    let sources = home.map(|home| home.join("registry/src"));
-    let registries = sources
-        .iter()
-        .flat_map(|folder| entries(folder))
+    let unpacked = entries(&home.join("registry/src"))
+        .into_iter()
         .filter(|(_, name)| name.starts_with('-'));
-    let mut stale: Vec<PathBuf> = registries
-        .flat_map(|(path, _)| entries(&path))
-        .filter(|(_, name)| is_of(members, name))
-        .map(|(path, _)| path)
-        .collect();
-    if stale.is_empty() {
-        return Ok(());
-    }
-    let built = context.target("debug").join(".fingerprint");
-    stale.extend(
-        entries(&built)
-            .into_iter()
-            .filter(|(_, name)| is_of(members, name))
-            .map(|(path, _)| path),
-    );
-    for path in stale {
+    let built = entries(&build.join("debug/.fingerprint"))
+        .into_iter()
+        .filter(|(_, name)| is_of(members, name));
+    for (path, _) in unpacked.chain(built) {
         log.line(&format!("removing {}", path.display()));
         fs::remove_dir_all(&path).map_err(Error::file("remove", &path))?;
     }
@@ -178,6 +242,28 @@ fn warnings_about_published(output: &str, is_published: &dyn Fn(&str) -> bool) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_is_made_once_and_follows_what_it_is_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().join("at");
+        for to in ["a", "a", "b"].map(|name| folder.path().join(name)) {
+            link(&to, &at).unwrap();
+            assert_eq!(fs::read_link(&at).unwrap(), to);
+        }
+    }
+
+    #[test]
+    fn a_member_is_told_from_one_with_a_longer_name() {
+        let member: Package = serde_json::from_str(
+            r#"{"name":"mirage","manifest_path":"/x","features":{},"publish":null,"targets":[]}"#,
+        )
+        .unwrap();
+        let members = [member];
+        assert!(is_of(&members, "mirage-0.1.0"));
+        assert!(is_of(&members, "mirage-9f0a"));
+        assert!(!is_of(&members, "mirage-core-0.1.0"));
+    }
 
     #[test]
     fn stray_and_missing_files_are_named() {

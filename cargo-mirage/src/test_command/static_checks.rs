@@ -44,17 +44,20 @@ fn rust_files(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> Result<(), 
     Ok(())
 }
 
-/// Clippy over everything with all features; then each crate without features, and with each one alone.
+/// Clippy over everything with all features; then each crate without features, and with each one alone. (The probes are
+/// checked where they are built, by `no-std`.)
 pub(super) fn clippy(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
     let deny = ["--", "-D", "warnings"];
     let everything = ["clippy", "--workspace", "--all-targets", "--all-features"];
     let mut command = context.cargo(&everything);
     command.args(deny);
-    context.must(command, minutes(10), log)?;
-    for manifest in context.workspace.host_mains() {
-        let mut command = context.cargo(&["clippy", "--all-targets", "--manifest-path"]);
-        command.arg(manifest).args(deny);
-        context.must(command, minutes(10), log)?;
+    context.must(command, minutes(15), log)?;
+    let mut manifests = context.workspace.host_mains();
+    manifests.push(context.workspace.root().join("fuzz/Cargo.toml"));
+    for manifest in &manifests {
+        let mut command = context.cargo(&["clippy", "--all-targets", "--all-features"]);
+        command.arg("--manifest-path").arg(manifest).args(deny);
+        context.must(command, minutes(15), log)?;
     }
     let mut combinations = 0;
     for package in context
@@ -75,7 +78,7 @@ pub(super) fn clippy(context: &Context<'_>, log: &Log) -> Result<Outcome, Failur
                 command.args(["--features", feature]);
             }
             command.args(deny);
-            context.must(command, minutes(10), log)?;
+            context.must(command, minutes(15), log)?;
             combinations += 1;
         }
     }
@@ -84,16 +87,38 @@ pub(super) fn clippy(context: &Context<'_>, log: &Log) -> Result<Outcome, Failur
     ))
 }
 
-/// The documentation, with warnings as errors. With all features, as docs.rs is told to build it: what needs a feature is
-/// linked to from what does not.
+/// The documentation, with warnings as errors. With all features, as docs.rs is told to build it; and each crate without any,
+/// where links from what does not need a feature to what does lead nowhere, and only those may.
 pub(super) fn doc(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
     let mut command = context.cargo(&["doc", "--workspace", "--no-deps", "--all-features"]);
     command.env("RUSTDOCFLAGS", "-Dwarnings");
-    context.must(command, minutes(10), log)?;
+    context.must(command, minutes(15), log)?;
     for manifest in context.workspace.host_mains() {
-        let mut command = context.cargo(&["doc", "--no-deps", "--manifest-path"]);
+        let mut command = context.cargo(&["doc", "--no-deps", "--all-features", "--manifest-path"]);
         command.arg(manifest).env("RUSTDOCFLAGS", "-Dwarnings");
-        context.must(command, minutes(10), log)?;
+        context.must(command, minutes(15), log)?;
     }
-    Outcome::passed("no warnings")
+    let mut without = 0;
+    for package in context
+        .workspace
+        .members()?
+        .iter()
+        .filter(|package| package.library().is_some() && !package.features.is_empty())
+    {
+        let mut command = context.cargo(&["doc", "--no-deps", "--no-default-features"]);
+        command
+            .args(["--package", &package.name])
+            // What was built with all features stays what a reader finds in `target/doc`.
+            .arg("--target-dir")
+            .arg(context.target("doc-without-features"))
+            .env(
+                "RUSTDOCFLAGS",
+                "-Dwarnings -Arustdoc::broken_intra_doc_links",
+            );
+        context.must(command, minutes(15), log)?;
+        without += 1;
+    }
+    Outcome::passed(format!(
+        "everything with all features, {without} crates without"
+    ))
 }

@@ -121,7 +121,7 @@ pub(super) fn add(
     broken: &mut Vec<String>,
 ) -> Result<Finished, Failure> {
     let line = process::command_line(&command);
-    let finished = context.run(command, minutes(15), log)?;
+    let finished = context.run(command, minutes(20), log)?;
     let one = Tally::of(&finished.output);
     if !finished.success() && one.failed == 0 {
         broken.push(format!("{line}: {}", finished.how()));
