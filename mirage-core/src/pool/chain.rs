@@ -29,6 +29,11 @@ impl ChainSlot {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn next_for_test(&self) -> u32 {
+        self.next.get()
+    }
+
     /// Puts all `slots` on a free list; gives its head.
     pub(super) fn link(slots: &[Self]) -> u32 {
         let mut head = NONE;
@@ -56,7 +61,9 @@ impl Chain {
             return None;
         };
         pool.chain_head.set(slot.next.get());
-        Some(Self { pool, index })
+        let chain = Self { pool, index };
+        debug_assert!(chain.is_empty());
+        Some(chain)
     }
 
     fn slot(&self) -> &'static ChainSlot {

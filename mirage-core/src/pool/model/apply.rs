@@ -365,28 +365,7 @@ impl World {
                     extent,
                     window,
                 });
-                let general = self.general_free;
-                if let (true, Some(serial), false) = (
-                    page,
-                    self.blocks[block].charged,
-                    self.blocks[block].quarantined,
-                ) {
-                    match self.open_reserve_of(serial) {
-                        Some((_, _, free)) if general > 0 => {
-                            *free += 1;
-                            self.general_free -= 1;
-                            self.blocks[block].charged = None;
-                            assert!(kept);
-                        }
-                        Some(_) => assert!(!kept),
-                        None => {
-                            self.blocks[block].charged = None;
-                            assert!(kept);
-                        }
-                    }
-                } else {
-                    assert!(kept);
-                }
+                assert_eq!(kept, !page || self.keep(block));
             }
             Op::Lend(at) => {
                 let Some(at) = self.pick(at) else { return };
@@ -584,6 +563,12 @@ impl World {
                     self.general_free += pages;
                 }
             }
+            Op::Push(slot, at, front) => self.push(slot, at, front),
+            Op::FrameAdvance(slot, count) => self.frame_advance(slot, count),
+            Op::FrameTruncate(slot, len) => self.frame_truncate(slot, len),
+            Op::FrameKeep(slot) => self.frame_keep(slot),
+            Op::TakeApart(slot) => self.take_apart(slot),
+            Op::DropFrame(slot) => self.drop_frame(slot),
             Op::SetScrub(scrub) => {
                 self.scrub = scrub;
                 self.pool.set_scrub(scrub);

@@ -8,6 +8,7 @@
 extern crate std;
 
 mod apply;
+mod chains;
 
 use std::vec;
 use std::vec::Vec;
@@ -16,10 +17,15 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::doubles::{CheckedLender, Violation};
+use crate::frame::Frame;
 
 const BLOCKS: usize = 6;
 const SIZE: usize = 64;
 const RESERVES: usize = 3;
+/// More than there are chains, so that some long frame is refused.
+const FRAMES: usize = 4;
+/// A quarter as many as blocks: see `Pool::leak`.
+const CHAINS: usize = 2;
 /// Fewer than blocks, so that the lender refuses now and then.
 const LENDABLE: usize = 4;
 
@@ -54,6 +60,14 @@ enum Op {
     Grow(usize, usize),
     Shrink(usize, usize),
     SetScrub(bool),
+    /// Puts a handle into a frame, in front or behind.
+    Push(usize, usize, bool),
+    FrameAdvance(usize, usize),
+    FrameTruncate(usize, usize),
+    FrameKeep(usize),
+    /// Takes a frame apart, into handles again.
+    TakeApart(usize),
+    DropFrame(usize),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -89,6 +103,12 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..RESERVES, 0..4usize).prop_map(|(i, n)| Op::Grow(i, n)),
         1 => (0..RESERVES, 0..4usize).prop_map(|(i, n)| Op::Shrink(i, n)),
         1 => any::<bool>().prop_map(Op::SetScrub),
+        16 => (0..FRAMES, which(), any::<bool>()).prop_map(|(f, i, front)| Op::Push(f, i, front)),
+        2 => (0..FRAMES, len()).prop_map(|(f, n)| Op::FrameAdvance(f, n)),
+        1 => (0..FRAMES, len()).prop_map(|(f, n)| Op::FrameTruncate(f, n)),
+        2 => (0..FRAMES).prop_map(Op::FrameKeep),
+        1 => (0..FRAMES).prop_map(Op::TakeApart),
+        1 => (0..FRAMES).prop_map(Op::DropFrame),
     ]
 }
 
@@ -104,6 +124,15 @@ struct Held {
     handle: Handle,
     block: usize,
     /// Of a unique one; a frozen one's is its window.
+    extent: (usize, usize),
+    window: (usize, usize),
+}
+
+/// What the model knows of a frame's segment.
+#[derive(Clone, Copy)]
+struct Framed {
+    unique: bool,
+    block: usize,
     extent: (usize, usize),
     window: (usize, usize),
 }
@@ -126,6 +155,9 @@ struct World {
     pool: &'static Pool,
     peer: &'static CheckedLender,
     held: Vec<Held>,
+    frames: [(Frame, Vec<Framed>); FRAMES],
+    /// How often a frame found no chain.
+    chains_exhausted: u64,
     blocks: Vec<Block>,
     general_free: usize,
     reserves: [Option<Open>; RESERVES],
@@ -147,6 +179,8 @@ impl World {
             pool,
             peer: CheckedLender::leak(pool, LENDABLE),
             held: Vec::new(),
+            frames: [const { (Frame::new(), Vec::new()) }; FRAMES],
+            chains_exhausted: 0,
             blocks: std::vec![block; BLOCKS],
             general_free: BLOCKS,
             reserves: [const { None }; RESERVES],
@@ -180,9 +214,12 @@ impl World {
 
     fn has_unique(&self, block: usize) -> bool {
         let unique = |held: &Held| matches!(held.handle, Handle::Unique(_) | Handle::LentMut(_));
-        self.held
-            .iter()
-            .any(|held| held.block == block && unique(held))
+        let mut framed = self.frames.iter().flat_map(|(_, segments)| segments);
+        framed.any(|segment| segment.block == block && segment.unique)
+            || self
+                .held
+                .iter()
+                .any(|held| held.block == block && unique(held))
     }
 
     fn open_reserve_of(&mut self, serial: usize) -> Option<&mut Open> {
@@ -291,29 +328,39 @@ impl World {
                 }
             }
         }
+        self.check_frames();
         // Nobody else is in a unique extent.
-        for (at, held) in self.held.iter().enumerate() {
-            if let Handle::Unique(_) = held.handle {
-                let apart = |other: &Held| {
-                    // An extent without bytes overlaps nothing, wherever it lies.
-                    other.block != held.block
-                        || other.extent.0 == other.extent.1
-                        || held.extent.0 == held.extent.1
-                        || other.extent.1 <= held.extent.0
-                        || held.extent.1 <= other.extent.0
-                };
-                assert!(
-                    self.held
-                        .iter()
-                        .enumerate()
-                        .all(|(i, other)| i == at || apart(other))
-                );
-            }
+        let held = self.held.iter().map(|held| Framed {
+            unique: matches!(held.handle, Handle::Unique(_)),
+            block: held.block,
+            extent: held.extent,
+            window: held.window,
+        });
+        let framed = self.frames.iter().flat_map(|(_, segments)| segments);
+        let all: Vec<Framed> = held.chain(framed.copied()).collect();
+        for (at, one) in all.iter().enumerate().filter(|(_, one)| one.unique) {
+            let apart = |other: &Framed| {
+                // An extent without bytes overlaps nothing, wherever it lies.
+                other.block != one.block
+                    || other.extent.0 == other.extent.1
+                    || one.extent.0 == one.extent.1
+                    || other.extent.1 <= one.extent.0
+                    || one.extent.1 <= other.extent.0
+            };
+            assert!(
+                all.iter()
+                    .enumerate()
+                    .all(|(i, other)| i == at || apart(other))
+            );
         }
     }
 
     /// Lets everything fall: all pages are back, save those in quarantine.
     fn finish(mut self) {
+        for slot in 0..FRAMES {
+            self.drop_frame(slot);
+            self.check();
+        }
         while let Some(held) = self.held.pop() {
             let _ = self.peer.hold(held.block, false);
             match held.handle {
