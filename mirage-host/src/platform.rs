@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -11,6 +12,8 @@ use mirage_core::executor::{Platform, ThreadToken, Unpark};
 use mirage_core::{Clock, Instant};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::mm::{Advice, madvise};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::reactor::{Reactor, Source, TooManySources};
@@ -230,12 +233,36 @@ impl Platform for HostPlatform {
         self.unparker
     }
 
+    fn advise_memory(&self, addresses: Range<usize>) {
+        ask_for_large_pages(addresses);
+    }
+
     fn poll_devices(&self) {
         match self.turns_covered.get() {
             0 => self.look(),
             covered => self.turns_covered.set(covered - 1),
         }
     }
+}
+
+/// Asks Linux to back the whole large pages among these addresses as such: a million small pages are a million faults.
+fn ask_for_large_pages(addresses: Range<usize>) {
+    const LARGE_PAGE: usize = 2 << 20;
+    let Some(start) = addresses.start.checked_next_multiple_of(LARGE_PAGE) else {
+        return;
+    };
+    let size = addresses.end.saturating_sub(start) / LARGE_PAGE * LARGE_PAGE;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if size > 0 {
+        let start = std::ptr::with_exposed_provenance_mut(start);
+        // SAFETY: this advice changes neither what memory holds nor how it can be used, whosever it is.
+        let result = unsafe { madvise(start, size, Advice::LinuxHugepage) };
+        if let Err(error) = result {
+            log::debug!("no large pages: {error}");
+        }
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = size;
 }
 
 impl fmt::Debug for HostPlatform {

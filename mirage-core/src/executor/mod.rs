@@ -524,7 +524,8 @@ impl Executor {
     fn place_for<F: Future + 'static>(&self) -> Result<NonNull<u8>, SpawnError> {
         self.admit()?;
         self.reclaim_remote();
-        self.admitted(self.slab.allocate(Layout::new::<Task<F>>()))
+        let layout = Layout::new::<Task<F>>();
+        self.admitted(self.slab.allocate(layout, self.platform))
     }
 
     #[inline]

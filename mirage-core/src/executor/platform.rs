@@ -2,6 +2,7 @@
 
 use core::marker::PhantomData;
 use core::num::NonZeroUsize;
+use core::ops::Range;
 
 use crate::time::{Clock, Instant};
 
@@ -23,6 +24,15 @@ pub trait Platform: Clock {
     ///
     /// Called once a turn, so also under load: work per call should be bounded.
     fn poll_devices(&self) {}
+
+    /// Hears of memory that the allocator gave for tasks, as addresses, before the first of them is written there.
+    ///
+    /// It will be filled from its beginning. A platform may ask its system for larger pages or the like; what the memory
+    /// holds, and that it can be written, stays as it is. Doing nothing, the default, is always right. Not for making
+    /// tasks: the executor is about to make one.
+    fn advise_memory(&self, addresses: Range<usize>) {
+        let _ = addresses;
+    }
 }
 
 /// Ends a [`Platform::park`], from any thread.

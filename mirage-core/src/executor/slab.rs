@@ -10,6 +10,7 @@ use core::ptr::{self, NonNull};
 
 use alloc::vec::Vec;
 
+use super::platform::Platform;
 use super::prefetch::prefetch;
 use super::task::Header;
 use crate::sync::Ordering;
@@ -24,8 +25,9 @@ const CLASSES: usize = SMALL_CLASSES + LARGE_CLASSES;
 
 /// Chunks of a class double in size, from the first to the last of these.
 const FIRST_CHUNK: usize = 4096;
-/// Less than a power of two, with room for an allocator's own head.
-const LAST_CHUNK: usize = (1 << 20) - 64;
+/// Many of a processor's large pages (2 MiB), so that few are cut at a chunk's ends; less than a power of two, with room
+/// for an allocator's own head.
+const LAST_CHUNK: usize = (32 << 20) - 64;
 
 /// Places by which the memory is asked for ahead of its use, when tasks are made one after the other.
 const AHEAD: usize = 6;
@@ -93,7 +95,7 @@ impl Slab {
     /// A place for a task; `None` when the allocator has no memory. The place is the caller's, and looks free until a
     /// header is written to it.
     #[inline]
-    pub(super) fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
+    pub(super) fn allocate(&self, layout: Layout, platform: &dyn Platform) -> Option<NonNull<u8>> {
         let class = class_of(layout)?;
         let places = &self.classes[class];
         if let Some(place) = NonNull::new(places.free.get()) {
@@ -104,7 +106,7 @@ impl Slab {
         }
         let place = places.fresh.get();
         if place == places.fresh_end.get() {
-            return self.grow(class);
+            return self.grow(class, platform);
         }
         let size = size_of_class(class);
         // SAFETY: the fresh part is a whole number of places long, and not empty.
@@ -114,29 +116,38 @@ impl Slab {
     }
 
     #[cold]
-    fn grow(&self, class: usize) -> Option<NonNull<u8>> {
+    fn grow(&self, class: usize, platform: &dyn Platform) -> Option<NonNull<u8>> {
         let places = &self.classes[class];
         let place_size = size_of_class(class);
-        let size = places.chunk_size.get().max(place_size) / place_size * place_size;
         let align = if class < SMALL_CLASSES {
             64
         } else {
             place_size
         };
-        let layout = Layout::from_size_align(size, align).ok()?;
         let mut chunks = self.chunks.borrow_mut();
         chunks.try_reserve(1).ok()?;
-        // SAFETY: the size is at least a place's, so not zero.
-        let start = NonNull::new(unsafe { alloc::alloc::alloc(layout) })?;
+        let mut wanted = places.chunk_size.get();
+        let (start, size) = loop {
+            let size = wanted.max(place_size) / place_size * place_size;
+            let layout = Layout::from_size_align(size, align).ok()?;
+            // SAFETY: the size is at least a place's, so not zero.
+            match NonNull::new(unsafe { alloc::alloc::alloc(layout) }) {
+                Some(start) => break (start, size),
+                // Where memory is scarce, less will do.
+                None if size > place_size => wanted /= 2,
+                None => return None,
+            }
+        };
         chunks.push(Chunk { start, size, class });
-        places
-            .chunk_size
-            .set((places.chunk_size.get() * 2).min(LAST_CHUNK));
+        drop(chunks);
+        places.chunk_size.set((wanted * 2).min(LAST_CHUNK));
         // SAFETY: both within the chunk, or at its end.
         unsafe {
             places.fresh.set(start.add(place_size).as_ptr());
             places.fresh_end.set(start.add(size).as_ptr());
         }
+        let address = start.addr().get();
+        platform.advise_memory(address..address + size);
         Some(start)
     }
 

@@ -861,6 +861,45 @@ fn a_place_is_used_again_wherever_it_was_given_back() {
 }
 
 #[test]
+fn a_platform_hears_of_memory_before_tasks_are_in_it() {
+    #[derive(Default)]
+    struct Listening(RefCell<Vec<core::ops::Range<usize>>>);
+    impl Clock for Listening {
+        fn now(&self) -> Instant {
+            Instant::ZERO
+        }
+        fn wall(&self) -> Option<Duration> {
+            None
+        }
+    }
+    impl Platform for Listening {
+        fn park(&self, _: Option<Instant>) {}
+        fn unparker(&self) -> &'static dyn Unpark {
+            new().platform.unparker()
+        }
+        fn advise_memory(&self, addresses: core::ops::Range<usize>) {
+            self.0.borrow_mut().push(addresses);
+        }
+    }
+    let platform: &Listening = Box::leak(Box::default());
+    let executor = Executor::leak(platform);
+    for _ in 0..1_000 {
+        let task = poll_fn(|context| {
+            let here = context.waker().data().addr();
+            let told = platform.0.borrow();
+            assert!(told.iter().any(|range| range.contains(&here)));
+            Poll::Ready(())
+        });
+        executor.spawn(task).unwrap().detach();
+    }
+    executor.run_until_idle();
+    assert_eq!(executor.task_count(), 0);
+    // Each chunk is larger than the one before, and the places of those that have ended are used first.
+    let told = platform.0.borrow().len();
+    assert!((3..10).contains(&told), "{told}");
+}
+
+#[test]
 fn futures_of_all_sizes_and_alignments_find_a_place() {
     #[repr(align(256))]
     struct Aligned<const SIZE: usize>([u8; SIZE]);
