@@ -57,6 +57,12 @@ const STEPS: &[Step] = &[
         run: static_checks::fmt,
     },
     Step {
+        name: "lock",
+        about: "every Cargo.lock is what its workspace depends on",
+        quick: true,
+        run: static_checks::lock,
+    },
+    Step {
         name: "peers",
         about: "the programs that tests talk to are there, or are fetched",
         quick: true,

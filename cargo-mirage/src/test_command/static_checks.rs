@@ -31,6 +31,20 @@ pub(super) fn fmt(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
     ))
 }
 
+/// Every lock file is as cargo would write it. Else the first build in a fresh checkout changes it under the user's hands.
+pub(super) fn lock(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
+    let root = context.workspace.root();
+    let mut manifests = context.workspace.host_mains();
+    manifests.extend([root.join("Cargo.toml"), root.join("fuzz/Cargo.toml")]);
+    for manifest in &manifests {
+        // The cheapest command that resolves the whole of it, without the network if everything is there.
+        let mut command = context.cargo(&["tree", "--workspace", "--depth", "0", "--locked"]);
+        command.arg("--manifest-path").arg(manifest);
+        context.must(command, minutes(2), log)?;
+    }
+    Outcome::passed(format!("{} workspaces", manifests.len()))
+}
+
 fn rust_files(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> Result<(), Error> {
     for entry in std::fs::read_dir(folder).map_err(Error::file("read", folder))? {
         let path = entry.map_err(Error::file("read", folder))?.path();
