@@ -224,13 +224,6 @@ impl<'a> Zone<'a> {
     fn check_rrset(&self, rrset: &[Stored<'a>], found: &mut Diagnostics) {
         let first = &rrset[0];
         let record_type = first.record_type;
-        let octets: usize = rrset.iter().map(|r| RECORD_HEADER + r.data.len()).sum();
-        if octets > MESSAGE_ROOM {
-            self.report(first, Problem::RrsetTooLarge(record_type), found);
-        }
-        if rrset.len() < 2 {
-            return;
-        }
         for other in &rrset[1..] {
             if other.ttl != first.ttl {
                 let problem = Problem::DifferentTtl {
@@ -246,10 +239,15 @@ impl<'a> Zone<'a> {
             .map(|r| (canonical_rdata(record_type, r.data), r))
             .collect();
         by_data.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut octets = 0;
         for same in by_data.chunk_by(|a, b| a.0 == b.0) {
+            octets += RECORD_HEADER + same[0].0.len();
             for (_, again) in &same[1..] {
                 self.report(again, Problem::Duplicate(record_type), found);
             }
+        }
+        if octets > MESSAGE_ROOM {
+            self.report(first, Problem::RrsetTooLarge(record_type), found);
         }
     }
 

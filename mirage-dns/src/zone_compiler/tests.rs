@@ -290,6 +290,10 @@ fn rrset_that_no_message_holds() {
         found(&body),
         ["1: warning: a.o.: the TXT RRset is too large for any message"]
     );
+    // One that is there again and again is sent once.
+    let again = format!("a TXT {}\n", "x".repeat(60)).repeat(1_000);
+    let found = found(&again);
+    assert!(!found.is_empty() && found.iter().all(|line| line.contains("a second time")));
 }
 
 #[test]
