@@ -35,6 +35,20 @@ fn a_client_that_says_nothing_is_ended_after_the_idle_time() {
 }
 
 #[test]
+fn a_client_that_was_answered_may_be_idle_as_long_as_at_first() {
+    // Not as long as a message may take: nothing of the next one has come.
+    let ended = serve(Client {
+        input: QUERY.to_vec(),
+        segment: QUERY.len(),
+        before_each: Duration::from_secs(1),
+        ..Client::default()
+    });
+    assert_eq!(ended.at, Duration::from_secs(1) + LIMITS.idle);
+    assert_eq!(ended.counter, Counter::TcpClosedIdle);
+    assert_eq!(ended.answers, 1);
+}
+
+#[test]
 fn a_client_that_drips_octets_is_ended_after_the_message_time() {
     // Each octet comes well before the idle time is over, so that would never end it.
     let ended = serve(Client {
