@@ -1,0 +1,261 @@
+//! What must be neither believed nor answered, where a single missing check would go unnoticed.
+
+mod common;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use common::*;
+use mirage_core::{Instant, MacAddress, Pool};
+use mirage_net::*;
+
+const NOW: Instant = Instant::from_secs(1_000);
+
+fn feed(stack: &mut Stack<'_>, now: Instant, bytes: &[u8]) {
+    let frame = frame(stack.pool(), bytes, 2048);
+    stack.handle_frame(now, frame);
+}
+
+/// A stack that knows station 2.
+fn acquainted(pool: &'static Pool) -> Stack<'static> {
+    let mut stack = lone_stack(pool);
+    feed(
+        &mut stack,
+        NOW,
+        &arp(
+            1,
+            MacAddress::BROADCAST,
+            (mac(2), ip(2)),
+            (MacAddress::UNSPECIFIED, ip(1)),
+        ),
+    );
+    assert_eq!(drain(&mut stack, NOW).len(), 1);
+    stack
+}
+
+fn bind(stack: &mut Stack<'_>, port: u16) -> UdpHandle {
+    let local = (Ipv4Addr::UNSPECIFIED, port).into();
+    stack.udp_bind(UdpOptions::bind(local)).unwrap()
+}
+
+/// The IPv4 packets of what a stack transmits.
+fn datagrams(stack: &mut Stack<'_>, now: Instant) -> Vec<Vec<u8>> {
+    let mut sent = drain(stack, now);
+    sent.retain(|frame| frame[12..14] == [8, 0]);
+    sent
+}
+
+#[test]
+fn arp_packets_that_contradict_their_frame_or_name_no_host_are_not_learned_from() {
+    let pool = Pool::leak(64, 2048).unwrap();
+    let mut stack = lone_stack(pool);
+    let us = (MacAddress::UNSPECIFIED, ip(1));
+    // Who sends the frame is not who the packet says.
+    let mut lie = arp(1, MacAddress::BROADCAST, (mac(9), ip(9)), us);
+    lie[6..12].copy_from_slice(&mac(66).0);
+    feed(&mut stack, NOW, &lie);
+    // Nobody has these addresses.
+    let nobody = [
+        ip(255),
+        Ipv4Addr::BROADCAST,
+        Ipv4Addr::LOCALHOST,
+        Ipv4Addr::new(224, 0, 0, 1),
+    ];
+    for address in nobody {
+        feed(
+            &mut stack,
+            NOW,
+            &arp(1, MacAddress::BROADCAST, (mac(9), address), us),
+        );
+        assert_eq!(stack.neighbour(address.into()), None);
+    }
+    assert_eq!(stack.neighbour(ip(9).into()), None);
+    assert_eq!(stack.counters().arp.bad_sender, 5);
+    assert_eq!(drain(&mut stack, NOW).len(), 0);
+    // A reply to another station, which we happen to see while we ask.
+    let handle = bind(&mut stack, 1000);
+    stack.udp_send(NOW, handle, Some(at(9, 9)), b"?").unwrap();
+    assert_eq!(drain(&mut stack, NOW).len(), 1);
+    let overheard = arp(2, mac(1), (mac(66), ip(9)), (mac(3), ip(3)));
+    feed(&mut stack, NOW, &overheard);
+    assert_eq!(stack.neighbour(ip(9).into()), None);
+    assert_eq!(stack.counters().arp.bad_sender, 6);
+}
+
+#[test]
+fn the_padding_of_a_short_frame_does_not_come_back() {
+    let pool = Pool::leak(64, 2048).unwrap();
+    let mut stack = acquainted(pool);
+    let mut echo = Ip::new(ip(2), ip(1), 1).frame(&icmp(8, 0, [1, 2, 3, 4], &[5; 3]));
+    echo.resize(60, 0xee);
+    feed(&mut stack, NOW, &echo);
+    let sent = datagrams(&mut stack, NOW);
+    assert_eq!(sent[0].len(), 14 + 20 + 8 + 3);
+    assert_eq!(sent[0][34..], icmp(0, 0, [1, 2, 3, 4], &[5; 3]));
+}
+
+#[test]
+fn a_ping_to_all_is_not_answered() {
+    let pool = Pool::leak(64, 2048).unwrap();
+    let mut stack = acquainted(pool);
+    for destination in [ip(255), Ipv4Addr::BROADCAST] {
+        let echo = Ip::new(ip(2), destination, 1).packet(&icmp(8, 0, [0; 4], b"smurf"));
+        for to in [MacAddress::BROADCAST, mac(1)] {
+            feed(&mut stack, NOW, &ethernet(to, mac(2), 0x0800, &echo));
+        }
+    }
+    assert_eq!(stack.counters().icmp.echo_broadcast, 4);
+    assert_eq!(datagrams(&mut stack, NOW).len(), 0);
+}
+
+#[test]
+fn fragments_of_errors_and_of_broadcasts_time_out_in_silence() {
+    let pool = Pool::leak(64, 2048).unwrap();
+    let mut stack = acquainted(pool);
+    // The first fragment of a long ICMP error; those of an echo request, which may be answered,
+    // and of a datagram to all, which may not.
+    let first = |destination: Ipv4Addr, identification, payload: &[u8]| {
+        let mut header = Ip::new(ip(2), destination, if payload[0] == 0 { 17 } else { 1 });
+        header.flags_offset = 0x2000;
+        header.identification = identification;
+        let to = if destination == ip(1) {
+            mac(1)
+        } else {
+            MacAddress::BROADCAST
+        };
+        ethernet(to, mac(2), 0x0800, &header.packet(payload))
+    };
+    feed(
+        &mut stack,
+        NOW,
+        &first(ip(1), 1, &icmp(3, 3, [0; 4], &[9; 24])),
+    );
+    feed(&mut stack, NOW, &first(ip(255), 2, &[0; 32]));
+    let later = NOW + Duration::from_secs(30);
+    assert_eq!(datagrams(&mut stack, later).len(), 0);
+    assert_eq!(stack.counters().reassembly.timed_out, 2);
+    assert_eq!(stack.counters().icmp.errors_forbidden, 2);
+    feed(
+        &mut stack,
+        later,
+        &first(ip(1), 3, &icmp(8, 0, [0; 4], &[9; 24])),
+    );
+    let later = later + Duration::from_secs(30);
+    stack.handle_timeout(later);
+    assert_eq!(stack.counters().icmp.errors_sent, 1);
+}
+
+/// A stack with a connected socket that refuses fragments, and the datagram that it sent.
+fn connected(pool: &'static Pool) -> (Stack<'static>, UdpHandle, Vec<u8>) {
+    let mut stack = acquainted(pool);
+    let mut options = UdpOptions::connect((Ipv4Addr::UNSPECIFIED, 0).into(), at(2, 9));
+    options.fragmentation = Fragmentation::Refused;
+    let handle = stack.udp_bind(options).unwrap();
+    stack.udp_send(NOW, handle, None, &[7; 1400]).unwrap();
+    let sent = datagrams(&mut stack, NOW).remove(0);
+    (stack, handle, sent)
+}
+
+fn error_about(kind: u8, code: u8, mtu: u16, quoted: &[u8]) -> Vec<u8> {
+    let [high, low] = mtu.to_be_bytes();
+    let message = icmp(kind, code, [0, 0, high, low], &quoted[14..14 + 28]);
+    Ip::new(ip(254), ip(1), 1).frame(&message)
+}
+
+#[test]
+fn a_forged_report_lowers_no_path() {
+    let pool = Pool::leak(64, 2048).unwrap();
+    // Each alone, on a stack of its own: an earlier forgery must not hide a later one's effect.
+    // Length, identification, Don't Fragment, a fragment's offset, protocol, addresses, ports.
+    for (byte, bit) in [
+        (16, 1),
+        (17, 1),
+        (18, 1),
+        (19, 1),
+        (20, 0x40),
+        (21, 1),
+        (23, 1),
+        (26, 1),
+        (29, 1),
+        (33, 1),
+        (34, 1),
+        (35, 1),
+        (36, 1),
+        (37, 1),
+    ] {
+        let (mut stack, handle, sent) = connected(pool);
+        let mut forged = sent.clone();
+        forged[byte] ^= bit;
+        feed(&mut stack, NOW, &error_about(3, 4, 600, &forged));
+        assert_eq!(stack.counters().icmp.errors_unmatched, 1, "byte {byte}");
+        assert!(matches!(stack.udp_receive(handle), Ok(None)), "byte {byte}");
+        assert_eq!(stack.poll_event(), None, "byte {byte}");
+        let again = stack.udp_send(NOW, handle, None, &[7; 1400]);
+        assert_eq!(again, Ok(()), "byte {byte}");
+        // The true one is believed: what failed above was the forgery alone.
+        feed(&mut stack, NOW, &error_about(3, 4, 600, &sent));
+        assert!(stack.udp_receive(handle).is_err());
+    }
+}
+
+#[test]
+fn a_quoted_later_fragment_tells_no_socket() {
+    let pool = Pool::leak(64, 2048).unwrap();
+    let (mut stack, handle, mut sent) = connected(pool);
+    sent[21] |= 1;
+    feed(&mut stack, NOW, &error_about(3, 3, 0, &sent));
+    assert!(matches!(stack.udp_receive(handle), Ok(None)));
+    assert_eq!(stack.counters().icmp.errors_unmatched, 1);
+}
+
+#[test]
+fn only_errors_about_our_own_pings_end_them() {
+    let pool = Pool::leak(64, 2048).unwrap();
+    let mut stack = acquainted(pool);
+    let sequence = stack.ping(NOW, ip(2).into(), 8).unwrap();
+    let sent = datagrams(&mut stack, NOW).remove(0);
+    // Identifier, sequence number, type; and another destination.
+    for byte in [38, 41, 34, 33] {
+        let mut forged = sent.clone();
+        forged[byte] ^= 1;
+        feed(&mut stack, NOW, &error_about(3, 1, 0, &forged));
+        assert_eq!(stack.poll_event(), None, "byte {byte}");
+    }
+    // A reply with another's identifier is not ours either.
+    let mut reply = sent[34..].to_vec();
+    reply[0] = 0;
+    let (identifier, data) = ([reply[4] ^ 1, reply[5], reply[6], reply[7]], &reply[8..]);
+    feed(
+        &mut stack,
+        NOW,
+        &Ip::new(ip(2), ip(1), 1).frame(&icmp(0, 0, identifier, data)),
+    );
+    assert_eq!(stack.poll_event(), None);
+    assert_eq!(stack.counters().icmp.echo_unexpected, 1);
+    feed(&mut stack, NOW, &error_about(3, 1, 0, &sent));
+    let failed = Event::EchoFailed {
+        destination: ip(2).into(),
+        sequence,
+    };
+    assert_eq!(stack.poll_event(), Some(failed));
+}
+
+#[test]
+fn icmp_errors_leave_half_of_the_reserve_to_arp() {
+    let pool = Pool::leak(64, 2048).unwrap();
+    let mut stack = acquainted(pool);
+    let question = udp_frame(at(2, 9), at(1, 99), b"?");
+    let mut incoming: Vec<_> = (0..20).map(|_| frame(pool, &question, 2048)).collect();
+    let mut all = Vec::new();
+    while let Some(page) = pool.alloc() {
+        all.push(page);
+    }
+    // The frames come from a ring: what they give back is not the general part's.
+    while let Some(frame) = incoming.pop() {
+        stack.handle_frame(NOW, frame);
+        all.extend(pool.alloc());
+    }
+    // Eight pages are set aside; errors took four of them.
+    assert_eq!(stack.counters().icmp.errors_sent, 4);
+    assert_eq!(stack.counters().icmp.errors_failed, 16);
+}
