@@ -51,6 +51,7 @@ impl Error for NalError {
                 BindError::TableFull | BindError::NoQueue => ErrorKind::OutOfMemory,
                 BindError::UnsupportedFamily => ErrorKind::Unsupported,
                 BindError::BadRemote => ErrorKind::InvalidInput,
+                BindError::InUse => ErrorKind::Other,
             },
             NalError::Send(error) => match error {
                 SendError::TooLong { .. } | SendError::BadDestination => ErrorKind::InvalidInput,
@@ -61,7 +62,7 @@ impl Error for NalError {
                 }
                 SendError::UnsupportedFamily => ErrorKind::Unsupported,
                 SendError::NotOpen | SendError::NotConnected => ErrorKind::NotConnected,
-                SendError::NoRoute | SendError::Unreachable => ErrorKind::Other,
+                SendError::NoRoute | SendError::Unreachable | SendError::InUse => ErrorKind::Other,
             },
             NalError::Socket(SocketError::Refused) => ErrorKind::ConnectionRefused,
             NalError::Socket(_) => ErrorKind::Other,

@@ -20,7 +20,9 @@ use crate::{BindError, Datagram, Event, SendError, SocketError, Stack, UdpHandle
 /// Frames that the driver takes from the device before timers and other tasks run (Linux: 64).
 pub const RECEIVE_BUDGET: usize = 64;
 
-/// How long a sender waits for a page at most before it looks again: no device tells of one.
+/// How long a sender waits for a page at most before it looks again. The driver wakes it earlier,
+/// at the end of a turn after which there is more room; but a page that the application itself
+/// gives back makes no turn.
 const PAGE_WAIT: Duration = Duration::from_millis(5);
 
 /// Storage for the wakers of one socket: one task that receives, one that sends.
@@ -28,6 +30,8 @@ const PAGE_WAIT: Duration = Duration::from_millis(5);
 pub struct WakerSlot {
     receive: Option<Waker>,
     send: Option<Waker>,
+    /// A socket that was dropped, and could not be closed then.
+    dropped: Option<UdpHandle>,
 }
 
 impl WakerSlot {
@@ -35,6 +39,7 @@ impl WakerSlot {
     pub const EMPTY: Self = WakerSlot {
         receive: None,
         send: None,
+        dropped: None,
     };
 }
 
@@ -62,9 +67,29 @@ pub struct SharedStack<'a> {
     changed: Token,
     /// The stack has an event for its owner.
     events: Token,
-    /// Senders wait for room or for a page; when they look again at the latest.
-    senders_look: Cell<Option<Instant>>,
+    /// Senders wait for room or for a page.
+    waiting: Cell<Option<Waiting>>,
+    /// Some socket could not be closed when it was dropped.
+    dropped: Cell<bool>,
     counters: Cell<DriverCounters>,
+}
+
+/// What senders wait for.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    /// When they look again at the latest.
+    look: Instant,
+    /// Free pages when they looked last.
+    free: usize,
+    /// Datagrams that waited for neighbours when they looked last.
+    pending: usize,
+}
+
+impl Waiting {
+    /// Whether there is more room than when they looked.
+    fn has_room(&self, stack: &Stack<'_>) -> bool {
+        stack.pool().free() > self.free || stack.pending() < self.pending
+    }
 }
 
 impl fmt::Debug for SharedStack<'_> {
@@ -87,16 +112,31 @@ impl<'a> SharedStack<'a> {
             wakers: RefCell::new(wakers.into()),
             changed: Token::new(),
             events: Token::new(),
-            senders_look: Cell::new(None),
+            waiting: Cell::new(None),
+            dropped: Cell::new(false),
             counters: Cell::new(DriverCounters::default()),
         }
     }
 
     /// Calls a mutator of the stack, with the time, and lets the driver look at what came of it.
+    ///
+    /// # Panics
+    /// When it is called inside of such a call, or by a service that the stack has called: both
+    /// have the stack already. [`try_with`](Self::try_with) says so instead, and so does
+    /// everything else here.
     pub fn with<R>(&self, call: impl FnOnce(&mut Stack<'a>, Instant) -> R) -> R {
-        let result = call(&mut self.stack.borrow_mut(), self.clock.now());
+        match self.try_with(call) {
+            Some(result) => result,
+            None => panic!("SharedStack::with was called while the stack was in use"),
+        }
+    }
+
+    /// As [`with`](Self::with), but none, and nothing is called, while the stack is in use: inside
+    /// of another call, or in a service.
+    pub fn try_with<R>(&self, call: impl FnOnce(&mut Stack<'a>, Instant) -> R) -> Option<R> {
+        let result = call(&mut *self.stack.try_borrow_mut().ok()?, self.clock.now());
         self.changed.set();
-        result
+        Some(result)
     }
 
     /// What the driver met at its device.
@@ -107,8 +147,17 @@ impl<'a> SharedStack<'a> {
     /// The next event of the stack; one task may wait for it.
     pub async fn event(&self) -> Event {
         loop {
-            if let Some(event) = self.stack.borrow_mut().poll_event() {
-                return event;
+            match self
+                .stack
+                .try_borrow_mut()
+                .map(|mut stack| stack.poll_event())
+            {
+                Ok(Some(event)) => return event,
+                Ok(None) => {}
+                Err(_) => {
+                    again_later().await;
+                    continue;
+                }
             }
             self.events.wait().await;
         }
@@ -119,9 +168,11 @@ impl<'a> SharedStack<'a> {
     /// # Errors
     /// [`BindError`].
     pub fn udp_bind(&self, options: UdpOptions) -> Result<UdpSocket<'_, 'a>, BindError> {
-        let handle = self.stack.borrow_mut().udp_bind(options)?;
+        let mut stack = self.stack.try_borrow_mut().map_err(|_| BindError::InUse)?;
+        self.close_dropped(&mut stack);
+        let handle = stack.udp_bind(options)?;
         if handle.index() >= self.wakers.borrow().len() {
-            self.stack.borrow_mut().udp_close(handle);
+            stack.udp_close(handle);
             return Err(BindError::TableFull);
         }
         Ok(UdpSocket {
@@ -156,7 +207,8 @@ impl<'a> SharedStack<'a> {
                     continue;
                 }
                 let deadline = self.stack.borrow().poll_timeout();
-                let deadline = deadline.into_iter().chain(self.senders_look.get()).min();
+                let look = self.waiting.get().map(|waiting| waiting.look);
+                let deadline = deadline.into_iter().chain(look).min();
                 let Some(deadline) = deadline else {
                     // No timer at all: one that never fires would still keep a platform awake.
                     sleep.as_mut().reset(Instant::FAR_FUTURE);
@@ -181,7 +233,10 @@ impl<'a> SharedStack<'a> {
     ) -> Result<Turn, NetifError> {
         let now = self.clock.now();
         let mut counters = self.counters.get();
-        let mut stack = self.stack.borrow_mut();
+        let Ok(mut stack) = self.stack.try_borrow_mut() else {
+            return Ok(Turn::Again);
+        };
+        self.close_dropped(&mut stack);
         let link_up = netif.link_up();
         if link_up != stack.link_up() {
             stack.handle_link(now, link_up);
@@ -240,14 +295,24 @@ impl<'a> SharedStack<'a> {
         Ok(turn)
     }
 
-    /// Wakes who waits for what a turn has brought.
+    /// Closes the sockets that were dropped while the stack was in use.
+    fn close_dropped(&self, stack: &mut Stack<'a>) {
+        if !self.dropped.replace(false) {
+            return;
+        }
+        for slot in self.wakers.borrow_mut().iter_mut() {
+            if let Some(handle) = slot.dropped.take() {
+                stack.udp_close(handle);
+            }
+        }
+    }
+
+    /// Wakes who waits for what a turn has brought. A waker may drop a task and its sockets: no
+    /// slot is borrowed meanwhile.
     fn wake(&self, mut stack: RefMut<'_, Stack<'a>>, now: Instant, sent: bool) {
-        let mut wakers = self.wakers.borrow_mut();
         while let Some(handle) = stack.poll_udp() {
-            if let Some(waker) = wakers
-                .get_mut(handle.index())
-                .and_then(|slot| slot.receive.take())
-            {
+            let waker = self.take_waker(handle.index(), |slot| &mut slot.receive);
+            if let Some(waker) = waker {
                 waker.wake();
             }
         }
@@ -255,15 +320,23 @@ impl<'a> SharedStack<'a> {
             self.events.set();
         }
         // Without progress a sender that looks would only wake the driver, and that one it.
-        let look = self.senders_look.get();
-        if look.is_some_and(|look| sent || look <= now) {
-            self.senders_look.set(None);
-            for slot in wakers.iter_mut() {
-                if let Some(waker) = slot.send.take() {
+        let progress = |waiting: Waiting| sent || waiting.look <= now || waiting.has_room(&stack);
+        if self.waiting.get().is_some_and(progress) {
+            self.waiting.set(None);
+            for index in 0..stack.udp_capacity() {
+                if let Some(waker) = self.take_waker(index, |slot| &mut slot.send) {
                     waker.wake();
                 }
             }
         }
+    }
+
+    fn take_waker(
+        &self,
+        index: usize,
+        which: fn(&mut WakerSlot) -> &mut Option<Waker>,
+    ) -> Option<Waker> {
+        which(self.wakers.borrow_mut().get_mut(index)?).take()
     }
 }
 
@@ -284,9 +357,10 @@ pub struct UdpSocket<'s, 'a> {
 }
 
 impl UdpSocket<'_, '_> {
-    /// Local address and port.
+    /// Local address and port; none while the stack is in use (see [`SharedStack::with`]).
     pub fn local(&self) -> Option<SocketAddr> {
-        self.shared.stack.borrow().udp_local(self.handle)
+        let stack = self.shared.stack.try_borrow().ok()?;
+        stack.udp_local(self.handle)
     }
 
     /// Receives a datagram in the pages that it came in: no copy.
@@ -295,7 +369,9 @@ impl UdpSocket<'_, '_> {
     /// [`SocketError`], for a connected socket: what became of a datagram that it had sent.
     pub async fn receive(&self) -> Result<Datagram, SocketError> {
         poll_fn(|context| {
-            let mut stack = self.shared.stack.borrow_mut();
+            let Ok(mut stack) = self.shared.stack.try_borrow_mut() else {
+                return later(context);
+            };
             match stack.udp_receive(self.handle) {
                 Ok(Some(datagram)) => Poll::Ready(Ok(datagram)),
                 Ok(None) => {
@@ -311,7 +387,10 @@ impl UdpSocket<'_, '_> {
     /// Waits until [`receive`](Self::receive) would give something at once.
     pub async fn readable(&self) {
         poll_fn(|context| {
-            if self.shared.stack.borrow().udp_readable(self.handle) {
+            let Ok(stack) = self.shared.stack.try_borrow() else {
+                return later(context);
+            };
+            if stack.udp_readable(self.handle) {
                 return Poll::Ready(());
             }
             self.wait(context, |slot| &mut slot.receive);
@@ -328,12 +407,18 @@ impl UdpSocket<'_, '_> {
     pub async fn send(&self, remote: Option<SocketAddr>, payload: &[u8]) -> Result<(), SendError> {
         poll_fn(|context| {
             let now = self.shared.clock.now();
-            let mut stack = self.shared.stack.borrow_mut();
+            let Ok(mut stack) = self.shared.stack.try_borrow_mut() else {
+                return later(context);
+            };
             match stack.udp_send(now, self.handle, remote, payload) {
                 Err(error) if error.is_temporary() => {
-                    let look = self.shared.senders_look.get();
-                    let look = look.unwrap_or(now.saturating_add(PAGE_WAIT));
-                    self.shared.senders_look.set(Some(look));
+                    let others = self.shared.waiting.get();
+                    let (free, pending) = (stack.pool().free(), stack.pending());
+                    self.shared.waiting.set(Some(Waiting {
+                        look: others.map_or(now.saturating_add(PAGE_WAIT), |w| w.look),
+                        free: others.map_or(free, |w| w.free.min(free)),
+                        pending: others.map_or(pending, |w| w.pending.max(pending)),
+                    }));
                     self.wait(context, |slot| &mut slot.send);
                     // The driver keeps the time after which a look is worth it.
                     self.shared.changed.set();
@@ -360,7 +445,8 @@ impl UdpSocket<'_, '_> {
         payload: Frame,
     ) -> Result<(), SendError> {
         self.shared
-            .with(|stack, now| stack.udp_send_frame(now, self.handle, remote, source, payload))
+            .try_with(|stack, now| stack.udp_send_frame(now, self.handle, remote, source, payload))
+            .unwrap_or(Err(SendError::InUse))
     }
 
     fn wait(&self, context: &mut Context<'_>, which: fn(&mut WakerSlot) -> &mut Option<Waker>) {
@@ -377,15 +463,36 @@ impl UdpSocket<'_, '_> {
 
 impl Drop for UdpSocket<'_, '_> {
     fn drop(&mut self) {
-        // A socket that is dropped while the stack is borrowed can't be: both are on one thread,
-        // and no borrow is held across a call to its owner.
-        if let Ok(mut stack) = self.shared.stack.try_borrow_mut() {
-            stack.udp_close(self.handle);
-        }
-        if let Ok(mut wakers) = self.shared.wakers.try_borrow_mut()
-            && let Some(slot) = wakers.get_mut(self.handle.index())
-        {
+        let closed = match self.shared.stack.try_borrow_mut() {
+            Ok(mut stack) => stack.udp_close(self.handle),
+            Err(_) => false,
+        };
+        if let Some(slot) = self.shared.wakers.borrow_mut().get_mut(self.handle.index()) {
             *slot = WakerSlot::EMPTY;
+            // Dropped inside of `with`: the next turn closes it.
+            if !closed {
+                slot.dropped = Some(self.handle);
+                self.shared.dropped.set(true);
+                self.shared.changed.set();
+            }
         }
     }
+}
+
+/// The stack is in use: whoever polls inside of [`SharedStack::with`] is polled again after it.
+fn later<T>(context: &mut Context<'_>) -> Poll<T> {
+    context.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// Waits until it is polled once more.
+async fn again_later() {
+    let mut polled = false;
+    poll_fn(|context| {
+        if core::mem::replace(&mut polled, true) {
+            return Poll::Ready(());
+        }
+        later(context)
+    })
+    .await;
 }

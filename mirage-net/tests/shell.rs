@@ -2,7 +2,10 @@
 
 mod common;
 
+use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use common::{at, ip, lone_stack, mac, pattern};
@@ -157,6 +160,84 @@ fn a_sender_without_pages_waits_without_spinning() {
     assert!(turns < 2_000, "{turns}");
     drop(hoard);
     assert_eq!(executor.run_until(sending).unwrap(), Ok(()));
+}
+
+#[test]
+fn a_sender_is_woken_by_the_turn_that_brings_pages_back() {
+    let world = world(2);
+    let (client, server) = (&world.machines[0], world.machines[1].shared);
+    let shared = client.shared;
+    let executor = world.executor;
+    executor.run_until(async {
+        acquaint(&world).await;
+        let hoard: Vec<_> = std::iter::from_fn(|| client.pool.alloc()).collect();
+        let send = async move {
+            let socket = shared.udp_bind(UdpOptions::bind(any(0))).unwrap();
+            socket.send(Some(at(2, 53)), b"at once").await.unwrap();
+            executor.now()
+        };
+        let sending = executor.spawn(send).unwrap();
+        executor.sleep(Duration::from_millis(6)).await;
+        assert!(!sending.is_finished());
+        // The pages come back, and a frame makes the driver look, 1 ms after the last look.
+        drop(hoard);
+        let freed = executor.now();
+        server.with(|stack, now| stack.ping(now, ip(1).into(), 0).unwrap());
+        let sent = sending.await.unwrap();
+        assert!(
+            sent - freed < Duration::from_millis(1),
+            "{:?}",
+            sent - freed
+        );
+    });
+}
+
+#[test]
+fn a_call_inside_of_a_call_is_refused_and_a_socket_dropped_there_is_closed() {
+    let world = world(1);
+    let shared = world.machines[0].shared;
+    let socket = shared.udp_bind(UdpOptions::bind(any(53))).unwrap();
+    shared.with(|stack, _| {
+        assert!(shared.try_with(|_, _| ()).is_none());
+        let again = shared.udp_bind(UdpOptions::bind(any(54)));
+        assert_eq!(again.err(), Some(BindError::InUse));
+        assert_eq!(socket.local(), None);
+        let sent = socket.try_send_frame(Some(at(2, 9)), None, mirage_core::Frame::new());
+        assert_eq!(sent, Err(SendError::InUse));
+        let context = &mut Context::from_waker(Waker::noop());
+        assert!(pin!(socket.receive()).poll(context).is_pending());
+        assert!(pin!(socket.readable()).poll(context).is_pending());
+        assert!(
+            pin!(socket.send(Some(at(2, 9)), b"?"))
+                .poll(context)
+                .is_pending()
+        );
+        assert!(pin!(shared.event()).poll(context).is_pending());
+        drop(socket);
+        assert!(
+            stack
+                .bind_service(ServiceOptions::port(53), leak(Silent))
+                .is_err()
+        );
+    });
+    let executor = world.executor;
+    executor.run_until(executor.sleep(Duration::from_millis(1)));
+    shared.with(|stack, _| {
+        let bound = stack.bind_service(ServiceOptions::port(53), leak(Silent));
+        assert_eq!(bound, Ok(()), "the driver has closed the socket");
+    });
+}
+
+struct Silent;
+
+impl UdpService for Silent {
+    fn respond(&mut self, _: &UdpRequest<'_>, _: &mut [u8]) -> Option<usize> {
+        None
+    }
+}
+
+fn leak<T>(value: T) -> &'static mut T {
+    Box::leak(Box::new(value))
 }
 
 #[test]

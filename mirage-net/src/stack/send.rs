@@ -45,6 +45,9 @@ pub enum SendError {
     NotOpen,
     /// No destination was given, and the socket is not connected.
     NotConnected,
+    /// The stack is in use: called inside of [`SharedStack::with`](crate::SharedStack::with), or
+    /// by a service.
+    InUse,
 }
 
 impl SendError {
@@ -74,6 +77,7 @@ impl fmt::Display for SendError {
             SendError::UnsupportedFamily => f.write_str("the address family is not implemented"),
             SendError::NotOpen => f.write_str("the socket is closed"),
             SendError::NotConnected => f.write_str("the socket has no peer"),
+            SendError::InUse => f.write_str("the stack is in use by the caller itself"),
         }
     }
 }

@@ -105,6 +105,9 @@ pub enum BindError {
     UnsupportedFamily,
     /// The peer's address or port can't be a peer's.
     BadRemote,
+    /// The stack is in use: called inside of [`SharedStack::with`](crate::SharedStack::with), or
+    /// by a service.
+    InUse,
 }
 
 impl fmt::Display for BindError {
@@ -117,6 +120,7 @@ impl fmt::Display for BindError {
             BindError::NoQueue => "too few datagrams are left for the queue",
             BindError::UnsupportedFamily => "the address family is not implemented",
             BindError::BadRemote => "the peer's address can't be a peer's",
+            BindError::InUse => "the stack is in use by the caller itself",
         })
     }
 }
