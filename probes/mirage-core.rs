@@ -51,12 +51,12 @@ static NOBODY: Nobody = Nobody(AtomicUsize::new(0));
 
 // SAFETY: no other agent exists: nothing ever reaches a lent block.
 unsafe impl Lender for Nobody {
-    fn lend(&self, _: BlockId, _: Access) -> Result<(), LendError> {
+    unsafe fn lend(&self, _: BlockId, _: Access) -> Result<(), LendError> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    fn end(&self, _: BlockId, _: Access) -> Result<(), StillInUse> {
+    unsafe fn end(&self, _: BlockId, _: Access) -> Result<(), StillInUse> {
         self.0.fetch_sub(1, Ordering::Relaxed);
         Ok(())
     }

@@ -57,12 +57,12 @@ static PEER: Peer = Peer {
 
 // SAFETY: nothing but the pool's own handles ever reaches a block.
 unsafe impl Lender for Peer {
-    fn lend(&self, _: BlockId, _: Access) -> Result<(), LendError> {
+    unsafe fn lend(&self, _: BlockId, _: Access) -> Result<(), LendError> {
         self.lent.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    fn end(&self, _: BlockId, _: Access) -> Result<(), StillInUse> {
+    unsafe fn end(&self, _: BlockId, _: Access) -> Result<(), StillInUse> {
         if self.holds.load(Ordering::Relaxed) != 0 {
             return Err(StillInUse);
         }

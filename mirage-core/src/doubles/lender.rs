@@ -181,7 +181,7 @@ impl CheckedLender {
 // lent, and write only while it is lent for writing; entries are made by `lend` alone, before it returns `Ok`, and taken
 // away by `end` before that does. All on one thread (`!Sync`), so what was written is visible. No references are made.
 unsafe impl Lender for CheckedLender {
-    fn lend(&self, block: BlockId, access: Access) -> Result<(), LendError> {
+    unsafe fn lend(&self, block: BlockId, access: Access) -> Result<(), LendError> {
         if !core::ptr::eq(block.pool(), self.pool) {
             return Err(LendError::OtherPool);
         }
@@ -207,7 +207,7 @@ unsafe impl Lender for CheckedLender {
         Ok(())
     }
 
-    fn end(&self, block: BlockId, access: Access) -> Result<(), StillInUse> {
+    unsafe fn end(&self, block: BlockId, access: Access) -> Result<(), StillInUse> {
         let entry = &mut self.entries.borrow_mut()[block.index()];
         if entry.held {
             return Err(StillInUse);

@@ -251,10 +251,10 @@ fn a_lender_that_panics_costs_a_page_and_no_more() {
     struct Panics;
     // SAFETY: lends nothing.
     unsafe impl Lender for Panics {
-        fn lend(&self, _: BlockId, _: Access) -> Result<(), LendError> {
+        unsafe fn lend(&self, _: BlockId, _: Access) -> Result<(), LendError> {
             panic!("lender");
         }
-        fn end(&self, _: BlockId, _: Access) -> Result<(), StillInUse> {
+        unsafe fn end(&self, _: BlockId, _: Access) -> Result<(), StillInUse> {
             unreachable!();
         }
     }
@@ -288,13 +288,13 @@ fn a_lender_may_use_the_pool_while_it_lends() {
     struct Reenters(&'static Pool);
     // SAFETY: lends nothing; there is no other agent.
     unsafe impl Lender for Reenters {
-        fn lend(&self, block: BlockId, _: Access) -> Result<(), LendError> {
+        unsafe fn lend(&self, block: BlockId, _: Access) -> Result<(), LendError> {
             let pages: Vec<PageMut> = core::iter::from_fn(|| self.0.alloc()).collect();
             assert_eq!(pages.len(), 3);
             assert!(pages.iter().all(|page| page.block() != block));
             Ok(())
         }
-        fn end(&self, _: BlockId, _: Access) -> Result<(), StillInUse> {
+        unsafe fn end(&self, _: BlockId, _: Access) -> Result<(), StillInUse> {
             assert_eq!(self.0.free(), 3);
             let _page = self.0.alloc();
             Ok(())
@@ -374,6 +374,23 @@ fn a_region_that_does_not_fit_is_refused() {
 }
 
 #[test]
+fn a_part_of_a_static_range_is_cut_within_it() {
+    let range = pool().register_static(b"0123456789").unwrap();
+    let Some(Segment::Static(mut slice)) = range.slice(2..8) else {
+        panic!("not a slice")
+    };
+    slice.advance(2).unwrap();
+    assert_eq!(slice.bytes(), b"4567");
+    slice.truncate(9);
+    assert_eq!(slice.advance(5), Err(NoRoom));
+    slice.truncate(3);
+    assert_eq!(slice.bytes(), b"456");
+    slice.advance(3).unwrap();
+    assert_eq!(slice.bytes(), b"");
+    assert_eq!(slice.advance(1), Err(NoRoom));
+}
+
+#[test]
 fn a_static_pool_is_made_once() {
     static STORAGE: PoolStorage<3, 64, 1, 1> = PoolStorage::new();
     let pool = STORAGE.init().unwrap();
@@ -407,6 +424,8 @@ fn a_static_pool_is_made_once() {
         panic!("not found")
     };
     assert_eq!((slice.bytes(), slice.range()), (&b"one"[..], 0));
+    // The same number names another range of another pool.
+    assert!(slice.is_of(pool) && !slice.is_of(self::pool()));
 }
 
 #[test]

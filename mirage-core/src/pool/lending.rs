@@ -24,20 +24,38 @@ use super::{BlockId, Page, PageMut, add};
 /// - Neither method makes a reference to the block's bytes.
 ///
 /// A method that panics breaks nothing: the block is quarantined.
+///
+/// The methods are the pool's to call. Else a program without `unsafe` could have bytes written that it refers to:
+///
+/// ```compile_fail,E0133
+/// # use mirage_core::pool::{Access, Lender, PageMut};
+/// fn lend(page: &PageMut, lender: &dyn Lender) {
+///     let _ = lender.lend(page.block(), Access::Write);
+/// }
+/// ```
 pub unsafe trait Lender {
     /// Gives the block to the other agent.
     ///
     /// # Errors
     ///
     /// Why it can't; the pool takes the block back as it was.
-    fn lend(&self, block: BlockId, access: Access) -> Result<(), LendError>;
+    ///
+    /// # Safety
+    ///
+    /// Until the lending ends: to be written, nothing here refers to the block's bytes; to be read, nothing here writes
+    /// them.
+    unsafe fn lend(&self, block: BlockId, access: Access) -> Result<(), LendError>;
 
     /// Takes the block back, once.
     ///
     /// # Errors
     ///
     /// [`StillInUse`] when the other agent still reaches the bytes; the lending goes on and may be ended later.
-    fn end(&self, block: BlockId, access: Access) -> Result<(), StillInUse>;
+    ///
+    /// # Safety
+    ///
+    /// A `lend` of this block with this access returned `Ok`, and has not been ended.
+    unsafe fn end(&self, block: BlockId, access: Access) -> Result<(), StillInUse>;
 }
 
 /// What the other agent may do with a block's bytes.
@@ -121,7 +139,9 @@ impl LentMut {
             page: ManuallyDrop::new(page),
             lender,
         };
-        match lender.lend(lent.block(), Access::Write) {
+        // SAFETY: `widen` found that the page is the block's only handle, and `lent` has it now, which gives no reference to
+        // the bytes, and counts until `end` returned `Ok` (for ever, if it is dropped before).
+        match unsafe { lender.lend(lent.block(), Access::Write) } {
             Ok(()) => {
                 add(&pool.counters.lent);
                 Ok(lent)
@@ -160,7 +180,8 @@ impl LentMut {
     #[inline]
     pub fn reclaim(self) -> Result<PageMut, Self> {
         let counters = &self.page.pool().counters;
-        match self.lender.end(self.block(), Access::Write) {
+        // SAFETY: a `LentMut` is only made of a `lend` for writing that returned `Ok`, and is consumed when that is ended.
+        match unsafe { self.lender.end(self.block(), Access::Write) } {
             Ok(()) => {
                 add(&counters.ended);
                 Ok(self.into_page())
@@ -220,7 +241,9 @@ impl Lent {
             page: ManuallyDrop::new(page.clone()),
             lender,
         };
-        match lender.lend(page.block(), Access::Read) {
+        // SAFETY: no handle that may write the block exists, and none is made while `lent` counts: until `end` returned `Ok`
+        // (for ever, if it is dropped before).
+        match unsafe { lender.lend(page.block(), Access::Read) } {
             Ok(()) => {
                 add(&pool.counters.lent);
                 Ok(lent)
@@ -253,7 +276,8 @@ impl Lent {
     #[inline]
     pub fn end(self) -> Result<Page, Self> {
         let counters = &self.page.pool().counters;
-        match self.lender.end(self.block(), Access::Read) {
+        // SAFETY: a `Lent` is only made of a `lend` for reading that returned `Ok`, and is consumed when that is ended.
+        match unsafe { self.lender.end(self.block(), Access::Read) } {
             Ok(()) => {
                 add(&counters.ended);
                 Ok(self.into_page())

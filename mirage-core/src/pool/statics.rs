@@ -127,6 +127,13 @@ impl StaticSlice {
             .map_or(0, |entry| usize::from(entry.index))
     }
 
+    /// Whether its range is registered with this pool: what a device that serves one pool's ranges looks at, before it
+    /// believes [`range`](Self::range).
+    #[inline]
+    pub fn is_of(&self, pool: &Pool) -> bool {
+        self.pool().is_some_and(|own| core::ptr::eq(own, pool))
+    }
+
     /// The pool that its range is registered with.
     #[inline]
     pub(crate) fn pool(&self) -> Option<&'static Pool> {
