@@ -112,8 +112,11 @@ use crate::time::Instant;
 /// Tasks polled and timers fired in one turn, unless told otherwise.
 const DEFAULT_BUDGET: usize = 128;
 
-/// Timers moved at once while there is nothing else to do.
+/// Timers moved at once ahead of their time: each turn, and while there is nothing else to do.
 const PREPARE_LIMIT: usize = 64;
+
+/// Timers moved in one turn because they may be due.
+const MOVE_LIMIT: usize = 512;
 
 /// Runs tasks on the thread that made it. Lives for ever, so that wakers and handles can't outlive it.
 pub struct Executor {
@@ -189,6 +192,8 @@ pub struct ExecutorCounters {
     pub remote_wakes: u64,
     /// Timers that fired.
     pub timers_fired: u64,
+    /// Moves of timers inside of the queue, from what is sorted by wide steps of time to narrow ones.
+    pub timers_moved: u64,
     /// Times that the platform was asked to wait.
     pub parks: u64,
 }
@@ -203,6 +208,7 @@ struct CounterCells {
     polls: Cell<u64>,
     remote_wakes: Cell<u64>,
     timers_fired: Cell<u64>,
+    timers_moved: Cell<u64>,
     parks: Cell<u64>,
 }
 
@@ -372,6 +378,7 @@ impl Executor {
             polls: counters.polls.get(),
             remote_wakes: counters.remote_wakes.get(),
             timers_fired: counters.timers_fired.get(),
+            timers_moved: counters.timers_moved.get(),
             parks: counters.parks.get(),
         }
     }
@@ -747,8 +754,9 @@ impl Executor {
         let now = self.platform.now();
         self.timers.set_now(now);
         let mut fired = 0;
+        let mut moves = MOVE_LIMIT;
         while fired < budget {
-            let Some(waker) = self.timers.fire(now) else {
+            let Some(waker) = self.timers.fire(now, &mut moves) else {
                 break;
             };
             count(&self.counters.timers_fired, 1);
@@ -758,10 +766,15 @@ impl Executor {
             }
         }
 
+        // Also when there is never nothing to do, timers have to be where they can fire by the time they are due.
+        let prepared = self.timers.prepare(moves.min(PREPARE_LIMIT));
+        let moved = MOVE_LIMIT - moves + prepared;
+        count(&self.counters.timers_moved, moved as u64);
+
         self.platform.poll_devices();
 
         self.take_remote();
-        if self.maybe_ready.get() || fired == budget {
+        if self.maybe_ready.get() || fired == budget || moves == 0 {
             Turn::Ready
         } else {
             Turn::Idle
@@ -770,7 +783,9 @@ impl Executor {
 
     /// Prepares timers, a little at a time, or waits when there are none to prepare.
     fn idle(&self) {
-        if !self.timers.prepare(PREPARE_LIMIT) {
+        let prepared = self.timers.prepare(PREPARE_LIMIT);
+        count(&self.counters.timers_moved, prepared as u64);
+        if prepared == 0 {
             count(&self.counters.parks, 1);
             self.platform.park(self.timers.next_look());
         }

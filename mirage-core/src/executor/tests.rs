@@ -267,7 +267,7 @@ fn timers_agree_with_a_sorted_list() {
                     platform.now.set(jump.max(platform.now()));
                     if random.next().is_multiple_of(2) {
                         executor.timers.set_now(platform.now());
-                        while executor.timers.prepare(3) {}
+                        while executor.timers.prepare(3) > 0 {}
                     }
                     executor.run_until_idle();
                     let due: Vec<usize> = model
@@ -858,6 +858,48 @@ fn a_place_is_used_again_wherever_it_was_given_back() {
     places.sort_unstable();
     places.dedup();
     assert!(places.len() <= 4, "{} places", places.len());
+}
+
+#[test]
+fn a_busy_executor_moves_a_bounded_number_of_timers_in_one_turn() {
+    // The clock goes on evenly, then jumps, as after a suspension; the executor is never idle.
+    for step in [Duration::from_micros(200), Duration::from_secs(4)] {
+        let (executor, platform) = with_platform(true);
+        executor.set_budget(64);
+        let mut random = Random(7);
+        let woken = Rc::new(RefCell::new(Vec::new()));
+        let start = executor.now();
+        for _ in 0..20_000 {
+            let distance = 1_000_000_000 + random.next() % 2_000_000_000;
+            let (woken, deadline) = (woken.clone(), start + Duration::from_nanos(distance));
+            let task = async move {
+                executor.sleep_until(deadline).await;
+                woken.borrow_mut().push((deadline, executor.now()));
+            };
+            executor.start(task).unwrap().detach();
+        }
+        let busy = async {
+            loop {
+                yield_now().await;
+            }
+        };
+        executor.spawn(busy).unwrap().detach();
+        let mut moved = 0;
+        while executor.task_count() > 1 {
+            assert_eq!(executor.turn(), Turn::Ready);
+            let before = std::mem::replace(&mut moved, executor.counters().timers_moved);
+            assert!(moved - before <= (MOVE_LIMIT + PREPARE_LIMIT) as u64);
+            platform.now.set(platform.now() + step);
+        }
+        let woken = woken.borrow();
+        assert!(woken.is_sorted_by_key(|(deadline, _)| *deadline));
+        if step < Duration::from_secs(1) {
+            // A timer fires in the turn in which it's due, and its task runs in the next.
+            let late = woken.iter().map(|(deadline, now)| *now - *deadline).max();
+            assert!(late.unwrap() <= step * 2, "{late:?}");
+        }
+        executor.shut_down();
+    }
 }
 
 #[test]

@@ -241,7 +241,10 @@ impl Timers {
     }
 
     /// Takes the earliest timer that is due at `now` out. Returns whether there was one, with its waker.
-    pub(super) fn fire(&self, now: Instant) -> Option<Option<Waker>> {
+    ///
+    /// Slots above the lowest level are opened with at most `moves` timers, which counts down; at 0, timers may be due
+    /// though there was none.
+    pub(super) fn fire(&self, now: Instant, moves: &mut usize) -> Option<Option<Waker>> {
         loop {
             let first = self.heap.first();
             // SAFETY: nodes in the heap are alive.
@@ -256,14 +259,15 @@ impl Timers {
                 self.len.set(self.len.get() - 1);
                 return Some(timer.waker.take());
             }
-            if !self.advance(now) {
+            if !self.advance(now, moves) {
                 return None;
             }
         }
     }
 
-    /// Opens, a block ahead of the clock, slots with up to `limit` timers. Returns whether there was anything to do.
-    pub(super) fn prepare(&self, limit: usize) -> bool {
+    /// Opens, a block ahead of the clock, slots with up to `limit` timers. Returns how many it moved: 0 when there was
+    /// nothing to do.
+    pub(super) fn prepare(&self, limit: usize) -> usize {
         let mut left = limit;
         for level in 1..LEVELS {
             let slot = Slot {
@@ -277,7 +281,7 @@ impl Timers {
             // SAFETY: nodes in slots are alive.
             while let Some(timer) = unsafe { head.get().as_ref() } {
                 if left == 0 {
-                    return true;
+                    return limit;
                 }
                 left -= 1;
                 let node = head.get();
@@ -287,7 +291,7 @@ impl Timers {
             }
             self.clear(slot);
         }
-        left < limit
+        limit - left
     }
 
     /// When to look at the timers next: never after the earliest deadline; before it when that allows to prepare.
@@ -337,8 +341,11 @@ impl Timers {
         earliest
     }
 
-    /// Opens the earliest slot that begins by `now`, or moves the horizon to `now`. Returns whether it opened one.
-    fn advance(&self, now: Instant) -> bool {
+    /// Opens the earliest slot that begins by `now`, with at most `moves` timers if it's wide, or moves the horizon to
+    /// `now`. Returns whether it opened one.
+    ///
+    /// A wide slot that is open in part stays the earliest, and the horizon at its beginning: no later timer passes.
+    fn advance(&self, now: Instant, moves: &mut usize) -> bool {
         let now = now.as_nanos();
         let mut earliest: Option<Slot> = None;
         for level in 0..LEVELS {
@@ -361,21 +368,31 @@ impl Timers {
             self.horizon.set(end);
         }
         let head = &self.slots[slot.level][slot.index()];
+        if slot.level > 0 {
+            // SAFETY: nodes in slots are alive.
+            while let Some(timer) = unsafe { head.get().as_ref() } {
+                if *moves == 0 {
+                    return false;
+                }
+                *moves -= 1;
+                let node = head.get();
+                self.unlink_first(head, timer);
+                // SAFETY: registered, and in no list at the moment.
+                unsafe { self.place(node) };
+            }
+            self.clear(slot);
+            return true;
+        }
         let mut next = head.replace(ptr::null());
         self.clear(slot);
         // SAFETY: nodes in slots are alive.
         while let Some(timer) = unsafe { next.as_ref() } {
             let node = next;
             next = timer.next.get();
-            if slot.level == 0 {
-                timer.set_state(State::Heap);
-                // SAFETY: registered, and in no list that's still in use. All of the slot is before the horizon now
-                // (at the end of time, it has to be taken as such).
-                unsafe { self.heap.insert(node) };
-            } else {
-                // SAFETY: as above.
-                unsafe { self.place(node) };
-            }
+            timer.set_state(State::Heap);
+            // SAFETY: registered, and in no list that's still in use. All of the slot is before the horizon now (at the
+            // end of time, it has to be taken as such).
+            unsafe { self.heap.insert(node) };
         }
         true
     }
