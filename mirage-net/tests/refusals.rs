@@ -259,3 +259,85 @@ fn icmp_errors_leave_half_of_the_reserve_to_arp() {
     assert_eq!(stack.counters().icmp.errors_sent, 4);
     assert_eq!(stack.counters().icmp.errors_failed, 16);
 }
+
+#[test]
+fn what_is_answered_in_its_own_page_is_exchanged_for_one_of_the_general_part() {
+    let pool = Pool::leak(64, 2048).unwrap();
+    let ring = pool.reserve(2).unwrap();
+    let mut stack = acquainted(pool);
+    let asked = arp(
+        1,
+        MacAddress::BROADCAST,
+        (mac(2), ip(2)),
+        (MacAddress::UNSPECIFIED, ip(1)),
+    );
+    let echo = Ip::new(ip(2), ip(1), 1).frame(&icmp(8, 0, [0; 4], b"ping"));
+    let give = |stack: &mut Stack<'_>, bytes: &[u8]| {
+        let mut page = ring.alloc().expect("the ring ran dry");
+        page.extend_from_slice(bytes).unwrap();
+        stack.handle_frame(NOW, page.into());
+        assert_eq!(ring.free(), 2);
+    };
+    for bytes in [&asked, &echo] {
+        give(&mut stack, bytes);
+    }
+    assert_eq!(drain(&mut stack, NOW).len(), 2);
+    // Without one the question is dropped, and counted.
+    let _all: Vec<_> = std::iter::from_fn(|| pool.alloc()).collect();
+    for bytes in [&asked, &echo] {
+        give(&mut stack, bytes);
+    }
+    assert_eq!(drain(&mut stack, NOW).len(), 0);
+    assert_eq!(stack.counters().arp.not_answered, 1);
+    assert_eq!(stack.counters().icmp.echo_failed, 1);
+}
+
+#[test]
+fn contradictions_make_the_known_neighbour_asked_at_most_once_in_five_seconds() {
+    let pool = Pool::leak(64, 2048).unwrap();
+    let mut stack = acquainted(pool);
+    let lie = arp(2, mac(1), (mac(66), ip(2)), (mac(1), ip(1)));
+    let truth = arp(2, mac(1), (mac(2), ip(2)), (mac(1), ip(1)));
+    let mut asked = 0;
+    for ms in 0..20_000 {
+        let now = NOW + Duration::from_millis(ms);
+        feed(&mut stack, now, &lie);
+        for frame in drain(&mut stack, now) {
+            assert_eq!(frame[..6], mac(2).0, "the known one alone is asked");
+            asked += 1;
+            feed(&mut stack, now, &truth);
+        }
+    }
+    assert_eq!(asked, 3);
+    assert_eq!(stack.neighbour(ip(2).into()), Some(mac(2)));
+}
+
+#[test]
+fn an_address_that_is_still_probed_for_answers_nothing() {
+    let pool = Pool::leak(64, 2048).unwrap();
+    let config = StackConfig::new(mac(1), 1500, mirage_core::Offloads::NONE);
+    let mut stack = stack(config, pool, 1);
+    let cidr = Cidr::new(ip(1).into(), 24).unwrap();
+    let probing = ConflictConfig::default();
+    stack.add_address(NOW, cidr, probing).unwrap();
+    let question = (MacAddress::UNSPECIFIED, ip(1));
+    feed(
+        &mut stack,
+        NOW,
+        &arp(1, MacAddress::BROADCAST, (mac(2), ip(2)), question),
+    );
+    let echo = Ip::new(ip(2), ip(1), 1).frame(&icmp(8, 0, [0; 4], b"ping"));
+    feed(&mut stack, NOW, &echo);
+    feed(&mut stack, NOW, &udp_frame(at(2, 9), at(1, 99), b"?"));
+    assert_eq!(stack.counters().ipv4.not_for_us, 2);
+    assert_eq!(stack.counters().arp.requests_for_us, 0);
+    let local = (ip(1), 53).into();
+    let refused = stack.udp_bind(UdpOptions::bind(local));
+    assert_eq!(refused, Err(BindError::AddressNotAvailable));
+    let later = NOW + Duration::from_secs(20);
+    for secs in 0..20 {
+        drain(&mut stack, NOW + Duration::from_secs(secs));
+    }
+    feed(&mut stack, later, &echo);
+    assert_eq!(stack.counters().ipv4.not_for_us, 2);
+}

@@ -684,6 +684,56 @@ mod tests {
     }
 
     #[test]
+    fn a_datagram_beyond_the_callers_bound_is_refused() {
+        let pool = Pool::leak(32, 512).unwrap();
+        let mut slots = [ReassemblySlot::EMPTY];
+        let config = ReassemblyConfig {
+            max_payload: 800,
+            ..ReassemblyConfig::default()
+        };
+        let mut reassembly = Reassembly::new((&mut slots[..]).into(), config, pool);
+        let whole = pattern(808);
+        feed(&mut reassembly, NOW, 1, &whole, (400, 408, false));
+        assert_eq!(reassembly.counters.too_large, 1);
+        feed(&mut reassembly, NOW, 1, &whole, (0, 400, true));
+        let done = feed(&mut reassembly, NOW, 1, &whole, (400, 400, false));
+        assert_eq!(done.as_deref(), Some(&whole[..800]));
+    }
+
+    #[test]
+    fn options_count_towards_the_65535_bytes() {
+        let pool = Pool::leak(32, 4096).unwrap();
+        let mut slots = [ReassemblySlot::EMPTY];
+        let mut reassembly =
+            Reassembly::new((&mut slots[..]).into(), ReassemblyConfig::default(), pool);
+        let frame = frame(&pattern(75));
+        for (header_len, refused) in [(24, 1), (20, 1)] {
+            let last = Fragment {
+                header_len,
+                ..fragment(1, 65_440, 75, false)
+            };
+            reassembly.handle_fragment(NOW, last, &frame);
+            assert_eq!(reassembly.counters.too_large, refused);
+        }
+        assert_eq!(reassembly.pages(), 1);
+    }
+
+    #[test]
+    fn condemned_datagrams_time_out_without_a_word() {
+        let pool = Pool::leak(32, 512).unwrap();
+        let mut slots = [ReassemblySlot::EMPTY];
+        let mut reassembly =
+            Reassembly::new((&mut slots[..]).into(), ReassemblyConfig::default(), pool);
+        let whole = pattern(1000);
+        feed(&mut reassembly, NOW, 1, &whole, (0, 504, true));
+        feed(&mut reassembly, NOW, 1, &whole, (496, 400, true));
+        assert_eq!((reassembly.counters.overlaps, pool.free()), (1, 32));
+        assert!(reassembly.poll_timed_out(Instant::from_secs(31)).is_none());
+        assert_eq!(reassembly.counters.timed_out, 0);
+        assert_eq!(reassembly.poll_timeout(), None);
+    }
+
+    #[test]
     fn empty_and_crooked_fragments_are_refused() {
         let pool = Pool::leak(8, 512).unwrap();
         let mut slots = [ReassemblySlot::EMPTY];
