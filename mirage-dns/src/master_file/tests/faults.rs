@@ -198,3 +198,24 @@ fn carriage_return_at_the_start_of_a_line_costs_one_error() {
     let records: Vec<_> = outcomes.into_iter().flatten().collect();
     assert_eq!(records, ["b.o. 1 IN A 00000002"]);
 }
+
+#[test]
+fn lines_that_end_in_quotes_behind_a_backslash_are_counted() {
+    let fault = error("a 1 TXT \"x\\\ny\"\nb 1 A 1");
+    assert!(fault.starts_with("z:3:7:"), "{fault}");
+}
+
+#[test]
+fn record_behind_a_faulty_owner_is_not_given_to_the_one_before() {
+    let text = b"a 1 A 0.0.0.1\nb..c 1 A 0.0.0.2\n 1 A 0.0.0.3\n";
+    let outcomes = read_with(text, Some("o"), &NoFiles, Limits::default());
+    let [Ok(first), Err(owner), Err(blank)] = &outcomes[..] else {
+        panic!("{outcomes:?}");
+    };
+    assert_eq!(first, "a.o. 1 IN A 00000001");
+    assert!(owner.starts_with("z:2:3:"), "{owner}");
+    assert!(
+        blank.starts_with("z:3:2: expected an owner name"),
+        "{blank}"
+    );
+}
