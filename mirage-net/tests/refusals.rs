@@ -341,3 +341,133 @@ fn an_address_that_is_still_probed_for_answers_nothing() {
     feed(&mut stack, later, &echo);
     assert_eq!(stack.counters().ipv4.not_for_us, 2);
 }
+
+/// The UDP checksum field that 10.0.0.1:1000 would put on a payload to 10.0.0.`to`:9.
+fn checksum_of(to: u8, payload: &[u8]) -> [u8; 2] {
+    let datagram = udp(at(1, 1000), at(to, 9), payload);
+    [datagram[6], datagram[7]]
+}
+
+/// A payload whose sum is zero: its first two bytes take back what the rest adds up to.
+fn payload_of_zero_sum(to: u8, length: usize) -> Vec<u8> {
+    let mut payload = pattern(length, 3);
+    payload[..2].fill(0);
+    let rest = checksum_of(to, &payload);
+    payload[..2].copy_from_slice(&rest);
+    assert_eq!(
+        checksum_of(to, &payload),
+        [0, 0],
+        "the helper does not mend it"
+    );
+    payload
+}
+
+#[test]
+fn a_sum_of_zero_is_sent_as_ones_and_the_time_to_live_is_the_sockets() {
+    let pool = Pool::leak(64, 2048).unwrap();
+    let mut stack = acquainted(pool);
+    let mut options = UdpOptions::bind((Ipv4Addr::UNSPECIFIED, 1000).into());
+    options.time_to_live = 3;
+    let handle = stack.udp_bind(options).unwrap();
+    let payload = payload_of_zero_sum(2, 10);
+    stack
+        .udp_send(NOW, handle, Some(at(2, 9)), &payload)
+        .unwrap();
+    let sent = datagrams(&mut stack, NOW).remove(0);
+    // Zero would say that there is none (RFC 768).
+    assert_eq!(sent[40..42], [0xff, 0xff]);
+    assert_eq!(sent[22], 3);
+}
+
+#[test]
+fn an_offloaded_checksum_is_completed_when_the_path_became_narrower_meanwhile() {
+    let pool = Pool::leak(64, 2048).unwrap();
+    let offloads = mirage_core::Offloads {
+        flags: mirage_core::OffloadFlags::TRANSMIT_PARTIAL_V4,
+        fragments: 18,
+        ..mirage_core::Offloads::NONE
+    };
+    let mut stack = stack(StackConfig::new(mac(1), 1500, offloads), pool, 1);
+    let cidr = Cidr::new(ip(1).into(), 24).unwrap();
+    let assigned = ConflictConfig::assigned();
+    stack.add_address(NOW, cidr, assigned).unwrap();
+    let introduction = arp(
+        1,
+        MacAddress::BROADCAST,
+        (mac(9), ip(9)),
+        (MacAddress::UNSPECIFIED, ip(1)),
+    );
+    feed(&mut stack, NOW, &introduction);
+    let mut options = UdpOptions::connect((Ipv4Addr::UNSPECIFIED, 77).into(), at(9, 9));
+    options.fragmentation = Fragmentation::Refused;
+    let discovering = stack.udp_bind(options).unwrap();
+    stack.udp_send(NOW, discovering, None, &[7; 1400]).unwrap();
+    let large = datagrams(&mut stack, NOW).remove(0);
+    // Another datagram waits for its neighbour, with its checksum left to the device.
+    stack.handle_link(NOW, false);
+    stack.handle_link(NOW, true);
+    let handle = bind(&mut stack, 1000);
+    let payload = payload_of_zero_sum(9, 1400);
+    stack
+        .udp_send(NOW, handle, Some(at(9, 9)), &payload)
+        .unwrap();
+    assert_eq!(stack.pending(), 1);
+    feed(&mut stack, NOW, &error_about(3, 4, 1000, &large));
+    feed(&mut stack, NOW, &introduction);
+    let sent = datagrams(&mut stack, NOW);
+    assert_eq!(sent.len(), 2, "in fragments, which no device completes");
+    assert_eq!(sent[0][40..42], [0xff, 0xff]);
+    assert_eq!([&sent[0][42..], &sent[1][34..]].concat(), payload);
+}
+
+#[test]
+fn a_device_is_believed_only_in_what_it_negotiated() {
+    use mirage_core::{Checksum, OffloadFlags, Offloads};
+    let right = Checksum::Partial {
+        start: 34,
+        offset: 6,
+    };
+    let elsewhere = Checksum::Partial {
+        start: 34,
+        offset: 4,
+    };
+    let before = Checksum::Partial {
+        start: 30,
+        offset: 6,
+    };
+    let none = OffloadFlags::empty();
+    let (verified, partial) = (
+        OffloadFlags::RECEIVE_VERIFIED,
+        OffloadFlags::RECEIVE_PARTIAL,
+    );
+    for (flags, word, taken) in [
+        (none, Checksum::Verified, false),
+        (partial, Checksum::Verified, false),
+        (verified, Checksum::Verified, true),
+        (none, right, false),
+        (verified, right, false),
+        (partial, right, true),
+        (partial, elsewhere, false),
+        (partial, before, false),
+        (verified | partial, Checksum::Unverified, false),
+    ] {
+        let pool = Pool::leak(32, 2048).unwrap();
+        let offloads = Offloads {
+            flags,
+            ..Offloads::NONE
+        };
+        let mut stack = stack(StackConfig::new(mac(1), 1500, offloads), pool, 1);
+        let cidr = Cidr::new(ip(1).into(), 24).unwrap();
+        let assigned = ConflictConfig::assigned();
+        stack.add_address(NOW, cidr, assigned).unwrap();
+        let handle = bind(&mut stack, 53);
+        let mut wrong = udp_frame(at(2, 9), at(1, 53), b"whatever");
+        wrong[41] ^= 1;
+        let mut frame = frame(pool, &wrong, 2048);
+        frame.metadata.checksum = word;
+        stack.handle_frame(NOW, frame);
+        let received = stack.udp_receive(handle).unwrap().is_some();
+        assert_eq!(received, taken, "{flags:?} {word:?}");
+        assert_eq!(stack.counters().udp.bad_checksum, u64::from(!taken));
+    }
+}
