@@ -39,8 +39,8 @@ pub struct Diagnostic {
 pub enum Problem {
     /// Error: an entry can't be read. What was expected and found, and the chain of includes.
     Syntax(String),
-    /// Error: a name relative to an origin where the file has stated none and none was given with it. Said of the first
-    /// such name alone.
+    /// Error: a name relative to an origin where the file has stated none and none was given with it. Reading
+    /// ends with the first such name.
     NoOrigin {
         /// What was found, and the chain of includes.
         found: String,

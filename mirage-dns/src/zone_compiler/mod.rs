@@ -180,7 +180,6 @@ impl ZoneCompiler {
         if let Some(origin) = origin {
             parser = parser.with_origin(origin);
         }
-        let mut said_no_origin = false;
         let mut buffer = vec![0; usize::from(u16::MAX)];
         let mut records = Records::default();
         let mut complete = true;
@@ -194,14 +193,13 @@ impl ZoneCompiler {
                 }
                 Ok(None) => return (records, complete),
                 Err(error) => {
-                    complete = false;
-                    if !error.is_without_origin() {
-                        found.push(Diagnostic::syntax(&error));
-                    } else if !said_no_origin {
-                        // Once: all further relative names have the same cause.
-                        said_no_origin = true;
+                    if error.is_without_origin() {
+                        // All further relative names, and entries that repeat their owner, would be called wrong for it.
                         found.push(Diagnostic::without_origin(&error, source.name));
+                        return (records, false);
                     }
+                    found.push(Diagnostic::syntax(&error));
+                    complete = false;
                 }
             }
         }

@@ -418,12 +418,12 @@ const WITHOUT_ORIGIN: &str = "$TTL 60\n@ SOA ns root 1 2 3 4 5\n@ NS ns\nns A 19
 
 #[test]
 fn a_file_without_an_origin_is_one_error_that_says_what_to_write() {
-    let text = format!("{WITHOUT_ORIGIN}ns A x\nx. A y\n");
+    // The line after it repeats the owner that could not be read: that is no second error.
+    let text = WITHOUT_ORIGIN.replace("@ NS", " NS");
     assert_eq!(
         whole(&text),
         "z:2:1: error: expected an absolute name (ending in a dot), found \"@\": no $ORIGIN stands before it; begin the \
-         file with one ($ORIGIN example.net.), or give the zone's name with the file (example.net=z)\n\
-         z:6:6: error: expected an IPv4 address, found \"y\"\n"
+         file with one ($ORIGIN example.net.), or give the zone's name with the file (example.net=z)\n"
     );
     // The commonest slip, a last dot that is missing, points at the directive.
     let error = whole(&format!("$ORIGIN example.net\n{WITHOUT_ORIGIN}"));
