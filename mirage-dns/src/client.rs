@@ -224,6 +224,9 @@ mod tests {
             let mut bare = octets[..12].to_vec();
             bare[4..12].fill(0);
             assert_eq!(query.accept(&bare).unwrap_err(), ReplyError::OtherQuestion);
+            let mut two = octets.clone();
+            two[5] = 2;
+            assert_eq!(query.accept(&two).unwrap_err(), ReplyError::OtherQuestion);
         });
     }
 
