@@ -41,7 +41,7 @@ impl UdpService for Echo {
 fn main() -> Result<(), Box<dyn Error>> {
     let count: u32 = match std::env::args().nth(1) {
         Some(count) => count.parse()?,
-        None => 200_000,
+        None => 20_000,
     };
     let pool = Pool::leak(64, 2048)?;
     let ring = pool.reserve(16)?;

@@ -453,11 +453,13 @@ impl Pool {
 
     /// Moves the charge of a block in use to the general part, in exchange for one of its free pages. `false` when there
     /// is none.
+    #[inline]
     fn keep(&self, block: u32) -> bool {
+        self.state(block).account.get() == GENERAL || self.exchange(block)
+    }
+
+    fn exchange(&self, block: u32) -> bool {
         let state = self.state(block);
-        if state.account.get() == GENERAL {
-            return true;
-        }
         let (from, general) = (self.account(state.account.get()), self.account(GENERAL));
         if from.open.get() {
             let Some(free) = general.free.get().checked_sub(1) else {

@@ -264,6 +264,7 @@ impl PageMut {
     /// # Errors
     ///
     /// Both pages, unchanged, when they don't lie so.
+    #[inline]
     pub fn join(mut self, next: Self) -> Result<Self, (Self, Self)> {
         let adjacent = core::ptr::eq(self.pool, next.pool)
             && self.block == next.block
