@@ -25,6 +25,10 @@ pub const RECEIVE_BUDGET: usize = 64;
 /// gives back makes no turn.
 const PAGE_WAIT: Duration = Duration::from_millis(5);
 
+/// How long the driver leaves a device alone after an error, and, while it can't transmit what is
+/// due, waits before it looks again.
+const DEVICE_PAUSE: Duration = Duration::from_millis(20);
+
 /// Storage for the wakers of one socket: one task that receives, one that sends.
 #[derive(Debug, Default)]
 pub struct WakerSlot {
@@ -193,14 +197,17 @@ impl<'a> SharedStack<'a> {
     ) -> NetifError {
         let mut sleep = pin!(executor.sleep_until(Instant::FAR_FUTURE));
         let mut refused: Option<Frame> = None;
+        let mut paused: Option<Instant> = None;
         poll_fn(|context| {
             loop {
-                match self.turn(netif, &mut refused, context) {
+                let mut blocked = false;
+                match self.turn(netif, &mut refused, &mut paused, context) {
                     Err(error) => return Poll::Ready(error),
                     Ok(Turn::Again) => {
                         context.waker().wake_by_ref();
                         return Poll::Pending;
                     }
+                    Ok(Turn::Blocked) => blocked = true,
                     Ok(Turn::Done) => {}
                 }
                 if self.changed.poll_wait(context).is_ready() {
@@ -208,7 +215,15 @@ impl<'a> SharedStack<'a> {
                 }
                 let deadline = self.stack.borrow().poll_timeout();
                 let look = self.waiting.get().map(|waiting| waiting.look);
-                let deadline = deadline.into_iter().chain(look).min();
+                // What is due and can't be sent stays due: that is no reason to look at once.
+                let again = self.clock.now().saturating_add(DEVICE_PAUSE);
+                let due = |at: Instant| if blocked { at.max(again) } else { at };
+                let deadline = deadline
+                    .map(due)
+                    .into_iter()
+                    .chain(look)
+                    .chain(paused)
+                    .min();
                 let Some(deadline) = deadline else {
                     // No timer at all: one that never fires would still keep a platform awake.
                     sleep.as_mut().reset(Instant::FAR_FUTURE);
@@ -229,6 +244,7 @@ impl<'a> SharedStack<'a> {
         &self,
         netif: &mut N,
         refused: &mut Option<Frame>,
+        paused: &mut Option<Instant>,
         context: &mut Context<'_>,
     ) -> Result<Turn, NetifError> {
         let now = self.clock.now();
@@ -241,12 +257,22 @@ impl<'a> SharedStack<'a> {
         if link_up != stack.link_up() {
             stack.handle_link(now, link_up);
         }
+        if paused.is_some_and(|until| until <= now) {
+            *paused = None;
+        }
         let mut turn = Turn::Again;
         for _ in 0..RECEIVE_BUDGET {
+            if paused.is_some() {
+                turn = Turn::Done;
+                break;
+            }
             match netif.poll_receive(context) {
                 Poll::Ready(Ok(frame)) => stack.handle_frame(now, frame),
                 Poll::Ready(Err(NetifError::Gone)) => return Err(NetifError::Gone),
-                Poll::Ready(Err(_)) => counters.device_errors += 1,
+                Poll::Ready(Err(_)) => {
+                    counters.device_errors += 1;
+                    *paused = Some(now.saturating_add(DEVICE_PAUSE));
+                }
                 Poll::Pending => {
                     turn = Turn::Done;
                     break;
@@ -256,18 +282,20 @@ impl<'a> SharedStack<'a> {
         counters.budget_spent += u64::from(matches!(turn, Turn::Again));
         stack.handle_timeout(now);
         let mut sent = false;
-        while netif.link_up() {
+        let mut blocked = true;
+        while netif.link_up() && paused.is_none() {
             match netif.poll_ready(context) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(NetifError::Gone)) => return Err(NetifError::Gone),
                 Poll::Ready(Err(_)) => {
                     counters.device_errors += 1;
-                    turn = Turn::Again;
+                    *paused = Some(now.saturating_add(DEVICE_PAUSE));
                     break;
                 }
                 Poll::Pending => break,
             }
             let Some(frame) = refused.take().or_else(|| stack.poll_transmit(now)) else {
+                blocked = false;
                 break;
             };
             match netif.transmit(frame) {
@@ -292,7 +320,10 @@ impl<'a> SharedStack<'a> {
         }
         self.counters.set(counters);
         self.wake(stack, now, sent);
-        Ok(turn)
+        match turn {
+            Turn::Done if blocked => Ok(Turn::Blocked),
+            turn => Ok(turn),
+        }
     }
 
     /// Closes the sockets that were dropped while the stack was in use.
@@ -343,6 +374,8 @@ impl<'a> SharedStack<'a> {
 enum Turn {
     /// The device has no more.
     Done,
+    /// The same, and it did not take all that there was to transmit.
+    Blocked,
     /// The budget is spent: others first, then another turn.
     Again,
 }

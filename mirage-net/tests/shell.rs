@@ -5,13 +5,13 @@ mod common;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use common::{at, ip, lone_stack, mac, pattern};
 use mirage_core::doubles::{PortConfig, PortControl, VirtualEthernet, VirtualPlatform};
 use mirage_core::executor::Executor;
-use mirage_core::{NetifError, Pool};
+use mirage_core::{Frame, MacAddress, Netif, NetifError, Offloads, Pool, TransmitError};
 use mirage_net::*;
 
 struct Machine {
@@ -182,7 +182,11 @@ fn a_sender_is_woken_by_the_turn_that_brings_pages_back() {
         // The pages come back, and a frame makes the driver look, 1 ms after the last look.
         drop(hoard);
         let freed = executor.now();
-        server.with(|stack, now| stack.ping(now, ip(1).into(), 0).unwrap());
+        let mut options = UdpOptions::bind(any(0));
+        options.broadcast = true;
+        let other = server.udp_bind(options).unwrap();
+        // Nobody answers it: nothing but the pages is new to the sender.
+        other.send(Some(at(255, 9)), b"!").await.unwrap();
         let sent = sending.await.unwrap();
         assert!(
             sent - freed < Duration::from_millis(1),
@@ -336,4 +340,79 @@ fn edge_nals_traits_move_datagrams_both_ways() {
         let joined = socket.join_v4(group, Ipv4Addr::UNSPECIFIED).await;
         assert_eq!(joined, Err(NalError::Multicast));
     });
+}
+
+#[test]
+fn a_device_that_stalls_or_is_unplugged_while_arp_is_due_does_not_make_the_driver_spin() {
+    for unplug in [false, true] {
+        let world = world(2);
+        let executor = world.executor;
+        let machine = &world.machines[0];
+        executor.run_until(async {
+            executor.sleep(Duration::from_secs(20)).await;
+            if unplug {
+                machine.control.set_link(false);
+            } else {
+                machine.control.set_stalled(true);
+            }
+            let socket = machine.shared.udp_bind(UdpOptions::bind(any(0))).unwrap();
+            // Nobody knows station 2 yet: it is to be asked for, and can't be.
+            socket.send(Some(at(2, 53)), b"?").await.unwrap();
+            let before = executor.counters().polls;
+            executor.sleep(Duration::from_secs(1)).await;
+            let polls = executor.counters().polls - before;
+            assert!(polls < 100, "unplugged: {unplug}, {polls}");
+        });
+    }
+}
+
+/// A device that fails whenever it is asked for a frame.
+struct Faulty<N>(N);
+
+impl<N: Netif> Netif for Faulty<N> {
+    fn mac(&self) -> MacAddress {
+        self.0.mac()
+    }
+    fn mtu(&self) -> u16 {
+        self.0.mtu()
+    }
+    fn offloads(&self) -> Offloads {
+        self.0.offloads()
+    }
+    fn link_up(&self) -> bool {
+        true
+    }
+    fn poll_receive(&mut self, _: &mut Context<'_>) -> Poll<Result<Frame, NetifError>> {
+        Poll::Ready(Err(NetifError::DeviceFault))
+    }
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), NetifError>> {
+        self.0.poll_ready(context)
+    }
+    fn transmit(&mut self, frame: Frame) -> Result<(), TransmitError> {
+        self.0.transmit(frame)
+    }
+    fn flush(&mut self) -> Result<(), NetifError> {
+        self.0.flush()
+    }
+}
+
+#[test]
+fn a_device_that_fails_again_and_again_does_not_make_the_driver_spin() {
+    let platform: &'static VirtualPlatform = Box::leak(Box::default());
+    let executor = Executor::leak(platform);
+    let ethernet = VirtualEthernet::new(1);
+    platform.connect(&ethernet);
+    let pool = Pool::leak(64, 2048).unwrap();
+    let netif = ethernet.attach(PortConfig::new(mac(1)), pool.reserve(8).unwrap());
+    let wakers = Box::leak(Box::new([const { WakerSlot::EMPTY }; 8]));
+    let shared = SharedStack::new(lone_stack(pool), platform, &mut wakers[..]);
+    let shared: &'static SharedStack<'static> = Box::leak(Box::new(shared));
+    let driver = async move { shared.run(&mut Faulty(netif), executor).await };
+    executor.spawn(driver).unwrap().detach();
+    executor.run_until(executor.sleep(Duration::from_secs(10)));
+    // One try each 20 ms.
+    let errors = shared.driver_counters().device_errors;
+    assert!((400..=501).contains(&errors), "{errors}");
+    let polls = executor.counters().polls;
+    assert!(polls < 2_000, "{polls}");
 }
