@@ -169,7 +169,7 @@ pub(crate) fn wake(engine: Engine, count: usize, seed: u64) -> Vec<u64> {
 }
 
 /// The end of each wait that is spent on the clock, in the host platform's `park`: what the kernel takes to schedule.
-const SPIN: Duration = Duration::from_micros(200);
+pub(crate) const SPIN: Duration = Duration::from_micros(200);
 
 fn wake_mirage(count: usize, seed: u64) -> Vec<u64> {
     let executor = mirage(SPIN);

@@ -19,8 +19,8 @@ use serde::de::DeserializeOwned;
 use crate::engines::{Creation, Engine};
 use crate::memory::Pages;
 use crate::report::{
-    CREATORS, CreationRow, DEFINITIONS, Machine, PAGES, PUBLISHED, Report, Skipped, VirtualRow,
-    WAKERS, WakeRow,
+    CREATORS, CreationRow, DEFINITIONS, Machine, PAGES, PUBLISHED, Report, Settings, Skipped,
+    Versions, VirtualRow, WAKERS, WakeRow,
 };
 use crate::statistics::Lateness;
 
@@ -70,9 +70,15 @@ enum Child {
     Virtual { tasks: usize, seed: u64 },
 }
 
-/// Bytes that are written to beforehand for each task, and that a task is expected to take at most: more than any engine's
-/// tasks took when this was written.
-const BYTES_PER_TASK: usize = 520;
+/// Bytes that are written to beforehand for each task, and that a task is expected to take at most: more than it took when
+/// this was written.
+const fn bytes_per_task(engine: Engine) -> usize {
+    match engine {
+        Engine::Mirage | Engine::MirageStart => 220,
+        Engine::Tokio => 520,
+        Engine::ClockLoop => 0,
+    }
+}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -103,7 +109,7 @@ fn run(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let mut skipped = Vec::new();
     for &tasks in &arguments.sizes {
         for engine in CREATORS {
-            if let Some(reason) = too_large(tasks) {
+            if let Some(reason) = too_large(engine, tasks) {
                 skipped.push(Skipped {
                     engine,
                     tasks,
@@ -111,12 +117,16 @@ fn run(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
                 });
             }
         }
-        if too_large(tasks).is_some() {
-            continue;
-        }
+        let is_skipped = |engine| {
+            let mut rows = skipped.iter();
+            rows.any(|row: &Skipped| row.engine == engine && row.tasks == tasks)
+        };
         for run in 0..arguments.runs {
             for pages in PAGES {
                 for engine in CREATORS {
+                    if is_skipped(engine) {
+                        continue;
+                    }
                     let creation: Creation = child(Child::Create {
                         engine,
                         tasks,
@@ -168,6 +178,20 @@ fn run(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
             load_before,
             load_after: load(),
         },
+        versions: Versions {
+            bench_threads: env!("CARGO_PKG_VERSION"),
+            tokio: locked_version("tokio"),
+            rustc: rustc_version(),
+        },
+        settings: Settings {
+            sizes: arguments.sizes,
+            runs: arguments.runs,
+            seed: arguments.seed,
+            spin_ns: u64::try_from(engines::SPIN.as_nanos())?,
+            wakes: arguments.wakes,
+            touched_bytes_per_task: CREATORS.map(|engine| (engine, bytes_per_task(engine))),
+            large_pages: read("/sys/kernel/mm/transparent_hugepage/enabled"),
+        },
         creations,
         skipped,
         wakes,
@@ -181,8 +205,8 @@ fn run(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
 }
 
 /// Why so many tasks can't be made in this machine's memory.
-fn too_large(tasks: usize) -> Option<String> {
-    let needed = tasks.saturating_mul(BYTES_PER_TASK);
+fn too_large(engine: Engine, tasks: usize) -> Option<String> {
+    let needed = tasks.saturating_mul(bytes_per_task(engine));
     let available = memory::available_bytes();
     // Where the kernel doesn't tell, try.
     (available != 0 && needed > available / 20 * 19).then(|| {
@@ -242,7 +266,7 @@ fn run_child(child: Child) -> Result<(), Box<dyn Error>> {
             tasks,
             pages,
         } => {
-            memory::prepare(pages, tasks.saturating_mul(BYTES_PER_TASK));
+            memory::prepare(pages, tasks.saturating_mul(bytes_per_task(engine)));
             serde_json::to_string(&engines::create(engine, tasks))?
         }
         Child::Wake {
@@ -250,7 +274,7 @@ fn run_child(child: Child) -> Result<(), Box<dyn Error>> {
             tasks,
             seed,
         } => {
-            memory::prepare(Pages::Touched, tasks.saturating_mul(BYTES_PER_TASK));
+            memory::prepare(Pages::Touched, tasks.saturating_mul(bytes_per_task(engine)));
             serde_json::to_string(&Lateness::of(engines::wake(engine, tasks, seed)))?
         }
         Child::Virtual { tasks, seed } => {
@@ -266,6 +290,26 @@ fn run_child(child: Child) -> Result<(), Box<dyn Error>> {
     };
     println!("{json}");
     Ok(())
+}
+
+/// The version of a package that this program was built with.
+fn locked_version(package: &str) -> String {
+    let lock = include_str!("../../../Cargo.lock");
+    let name = format!("name = \"{package}\"");
+    let mut lines = lock.lines().skip_while(|line| *line != name);
+    lines
+        .nth(1)
+        .and_then(|line| line.split('"').nth(1))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn rustc_version() -> String {
+    let output = Command::new("rustc").arg("--version").output();
+    output.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
 }
 
 fn read(file: &str) -> String {

@@ -18,6 +18,8 @@ pub(crate) struct Report {
     /// What the numbers mean.
     pub(crate) definitions: Vec<&'static str>,
     pub(crate) machine: Machine,
+    pub(crate) versions: Versions,
+    pub(crate) settings: Settings,
     pub(crate) creations: Vec<CreationRow>,
     pub(crate) skipped: Vec<Skipped>,
     pub(crate) wakes: Vec<WakeRow>,
@@ -34,6 +36,29 @@ pub(crate) struct Machine {
     /// Of one, five and fifteen minutes, before and after: other load disturbs.
     pub(crate) load_before: String,
     pub(crate) load_after: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Versions {
+    pub(crate) bench_threads: &'static str,
+    pub(crate) tokio: String,
+    /// Of the compiler that is called `rustc` here; empty where there is none.
+    pub(crate) rustc: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Settings {
+    pub(crate) sizes: Vec<usize>,
+    pub(crate) runs: usize,
+    /// Of the sleeps whose wake-ups are measured. Those that are only made have a fixed one.
+    pub(crate) seed: u64,
+    /// The end of each of our waits that is spent on the clock, in the measurement of wake-ups.
+    pub(crate) spin_ns: u64,
+    pub(crate) wakes: usize,
+    /// Written to beforehand for each task where pages are touched.
+    pub(crate) touched_bytes_per_task: [(Engine, usize); 3],
+    /// The kernel's setting for large pages; ours are asked for by madvise(2), the peer's allocator asks for none.
+    pub(crate) large_pages: String,
 }
 
 /// One process that made tasks.
