@@ -385,7 +385,6 @@ fn an_offloaded_checksum_is_completed_when_the_path_became_narrower_meanwhile() 
     let offloads = mirage_core::Offloads {
         flags: mirage_core::OffloadFlags::TRANSMIT_PARTIAL_V4,
         fragments: 18,
-        ..mirage_core::Offloads::NONE
     };
     let mut stack = stack(StackConfig::new(mac(1), 1500, offloads), pool, 1);
     let cidr = Cidr::new(ip(1).into(), 24).unwrap();

@@ -38,7 +38,8 @@ pub struct StackStorage<'a> {
     pub udp_datagrams: ManagedSlice<'a, DatagramSlot>,
     /// Chains that find sockets by port; half as many as sockets is plenty, at least one.
     pub udp_buckets: ManagedSlice<'a, PortBucket>,
-    /// UDP services. Full: no more are bound.
+    /// UDP services. Full: no more are bound. Each datagram is looked up in all of them before the
+    /// sockets: a handful, not hundreds.
     pub services: ManagedSlice<'a, ServiceSlot<'a>>,
     /// Pings that wait for an answer. Full: the oldest is forgotten.
     pub echoes: ManagedSlice<'a, EchoSlot>,

@@ -94,7 +94,8 @@ struct Bound<'a> {
     service: &'a mut dyn UdpService,
 }
 
-/// The services of a stack: few, so a lookup goes through all.
+/// The services of a stack. A lookup looks at each slot in turn: the length of the table, which the
+/// caller chose, bounds its cost, and no peer can add to it.
 pub(crate) struct Services<'a> {
     slots: ManagedSlice<'a, ServiceSlot<'a>>,
 }
