@@ -470,3 +470,62 @@ fn a_device_is_believed_only_in_what_it_negotiated() {
         assert_eq!(stack.counters().udp.bad_checksum, u64::from(!taken));
     }
 }
+
+#[test]
+fn the_longest_prefix_wins_between_the_link_and_the_routes() {
+    let pool = Pool::leak(64, 2048).unwrap();
+    let mut stack = lone_stack(pool);
+    let mut route = |network: [u8; 4], length, gateway| {
+        let destination = Cidr::new(network.into(), length).unwrap();
+        let gateway = Some(ip(gateway).into());
+        stack.add_route(Route {
+            destination,
+            gateway,
+        })
+    };
+    route([10, 0, 0, 0], 16, 3).unwrap();
+    route([10, 0, 0, 128], 25, 4).unwrap();
+    let handle = bind(&mut stack, 1000);
+    for (to, asked) in [
+        ([10, 0, 0, 9], ip(9)),
+        ([10, 0, 0, 200], ip(4)),
+        ([10, 0, 7, 7], ip(3)),
+    ] {
+        let remote = Some((Ipv4Addr::from(to), 9).into());
+        stack.udp_send(NOW, handle, remote, b"?").unwrap();
+        let request = drain(&mut stack, NOW).remove(0);
+        assert_eq!(request[38..42], asked.octets(), "{to:?}");
+    }
+    let elsewhere = Some((Ipv4Addr::new(192, 0, 2, 1), 9).into());
+    let nowhere = stack.udp_send(NOW, handle, elsewhere, b"?");
+    assert_eq!(nowhere, Err(SendError::NoRoute));
+}
+
+#[test]
+fn an_image_restored_twice_does_not_repeat_its_numbers() {
+    use rand_chacha::rand_core::SeedableRng;
+    let numbers = |seed: Option<u64>| {
+        let mut stack = acquainted(Pool::leak(64, 2048).unwrap());
+        if let Some(seed) = seed {
+            stack.reseed(&mut rand_chacha::ChaCha8Rng::seed_from_u64(seed));
+        }
+        let handle = bind(&mut stack, 0);
+        stack.udp_send(NOW, handle, Some(at(2, 9)), b"?").unwrap();
+        stack.ping(NOW, ip(2).into(), 0).unwrap();
+        let sent = datagrams(&mut stack, NOW);
+        // Identification and ephemeral port, identification and echo identifier.
+        [
+            &sent[0][18..20],
+            &sent[0][34..36],
+            &sent[1][18..20],
+            &sent[1][38..40],
+        ]
+        .concat()
+    };
+    assert_eq!(numbers(None), numbers(None), "the same image");
+    let (one, other) = (numbers(Some(1)), numbers(Some(2)));
+    for part in 0..4 {
+        let part = 2 * part..2 * part + 2;
+        assert_ne!(one[part.clone()], other[part]);
+    }
+}
