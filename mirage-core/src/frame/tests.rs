@@ -297,3 +297,12 @@ fn a_pool_without_chains_has_frames_of_three_segments() {
     assert!(frame.push(pool.alloc().unwrap()).is_err());
     assert_eq!((pool.counters().chains_exhausted, pool.free()), (1, 1));
 }
+
+#[test]
+fn a_frozen_segment_is_exchanged_as_a_writable_one() {
+    let pool = Pool::leak(2, 64).unwrap();
+    let ring = pool.reserve(2).unwrap();
+    let frame = Frame::from(ring.alloc().unwrap().freeze());
+    assert!(frame.keep().is_err());
+    assert_eq!(pool.counters().keep_refused, 1);
+}

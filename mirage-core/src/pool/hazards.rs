@@ -420,6 +420,10 @@ fn a_static_pool_is_made_once() {
     assert_eq!(&range.slice(1..3).unwrap()[..], b"on");
     static OTHER: [u8; 4] = *b"zone";
     assert!(pool.static_segment(&OTHER).is_none());
+    static WHOLE: [u8; 4] = *b"abcd";
+    let other = self::pool();
+    other.register_static(&WHOLE[..2]).unwrap();
+    assert!(other.static_segment(&WHOLE[1..3]).is_none());
     let Some(Segment::Static(slice)) = pool.static_segment(&range.bytes()[1..]) else {
         panic!("not found")
     };

@@ -563,7 +563,8 @@ impl World {
                     self.general_free += pages;
                 }
             }
-            Op::Push(slot, at, front) => self.push(slot, at, front),
+            // Several, so that long frames come up.
+            Op::Push(slot, at, front) => (0..4).for_each(|_| self.push(slot, at, front)),
             Op::FrameAdvance(slot, count) => self.frame_advance(slot, count),
             Op::FrameTruncate(slot, len) => self.frame_truncate(slot, len),
             Op::FrameKeep(slot) => self.frame_keep(slot),
