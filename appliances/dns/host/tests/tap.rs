@@ -21,7 +21,7 @@ fn the_host_resolves_our_address_and_pings_us_with_every_size() {
             let server = on_tap(&[]);
             // Up to the MTU, 1 beyond it, and many fragments: 28 octets are headers.
             for size in [
-                "0", "1", "56", "1471", "1472", "1473", "2953", "8000", "20000",
+                "0", "1", "56", "1471", "1472", "1473", "2953", "8000", "20000", "65507",
             ] {
                 let text = run(
                     "ping",
