@@ -18,7 +18,8 @@
 //! | [`UdpService`], [`ServiceOptions`], [`Stack::bind_service`] | a server that answers in place |
 //! | [`UdpOptions`], [`Stack::udp_bind`], [`udp_send`](Stack::udp_send), [`udp_receive`](Stack::udp_receive) | sockets with bounded queues |
 //! | [`Stack::ping`] | echo requests |
-//! | [`SharedStack`], [`UdpSocket`] | the asynchronous shell; with the feature `edge-nal` its sockets implement `edge-nal`'s traits |
+//! | [`drive`] | the task that moves frames between a device and a stack whose services answer in place |
+//! | [`SharedStack`], [`UdpSocket`] | the asynchronous shell that tasks share; with the feature `edge-nal` its sockets implement `edge-nal`'s traits |
 //! | [`Counters`] | one number for each reason to drop |
 //! | [`wire`] | the codecs |
 //!
@@ -141,7 +142,7 @@ pub use ip::{
     ReassemblySlot, Route, RouteError, RouteSlot, SentSlot,
 };
 pub use limit::RateLimit;
-pub use shell::{DriverCounters, RECEIVE_BUDGET, SharedStack, UdpSocket, WakerSlot};
+pub use shell::{DriverCounters, RECEIVE_BUDGET, SharedStack, UdpSocket, WakerSlot, drive};
 #[cfg(feature = "alloc")]
 pub use stack::Capacities;
 pub use stack::{

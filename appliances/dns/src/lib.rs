@@ -5,8 +5,7 @@
 //! | [`ZONES_IMAGE`] | the zones that were compiled in, checked when the appliance was built |
 //! | [`Service`] | zones, the pure server of [`mirage_dns`], counters; shared by all shells |
 //! | [`serve_udp`], [`serve_tcp`] | shells over any stack's sockets ([`edge_nal`]) |
-//! | `impl UdpService for &Service` | the service on our own stack, answering in place |
-//! | [`drive`] | the task that moves frames between an interface and our own stack |
+//! | `impl UdpService for &Service` | the service on our own stack, answering in place ([`mirage_net::drive`] moves the frames) |
 //! | [`Counters`], [`Counter`] | what was counted, and what for |
 //!
 //! The library knows no platform and allocates nothing: a main of its own chooses device, clock and memory. Which zones are
@@ -28,13 +27,11 @@
 #![forbid(unsafe_code)]
 
 mod counters;
-mod own_stack;
 mod service;
 mod tcp;
 mod udp;
 
 pub use counters::{Counter, Counters};
-pub use own_stack::drive;
 pub use service::{Service, Transport};
 pub use tcp::{TcpLimits, serve_tcp};
 pub use udp::serve_udp;

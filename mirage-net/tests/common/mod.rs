@@ -36,20 +36,11 @@ pub fn at(number: u8, port: u16) -> SocketAddr {
 
 /// A stack with its memory, which lives as long as the test's process.
 pub fn stack(config: StackConfig, pool: &'static Pool, seed: u64) -> Stack<'static> {
-    stack_with_services(config, pool, seed).0
-}
-
-fn stack_with_services(
-    config: StackConfig,
-    pool: &'static Pool,
-    seed: u64,
-) -> (Stack<'static>, ()) {
     let memory = Box::leak(Box::new(Memory::new()));
     let services = Box::leak(Box::new([const { ServiceSlot::EMPTY }; 4]));
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let storage = memory.storage(services);
-    let stack = Stack::new(config, storage, pool, Instant::ZERO, &mut rng).unwrap();
-    (stack, ())
+    Stack::new(config, storage, pool, Instant::ZERO, &mut rng).unwrap()
 }
 
 /// A stack that has an address at once, and whose announcements are over, without an Ethernet.

@@ -8,14 +8,14 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use dns_appliance::{Service, drive};
+use dns_appliance::Service;
 use mirage_core::doubles::{Capture, IoSink};
 use mirage_core::executor::Executor;
 use mirage_core::{Clock, Netif, NetifError, Pool};
 use mirage_host::{EndSignals, HostPlatform, SystemRng, Tap, TapConfig};
 use mirage_net::{
     Capacities, Cidr, ConflictConfig, Defence, Event, ServiceOptions, Stack, StackConfig,
-    StackStorage,
+    StackStorage, drive,
 };
 
 use crate::arguments::{Arguments, Net, Prefix};

@@ -1,4 +1,4 @@
-//! The task between an interface and our own stack, with interfaces that misbehave, in virtual time.
+//! The task between a device and a stack, with devices that misbehave, in virtual time.
 
 mod common;
 
@@ -9,18 +9,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use dns_appliance::{Service, ZONES_IMAGE, drive};
+use mirage_core::doubles::VirtualPlatform;
 use mirage_core::executor::{Executor, yield_now};
 use mirage_core::{
     Frame, MacAddress, Netif, NetifError, Offloads, Pool, TransmitError, TransmitReason,
 };
-use mirage_dns::zone_set::ZoneSet;
-use mirage_net::{
-    Capacities, Cidr, ConflictConfig, Event, ServiceOptions, Stack, StackConfig, StackStorage,
-};
-use rand_core::SeedableRng;
-
-use common::executor;
+use mirage_net::{Cidr, ConflictConfig, Event, Stack, StackConfig, drive};
 
 const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
 const OURS: [u8; 4] = [192, 0, 2, 2];
@@ -173,25 +167,17 @@ fn pool() -> &'static Pool {
     Pool::leak(64, 2048).expect("a pool")
 }
 
+fn executor() -> &'static Executor {
+    let platform: &'static VirtualPlatform = Box::leak(Box::default());
+    Executor::leak(platform)
+}
+
 fn stack(pool: &'static Pool, executor: &'static Executor) -> Stack<'static> {
-    let service: &'static Service = Box::leak(Box::new(Service::new(
-        ZoneSet::from_bytes(ZONES_IMAGE).expect("the image that was built"),
-    )));
-    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
-    let config = StackConfig::new(MAC, 1500, Offloads::NONE);
-    let storage = StackStorage::allocate(&Capacities {
-        pending: 8,
-        ..Capacities::default()
-    });
-    let now = executor.now();
-    let mut stack = Stack::new(config, storage, pool, now, &mut rng).expect("a stack");
+    let mut stack = common::stack(StackConfig::new(MAC, 1500, Offloads::NONE), pool, 1);
     let cidr = Cidr::new(OURS.into(), 24).expect("a prefix");
     stack
-        .add_address(now, cidr, ConflictConfig::assigned())
+        .add_address(executor.now(), cidr, ConflictConfig::assigned())
         .expect("an address");
-    stack
-        .bind_service(ServiceOptions::port(53), Box::leak(Box::new(service)))
-        .expect("a port");
     stack
 }
 

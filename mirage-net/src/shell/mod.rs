@@ -2,9 +2,13 @@
 //!
 //! Nothing here decides anything about packets; it moves frames, wakes tasks and sleeps.
 
+mod driver;
+
+pub use self::driver::{DriverCounters, RECEIVE_BUDGET, drive};
+
 use core::cell::{Cell, RefCell, RefMut};
 use core::fmt;
-use core::future::{Future, poll_fn};
+use core::future::poll_fn;
 use core::net::{IpAddr, SocketAddr};
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
@@ -13,21 +17,15 @@ use core::time::Duration;
 use managed::ManagedSlice;
 use mirage_core::event::Event as Token;
 use mirage_core::executor::Executor;
-use mirage_core::{Clock, Frame, Instant, Netif, NetifError, TransmitReason};
+use mirage_core::{Clock, Frame, Instant, Netif, NetifError};
 
+use self::driver::{Driver, Turn, rest};
 use crate::{BindError, Datagram, Event, SendError, SocketError, Stack, UdpHandle, UdpOptions};
-
-/// Frames that the driver takes from the device before timers and other tasks run (Linux: 64).
-pub const RECEIVE_BUDGET: usize = 64;
 
 /// How long a sender waits for a page at most before it looks again. The driver wakes it earlier,
 /// at the end of a turn after which there is more room; but a page that the application itself
 /// gives back makes no turn.
 const PAGE_WAIT: Duration = Duration::from_millis(5);
-
-/// How long the driver leaves a device alone after an error, and, while it can't transmit what is
-/// due, waits before it looks again.
-const DEVICE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Storage for the wakers of one socket: one task that receives, one that sends.
 #[derive(Debug, Default)]
@@ -45,20 +43,6 @@ impl WakerSlot {
         send: None,
         dropped: None,
     };
-}
-
-/// What a driver has met at its device.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DriverCounters {
-    /// Errors that the device reported when it received or transmitted.
-    pub device_errors: u64,
-    /// Frames that the device refused for good.
-    pub transmit_refused: u64,
-    /// Turns that ended because the receive budget was spent.
-    pub budget_spent: u64,
-    /// Notifications of the device, one for a batch of frames.
-    pub flushes: u64,
 }
 
 /// A [`Stack`] that tasks of one thread share: one [driver](Self::run), and any number of
@@ -185,54 +169,33 @@ impl<'a> SharedStack<'a> {
         })
     }
 
-    /// Drives a device: receives, transmits, and keeps the stack's deadlines, until the device
-    /// is gone. One task runs it.
-    ///
-    /// In one turn it takes at most [`RECEIVE_BUDGET`] frames, transmits while the device has
-    /// room, and notifies the device once.
+    /// Drives a device as [`drive`] does, and wakes who waits at the stack's sockets. One task runs it, until the device is
+    /// gone.
     pub async fn run<N: Netif + ?Sized>(
         &self,
         netif: &mut N,
         executor: &'static Executor,
     ) -> NetifError {
         let mut sleep = pin!(executor.sleep_until(Instant::FAR_FUTURE));
-        let mut refused: Option<Frame> = None;
-        let mut paused: Option<Instant> = None;
+        let mut driver = Driver::new(self.counters.get());
         poll_fn(|context| {
             loop {
-                let mut blocked = false;
-                match self.turn(netif, &mut refused, &mut paused, context) {
+                match self.turn(netif, &mut driver, context) {
                     Err(error) => return Poll::Ready(error),
-                    Ok(Turn::Again) => {
+                    Ok(Turn { again: true, .. }) => {
                         context.waker().wake_by_ref();
                         return Poll::Pending;
                     }
-                    Ok(Turn::Blocked) => blocked = true,
-                    Ok(Turn::Done) => {}
+                    Ok(_) => {}
                 }
                 if self.changed.poll_wait(context).is_ready() {
                     continue;
                 }
                 let deadline = self.stack.borrow().poll_timeout();
                 let look = self.waiting.get().map(|waiting| waiting.look);
-                // What is due and can't be sent stays due: that is no reason to look at once.
-                let again = self.clock.now().saturating_add(DEVICE_PAUSE);
-                let due = |at: Instant| if blocked { at.max(again) } else { at };
-                let deadline = deadline
-                    .map(due)
-                    .into_iter()
-                    .chain(look)
-                    .chain(paused)
-                    .min();
-                let Some(deadline) = deadline else {
-                    // No timer at all: one that never fires would still keep a platform awake.
-                    sleep.as_mut().reset(Instant::FAR_FUTURE);
-                    return Poll::Pending;
-                };
-                if sleep.deadline() != deadline || sleep.is_elapsed() {
-                    sleep.as_mut().reset(deadline);
-                }
-                if sleep.as_mut().poll(context).is_pending() {
+                let deadline = driver.deadline(deadline, self.clock.now());
+                let deadline = deadline.into_iter().chain(look).min();
+                if rest(sleep.as_mut(), deadline, context).is_pending() {
                     return Poll::Pending;
                 }
             }
@@ -243,87 +206,21 @@ impl<'a> SharedStack<'a> {
     fn turn<N: Netif + ?Sized>(
         &self,
         netif: &mut N,
-        refused: &mut Option<Frame>,
-        paused: &mut Option<Instant>,
+        driver: &mut Driver,
         context: &mut Context<'_>,
     ) -> Result<Turn, NetifError> {
         let now = self.clock.now();
-        let mut counters = self.counters.get();
         let Ok(mut stack) = self.stack.try_borrow_mut() else {
-            return Ok(Turn::Again);
+            return Ok(Turn {
+                again: true,
+                sent: false,
+            });
         };
         self.close_dropped(&mut stack);
-        let link_up = netif.link_up();
-        if link_up != stack.link_up() {
-            stack.handle_link(now, link_up);
-        }
-        if paused.is_some_and(|until| until <= now) {
-            *paused = None;
-        }
-        let mut turn = Turn::Again;
-        for _ in 0..RECEIVE_BUDGET {
-            if paused.is_some() {
-                turn = Turn::Done;
-                break;
-            }
-            match netif.poll_receive(context) {
-                Poll::Ready(Ok(frame)) => stack.handle_frame(now, frame),
-                Poll::Ready(Err(NetifError::Gone)) => return Err(NetifError::Gone),
-                Poll::Ready(Err(_)) => {
-                    counters.device_errors += 1;
-                    *paused = Some(now.saturating_add(DEVICE_PAUSE));
-                }
-                Poll::Pending => {
-                    turn = Turn::Done;
-                    break;
-                }
-            }
-        }
-        counters.budget_spent += u64::from(matches!(turn, Turn::Again));
-        stack.handle_timeout(now);
-        let mut sent = false;
-        let mut blocked = true;
-        while netif.link_up() && paused.is_none() {
-            match netif.poll_ready(context) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(NetifError::Gone)) => return Err(NetifError::Gone),
-                Poll::Ready(Err(_)) => {
-                    counters.device_errors += 1;
-                    *paused = Some(now.saturating_add(DEVICE_PAUSE));
-                    break;
-                }
-                Poll::Pending => break,
-            }
-            let Some(frame) = refused.take().or_else(|| stack.poll_transmit(now)) else {
-                blocked = false;
-                break;
-            };
-            match netif.transmit(frame) {
-                Ok(()) => sent = true,
-                Err(error) => match error.reason {
-                    TransmitReason::Full => {
-                        *refused = Some(error.frame);
-                        break;
-                    }
-                    TransmitReason::Netif(NetifError::Gone) => return Err(NetifError::Gone),
-                    _ => counters.transmit_refused += 1,
-                },
-            }
-        }
-        if sent {
-            counters.flushes += 1;
-            match netif.flush() {
-                Ok(()) => {}
-                Err(NetifError::Gone) => return Err(NetifError::Gone),
-                Err(_) => counters.device_errors += 1,
-            }
-        }
-        self.counters.set(counters);
-        self.wake(stack, now, sent);
-        match turn {
-            Turn::Done if blocked => Ok(Turn::Blocked),
-            turn => Ok(turn),
-        }
+        let turn = driver.turn(netif, &mut stack, now, context)?;
+        self.counters.set(driver.counters());
+        self.wake(stack, now, turn.sent);
+        Ok(turn)
     }
 
     /// Closes the sockets that were dropped while the stack was in use.
@@ -369,15 +266,6 @@ impl<'a> SharedStack<'a> {
     ) -> Option<Waker> {
         which(self.wakers.borrow_mut().get_mut(index)?).take()
     }
-}
-
-enum Turn {
-    /// The device has no more.
-    Done,
-    /// The same, and it did not take all that there was to transmit.
-    Blocked,
-    /// The budget is spent: others first, then another turn.
-    Again,
 }
 
 /// A UDP socket of a [`SharedStack`]; dropped, it is closed.
