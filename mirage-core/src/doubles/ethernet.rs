@@ -73,7 +73,8 @@ struct Hub {
 
 struct Port {
     config: PortConfig,
-    reserve: Reserve,
+    /// None when the interface was dropped.
+    reserve: Option<Reserve>,
     link_up: bool,
     gone: bool,
     stalled: bool,
@@ -177,7 +178,7 @@ impl VirtualEthernet {
         let port = hub.ports.len();
         hub.ports.push(Port {
             config,
-            reserve,
+            reserve: Some(reserve),
             link_up: true,
             gone: false,
             stalled: false,
@@ -296,7 +297,11 @@ impl Port {
             counters.queue_full += 1;
             return false;
         }
-        match packet.into_frame(&self.reserve, config.headroom, config.segment_len) {
+        let frame = self
+            .reserve
+            .as_ref()
+            .and_then(|reserve| packet.into_frame(reserve, config.headroom, config.segment_len));
+        match frame {
             Some(frame) => {
                 self.received.push_back(frame);
                 counters.received += 1;
@@ -449,6 +454,14 @@ impl Netif for VirtualNetif {
 impl Drop for VirtualNetif {
     fn drop(&mut self) {
         self.control().remove();
+        // Outside of the borrow: a page's way back is the pool's business.
+        let (received, reserve) = {
+            let mut hub = self.ethernet.hub.borrow_mut();
+            let port = &mut hub.ports[self.port];
+            (core::mem::take(&mut port.received), port.reserve.take())
+        };
+        drop(received);
+        drop(reserve);
     }
 }
 

@@ -66,8 +66,10 @@
 //! ```
 
 mod arena;
+mod counters;
 mod heap;
 mod join;
+mod memory;
 mod platform;
 mod prefetch;
 mod queue;
@@ -81,16 +83,18 @@ mod timers;
 mod wait;
 
 pub use arena::TaskArena;
+pub use counters::ExecutorCounters;
 pub use join::{JoinError, JoinHandle, SpawnError};
+pub use memory::ExecutorMemory;
 pub use platform::{Platform, ThreadToken, Unpark};
 pub use queue::{ReadyQueue, ReadyTask, Scheduler};
 pub use sleep::{Elapsed, Interval, Sleep, Timeout, YieldNow, yield_now};
 
 use core::alloc::Layout;
-use core::cell::{Cell, RefCell, UnsafeCell};
+use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::future::Future;
-use core::mem::{ManuallyDrop, MaybeUninit};
+use core::mem::ManuallyDrop;
 use core::pin::pin;
 use core::ptr::{self, NonNull};
 use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
@@ -99,6 +103,7 @@ use core::time::Duration;
 pub(crate) use self::wait::{WaitQueue, WakerSlot};
 
 use self::arena::ArenaTasks;
+use self::counters::{CounterCells, count};
 use self::queue::RemoteList;
 #[cfg(feature = "alloc")]
 use self::slab::Slab;
@@ -172,100 +177,13 @@ pub enum Turn {
     Idle,
 }
 
-/// What an executor did. The numbers wrap around.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct ExecutorCounters {
-    /// Tasks made.
-    pub spawned: u64,
-    /// Tasks that ended, in whatever way.
-    pub ended: u64,
-    /// Tasks refused because of the limit.
-    pub refused_limit: u64,
-    /// Tasks refused for want of memory.
-    pub refused_memory: u64,
-    /// Tasks refused after the end.
-    pub refused_shut_down: u64,
-    /// Polls of tasks.
-    pub polls: u64,
-    /// Wake-ups that came through the list of other threads.
-    pub remote_wakes: u64,
-    /// Timers that fired.
-    pub timers_fired: u64,
-    /// Moves of timers inside of the queue, from what is sorted by wide steps of time to narrow ones.
-    pub timers_moved: u64,
-    /// Times that the platform was asked to wait.
-    pub parks: u64,
-}
-
-#[derive(Default)]
-struct CounterCells {
-    spawned: Cell<u64>,
-    ended: Cell<u64>,
-    refused_limit: Cell<u64>,
-    refused_memory: Cell<u64>,
-    refused_shut_down: Cell<u64>,
-    polls: Cell<u64>,
-    remote_wakes: Cell<u64>,
-    timers_fired: Cell<u64>,
-    timers_moved: Cell<u64>,
-    parks: Cell<u64>,
-}
-
-fn count(counter: &Cell<u64>, more: u64) {
-    counter.set(counter.get().wrapping_add(more));
-}
-
-/// Static memory for one executor.
-///
-/// ```
-/// use mirage_core::executor::ExecutorMemory;
-///
-/// static EXECUTOR: ExecutorMemory = ExecutorMemory::new();
-/// ```
-pub struct ExecutorMemory {
-    claimed: AtomicBool,
-    executor: UnsafeCell<MaybeUninit<Executor>>,
-}
-
-// SAFETY: only the one who turned `claimed` on gets to the executor, and it does not leave that one's thread.
-unsafe impl Sync for ExecutorMemory {}
-
-impl ExecutorMemory {
-    /// Memory without an executor yet.
-    #[cfg(not(loom))]
-    #[expect(
-        clippy::new_without_default,
-        reason = "for statics, which can't call default"
-    )]
-    pub const fn new() -> Self {
-        Self {
-            claimed: AtomicBool::new(false),
-            executor: UnsafeCell::new(MaybeUninit::uninit()),
-        }
-    }
-}
-
-impl fmt::Debug for ExecutorMemory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ExecutorMemory")
-            .field("claimed", &self.claimed)
-            .finish()
-    }
-}
-
 impl Executor {
     /// Makes an executor for the calling thread in static memory; `None` when there is one in it already.
     pub fn new(
         memory: &'static ExecutorMemory,
         platform: &'static dyn Platform,
     ) -> Option<&'static Executor> {
-        if memory.claimed.swap(true, Ordering::Relaxed) {
-            return None;
-        }
-        // SAFETY: the swap above succeeds once, so this is the only reference ever made to the cell's inside.
-        let place = unsafe { &mut *memory.executor.get() };
-        Some(place.write(Self::with(platform)))
+        memory.claim(|| Self::with(platform))
     }
 
     /// Makes an executor for the calling thread, in memory from the allocator that is never given back.
@@ -368,19 +286,7 @@ impl Executor {
 
     /// What the executor did so far.
     pub fn counters(&self) -> ExecutorCounters {
-        let counters = &self.counters;
-        ExecutorCounters {
-            spawned: counters.spawned.get(),
-            ended: counters.ended.get(),
-            refused_limit: counters.refused_limit.get(),
-            refused_memory: counters.refused_memory.get(),
-            refused_shut_down: counters.refused_shut_down.get(),
-            polls: counters.polls.get(),
-            remote_wakes: counters.remote_wakes.get(),
-            timers_fired: counters.timers_fired.get(),
-            timers_moved: counters.timers_moved.get(),
-            parks: counters.parks.get(),
-        }
+        self.counters.read()
     }
 
     // --- Tasks ---

@@ -405,3 +405,18 @@ fn the_same_seed_gives_the_same_run_over_a_whole_segment() {
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
 }
+
+#[test]
+fn a_dropped_interface_gives_its_reserve_and_what_it_received_back() {
+    let net = Net::new();
+    let mut a = net.attach(1, |_| ());
+    // More often than a pool has places for reserves.
+    for _ in 0..40 {
+        let free = net.pool.free();
+        let b = net.attach(2, |_| ());
+        send(&mut a, net.frame(2, 1, b"never looked at"));
+        settle(&net.ethernet, &net.clock);
+        drop(b);
+        assert_eq!(net.pool.free(), free);
+    }
+}
