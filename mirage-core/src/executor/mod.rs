@@ -120,6 +120,12 @@ const DEFAULT_BUDGET: usize = 128;
 /// Timers moved at once ahead of their time: each turn, and while there is nothing else to do.
 const PREPARE_LIMIT: usize = 64;
 
+/// Of these, how many when nothing fired: few, since a timer may be due right after.
+const PREPARE_LEAST: usize = 8;
+
+/// With more timers due at once the executor is behind: to catch up comes first.
+const BEHIND: usize = 16;
+
 /// Timers moved in one turn because they may be due.
 const MOVE_LIMIT: usize = 512;
 
@@ -673,7 +679,12 @@ impl Executor {
         }
 
         // Also when there is never nothing to do, timers have to be where they can fire by the time they are due.
-        let prepared = self.timers.prepare(moves.min(PREPARE_LIMIT));
+        let limit = if fired > BEHIND {
+            fired / 4
+        } else {
+            PREPARE_LEAST + 2 * fired
+        };
+        let prepared = self.timers.prepare(limit.min(PREPARE_LIMIT).min(moves));
         let moved = MOVE_LIMIT - moves + prepared;
         count(&self.counters.timers_moved, moved as u64);
 
@@ -689,7 +700,7 @@ impl Executor {
 
     /// Prepares timers, a little at a time, or waits when there are none to prepare.
     fn idle(&self) {
-        let prepared = self.timers.prepare(PREPARE_LIMIT);
+        let prepared = self.timers.prepare(PREPARE_LEAST);
         count(&self.counters.timers_moved, prepared as u64);
         if prepared == 0 {
             count(&self.counters.parks, 1);

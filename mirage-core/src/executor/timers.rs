@@ -22,6 +22,7 @@ use core::ptr;
 use core::task::Waker;
 
 use super::heap::Heap;
+use super::prefetch::prefetch;
 use super::wait::WakerCell;
 use crate::time::Instant;
 
@@ -286,6 +287,7 @@ impl Timers {
                 left -= 1;
                 let node = head.get();
                 self.unlink_first(head, timer);
+                prefetch(head.get().cast_mut().cast(), size_of::<Node>());
                 // SAFETY: registered, and in no list at the moment. All of the next block is within the level below.
                 unsafe { self.place(node) };
             }
@@ -377,6 +379,7 @@ impl Timers {
                 *moves -= 1;
                 let node = head.get();
                 self.unlink_first(head, timer);
+                prefetch(head.get().cast_mut().cast(), size_of::<Node>());
                 // SAFETY: registered, and in no list at the moment.
                 unsafe { self.place(node) };
             }
@@ -389,6 +392,9 @@ impl Timers {
         while let Some(timer) = unsafe { next.as_ref() } {
             let node = next;
             next = timer.next.get();
+            prefetch(next.cast_mut().cast(), size_of::<Node>());
+            // What it wakes is needed within a slot's width.
+            timer.waker.prefetch();
             timer.set_state(State::Heap);
             // SAFETY: registered, and in no list that's still in use. All of the slot is before the horizon now (at the
             // end of time, it has to be taken as such).

@@ -8,6 +8,7 @@ use core::pin::Pin;
 use core::ptr;
 use core::task::{Poll, RawWakerVTable, Waker};
 
+use super::prefetch::prefetch;
 use super::task::clone_for;
 use crate::sync::{AtomicUsize, Ordering, WatchedCell, spin};
 
@@ -152,6 +153,12 @@ impl WakerCell {
         self.data.set(waker.data());
         self.vtable.set(Some(waker.vtable()));
         drop(old);
+    }
+
+    /// Has the processor fetch what the waker points to: a task, if it's one of ours.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch(self.data.get().cast_mut().cast(), 64);
     }
 
     #[inline]
