@@ -8,6 +8,7 @@ mod memory;
 mod report;
 mod statistics;
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
@@ -45,6 +46,9 @@ struct Arguments {
     /// Few tasks, one run: to see that it works. The figures mean nothing.
     #[arg(long)]
     quick: bool,
+    /// Measures nothing: draws the figures again, from the results that are there.
+    #[arg(long)]
+    draw: bool,
     /// Where the results go.
     #[arg(long, default_value_os_t = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/results")))]
     output: PathBuf,
@@ -96,6 +100,9 @@ fn main() -> ExitCode {
 }
 
 fn run(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    if arguments.draw {
+        return Report::read(&arguments.output)?.draw(&arguments.output);
+    }
     if arguments.quick {
         arguments.sizes = vec![10_000, 20_000];
         arguments.wakes = arguments.wakes.min(10_000);
@@ -169,7 +176,7 @@ fn run(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
         virtual_time = Some(VirtualRow { tasks, max_late_ns });
     }
     let report = Report {
-        definitions: DEFINITIONS.to_vec(),
+        definitions: DEFINITIONS.map(Cow::Borrowed).to_vec(),
         machine: Machine {
             processor: processor(),
             processors: std::thread::available_parallelism().map_or(0, usize::from),
@@ -179,7 +186,7 @@ fn run(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
             load_after: load(),
         },
         versions: Versions {
-            bench_threads: env!("CARGO_PKG_VERSION"),
+            bench_threads: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
             tokio: locked_version("tokio"),
             rustc: rustc_version(),
         },
