@@ -3,15 +3,15 @@
 mod common;
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
+
 use std::future::pending;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use dns_appliance::{Counter, Service, TcpLimits, serve_tcp};
-use edge_nal::{Close, NoopNet, Readable, TcpAccept, TcpShutdown, TcpSplit};
-use embedded_io_async::{ErrorType, Read, Write};
+use edge_nal::{Close, Readable, TcpAccept, TcpShutdown, TcpSplit};
+use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use mirage_core::Instant;
 use mirage_core::executor::Executor;
 use mirage_dns::zone_set::ZoneSet;
@@ -113,11 +113,11 @@ fn a_client_whose_octets_never_end_does_not_keep_other_tasks_from_running() {
             ..Client::default()
         },
     );
-    let turns = Rc::new(Cell::new(0));
-    let counting = Rc::clone(&turns);
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let seeing = Rc::clone(&seen);
     let other = executor.spawn(async move {
-        for _ in 0..100 {
-            counting.set(counting.get() + 1);
+        while service.counters().server.refused < 100 {
+            seeing.borrow_mut().push(service.counters().server.refused);
             mirage_core::executor::yield_now().await;
         }
     });
@@ -134,8 +134,48 @@ fn a_client_whose_octets_never_end_does_not_keep_other_tasks_from_running() {
         let _ = executor.timeout(Duration::from_secs(1), serving).await;
     });
     executor.run_until(other.expect("a task")).expect("its end");
-    assert_eq!(turns.get(), 100);
     assert_eq!(service.counters().server.refused, 100);
+    let seen = seen.borrow();
+    assert!(
+        seen.iter().any(|answered| (1..100).contains(answered)),
+        "nobody else got a turn meanwhile"
+    );
+}
+
+#[test]
+fn a_listener_that_can_not_accept_is_tried_again_after_a_pause() {
+    let executor = executor();
+    let service = service();
+    let acceptor = Exhausted(Cell::new(0));
+    let (mut request, mut response) = ([0; 512], [0; 512]);
+    executor.run_until(async {
+        let serving = serve_tcp(
+            &acceptor,
+            service,
+            executor,
+            LIMITS,
+            &mut request,
+            &mut response,
+        );
+        let _ = executor.timeout(Duration::from_secs(1), serving).await;
+    });
+    let tries = acceptor.0.get();
+    assert!((50..=101).contains(&tries), "{tries} in a second");
+    assert_eq!(service.counters().get(Counter::TcpAcceptErrors), tries);
+}
+
+/// A listener without descriptors.
+struct Exhausted(Cell<u64>);
+
+impl TcpAccept for Exhausted {
+    type Error = ErrorKind;
+    type Socket<'a> = Socket;
+
+    async fn accept(&self) -> Result<(SocketAddr, Socket), Self::Error> {
+        self.0.set(self.0.get() + 1);
+        assert!(self.0.get() < 10_000, "tried without a pause");
+        Err(ErrorKind::OutOfMemory)
+    }
 }
 
 #[test]
@@ -245,10 +285,10 @@ impl Acceptor {
 }
 
 impl TcpAccept for Acceptor {
-    type Error = Infallible;
+    type Error = ErrorKind;
     type Socket<'a> = Socket;
 
-    async fn accept(&self) -> Result<(SocketAddr, Socket), Infallible> {
+    async fn accept(&self) -> Result<(SocketAddr, Socket), ErrorKind> {
         let client = self.client.borrow_mut().take();
         let Some(client) = client else {
             return pending().await;
@@ -278,11 +318,11 @@ impl Socket {
 }
 
 impl ErrorType for Socket {
-    type Error = Infallible;
+    type Error = ErrorKind;
 }
 
 impl Read for Socket {
-    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
         if self.client.input.is_empty() {
             return if self.client.then_ends {
                 Ok(0)
@@ -304,7 +344,7 @@ impl Read for Socket {
 }
 
 impl Write for Socket {
-    async fn write(&mut self, octets: &[u8]) -> Result<usize, Infallible> {
+    async fn write(&mut self, octets: &[u8]) -> Result<usize, ErrorKind> {
         if self.client.deaf {
             return pending().await;
         }
@@ -318,33 +358,33 @@ impl Write for Socket {
         Ok(octets.len())
     }
 
-    async fn flush(&mut self) -> Result<(), Infallible> {
+    async fn flush(&mut self) -> Result<(), ErrorKind> {
         Ok(())
     }
 }
 
 impl Readable for Socket {
-    async fn readable(&mut self) -> Result<(), Infallible> {
+    async fn readable(&mut self) -> Result<(), ErrorKind> {
         Ok(())
     }
 }
 
 impl TcpSplit for Socket {
-    type Read<'a> = NoopNet;
-    type Write<'a> = NoopNet;
+    type Read<'a> = Self;
+    type Write<'a> = Self;
 
-    fn split(&mut self) -> (NoopNet, NoopNet) {
-        (NoopNet, NoopNet)
+    fn split(&mut self) -> (Self, Self) {
+        unreachable!("the shell reads and writes in turns")
     }
 }
 
 impl TcpShutdown for Socket {
-    async fn close(&mut self, _: Close) -> Result<(), Infallible> {
+    async fn close(&mut self, _: Close) -> Result<(), ErrorKind> {
         self.ended();
         Ok(())
     }
 
-    async fn abort(&mut self) -> Result<(), Infallible> {
+    async fn abort(&mut self) -> Result<(), ErrorKind> {
         self.ended();
         Ok(())
     }

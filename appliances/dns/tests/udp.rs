@@ -11,6 +11,7 @@ use std::time::Duration;
 use dns_appliance::{Counter, Service, ZONES_IMAGE, serve_udp};
 use edge_nal::{UdpReceive, UdpSend};
 use embedded_io_async::ErrorType;
+use mirage_core::executor::yield_now;
 use mirage_dns::zone_set::ZoneSet;
 
 #[test]
@@ -42,6 +43,54 @@ fn datagrams_too_long_or_from_port_0_are_dropped_and_counted() {
     };
     assert_eq!(remote.to_string(), "192.0.2.1:5353");
     assert_eq!(answer[..2], [0x12, 0x34]);
+}
+
+#[test]
+fn a_flood_of_datagrams_does_not_keep_other_tasks_from_running() {
+    let service: &'static Service = Box::leak(Box::new(Service::new(ZoneSet::EMPTY)));
+    let executor = common::executor();
+    let serving = executor.spawn(async move {
+        let (mut request, mut response) = ([0; 512], [0; 512]);
+        serve_udp(
+            &mut Flood(0),
+            service,
+            executor,
+            &mut request,
+            &mut response,
+        )
+        .await
+    });
+    let serving = serving.expect("a task");
+    executor.run_until(async {
+        for _ in 0..10 {
+            yield_now().await;
+        }
+    });
+    assert!(service.counters().queries() > 0);
+    serving.abort();
+}
+
+/// Datagrams without end.
+struct Flood(usize);
+
+impl ErrorType for Flood {
+    type Error = Infallible;
+}
+
+impl UdpReceive for Flood {
+    async fn receive(&mut self, buffer: &mut [u8]) -> Result<(usize, SocketAddr), Infallible> {
+        self.0 += 1;
+        assert!(self.0 < 100_000, "nobody else gets a turn");
+        let query = b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\0\0\x06\0\x01";
+        buffer[..query.len()].copy_from_slice(query);
+        Ok((query.len(), SocketAddr::from(([192, 0, 2, 1], 5353))))
+    }
+}
+
+impl UdpSend for Flood {
+    async fn send(&mut self, _: SocketAddr, _: &[u8]) -> Result<(), Infallible> {
+        Ok(())
+    }
 }
 
 struct Script {
