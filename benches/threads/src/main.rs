@@ -299,9 +299,10 @@ fn run_child(child: Child) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The version of a package that this program was built with.
+/// The version of a package that this program was built with; empty outside of the checkout, which has the lock file.
 fn locked_version(package: &str) -> String {
-    let lock = include_str!("../../../Cargo.lock");
+    let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock"));
+    let lock = lock.unwrap_or_default();
     let name = format!("name = \"{package}\"");
     let mut lines = lock.lines().skip_while(|line| *line != name);
     lines
