@@ -58,7 +58,8 @@ pub(crate) struct Settings {
     pub(crate) wakes: usize,
     /// Written to beforehand for each task where pages are touched.
     pub(crate) touched_bytes_per_task: [(Engine, usize); 3],
-    /// The kernel's setting for large pages; ours are asked for by madvise(2), the peer's allocator asks for none.
+    /// The kernel's setting for large pages; ours are asked for by madvise(2), the peer's allocator asks for none. Memory that was touched before was
+    /// asked to be in large ones for each engine.
     pub(crate) large_pages: String,
 }
 

@@ -51,10 +51,16 @@ impl Lateness {
     }
 }
 
-/// The middle one; 0 of none.
+/// The middle one, of an even number the mean of the two in the middle; 0 of none.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
+    let at = |index: usize| values.get(index).copied().unwrap_or(0.0);
+    let half = values.len() / 2;
+    if values.len().is_multiple_of(2) {
+        f64::midpoint(at(half.saturating_sub(1)), at(half))
+    } else {
+        at(half)
+    }
 }
 
 #[cfg(test)]

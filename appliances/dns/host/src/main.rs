@@ -1,4 +1,5 @@
 //! The DNS appliance as a process of a host.
+#![forbid(unsafe_code)]
 
 mod arguments;
 mod error;
