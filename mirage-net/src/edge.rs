@@ -3,9 +3,19 @@
 //! `UdpSend::send` copies its slice once, into the pages that are sent; `UdpReceive::receive`
 //! copies once, from the received page into the caller's buffer. Whoever wants neither copy uses
 //! [`UdpSocket`]'s own methods, or a [`UdpService`](crate::UdpService).
+//!
+//! # The source of an answer
+//! `edge-nal` tells no one to which of our addresses a datagram came. A socket that is bound to
+//! no address remembers it of the last datagram that `UdpReceive::receive` gave, and
+//! `UdpSend::send` to that one's sender, address and port, leaves from there. This is exact for
+//! whoever receives and then answers. Whoever receives more before the answer, or sends to
+//! somebody else, sends from the address that the route chooses; and who asked two addresses of
+//! ours from one port gets both answers from the later one. The route chooses as well when the
+//! datagram came to a broadcast address, or to one that is no longer ours. Exact in every case:
+//! [`UdpSocket::receive`] and [`UdpSocket::send_from`].
 
 use core::fmt;
-use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use edge_nal::{
     MulticastV4, MulticastV6, Readable, UdpBind, UdpConnect, UdpReceive, UdpSend, UdpSplit,
@@ -117,15 +127,22 @@ impl UdpReceive for &UdpSocket<'_, '_> {
     async fn receive(&mut self, buffer: &mut [u8]) -> Result<(usize, SocketAddr), NalError> {
         let datagram = UdpSocket::receive(self).await.map_err(NalError::Socket)?;
         datagram.payload.copy_to_slice(0, buffer);
+        self.asked
+            .set(Some((datagram.source, datagram.destination.ip())));
         Ok((datagram.payload.len(), datagram.source))
     }
 }
 
 impl UdpSend for &UdpSocket<'_, '_> {
     async fn send(&mut self, remote: SocketAddr, data: &[u8]) -> Result<(), NalError> {
-        UdpSocket::send(self, Some(remote), data)
-            .await
-            .map_err(NalError::Send)
+        // A task that receives meanwhile does not change who is answered from where.
+        let asked = self.asked.get().filter(|(from, _)| *from == remote);
+        self.send_chosen(Some(remote), data, |stack| match asked {
+            Some((_, IpAddr::V4(address))) if stack.is_own(address) => Some(address.into()),
+            _ => None,
+        })
+        .await
+        .map_err(NalError::Send)
     }
 }
 

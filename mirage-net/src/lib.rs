@@ -42,7 +42,7 @@
 //! | An echo reply, an ARP reply | none: made in the page of the request |
 //! | [`Stack::udp_receive`], [`UdpSocket::receive`] | none: the payload in the page that it was received in |
 //! | [`Stack::udp_send_page`], [`udp_send_frame`](Stack::udp_send_frame) | none; one where the device takes fewer segments |
-//! | [`Stack::udp_send`], [`UdpSocket::send`], `edge_nal::UdpSend` | one, from the slice into the pages that are sent |
+//! | [`Stack::udp_send`], [`udp_send_from`](Stack::udp_send_from), [`UdpSocket::send`], [`send_from`](UdpSocket::send_from), `edge_nal::UdpSend` | one, from the slice into the pages that are sent |
 //! | `edge_nal::UdpReceive` | one, from the received page into the caller's buffer |
 //! | A datagram that goes out in fragments | one more, into a page for each fragment |
 //! | A datagram that came in fragments | one, into pages of the pool's general part |

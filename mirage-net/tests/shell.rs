@@ -342,6 +342,74 @@ fn edge_nals_traits_move_datagrams_both_ways() {
     });
 }
 
+/// Whoever receives and then answers through `edge-nal` answers from the address that was asked.
+#[cfg(feature = "edge-nal")]
+#[test]
+fn edge_nals_answers_come_from_the_address_that_was_asked() {
+    use edge_nal::{UdpBind, UdpReceive, UdpSend};
+
+    let world = world(3);
+    let server = world.machines[1].shared;
+    let second = Cidr::new(ip(77).into(), 24).unwrap();
+    server.with(|stack, now| {
+        stack
+            .add_address(now, second, ConflictConfig::assigned())
+            .unwrap();
+    });
+    let (one, other) = (world.machines[0].shared, world.machines[2].shared);
+    world.executor.run_until(async {
+        let mut socket = UdpBind::bind(server, any(53)).await.unwrap();
+        let mut first = UdpBind::bind(one, any(1000)).await.unwrap();
+        let mut third = UdpBind::bind(other, any(1000)).await.unwrap();
+        let mut buffer = [0; 100];
+        let broadcast = SocketAddr::from((Ipv4Addr::BROADCAST, 53));
+        for (asked, answered) in [
+            (at(2, 53), at(2, 53)),
+            (at(77, 53), at(77, 53)),
+            (at(2, 53), at(2, 53)),
+            // Nobody answers from a broadcast address.
+            (broadcast, at(2, 53)),
+        ] {
+            UdpSend::send(&mut first, asked, b"question").await.unwrap();
+            let (length, from) = UdpReceive::receive(&mut socket, &mut buffer).await.unwrap();
+            assert_eq!((length, from), (8, at(1, 1000)));
+            UdpSend::send(&mut socket, from, b"answer").await.unwrap();
+            let received = UdpReceive::receive(&mut first, &mut buffer).await.unwrap();
+            assert_eq!(received, (6, answered));
+        }
+        // It is remembered of the last one alone: whoever did not send that hears from the route's.
+        UdpSend::send(&mut first, at(77, 53), b"question")
+            .await
+            .unwrap();
+        UdpReceive::receive(&mut socket, &mut buffer).await.unwrap();
+        UdpSend::send(&mut socket, at(3, 1000), b"news")
+            .await
+            .unwrap();
+        let received = UdpReceive::receive(&mut third, &mut buffer).await.unwrap();
+        assert_eq!(received, (4, at(2, 53)));
+        UdpSend::send(&mut socket, at(1, 1000), b"answer")
+            .await
+            .unwrap();
+        let received = UdpReceive::receive(&mut first, &mut buffer).await.unwrap();
+        assert_eq!(received, (6, at(77, 53)));
+        // The address is given up before the answer.
+        server.with(|stack, _| assert!(stack.remove_address(ip(77).into())));
+        UdpSend::send(&mut socket, at(1, 1000), b"answer")
+            .await
+            .unwrap();
+        let received = UdpReceive::receive(&mut first, &mut buffer).await.unwrap();
+        assert_eq!(received, (6, at(2, 53)));
+        // Chosen by hand: ours is taken, another's is refused.
+        let payload = b"by hand";
+        let to = Some(at(1, 1000));
+        let refused = socket.send_from(to, ip(77).into(), payload).await;
+        assert_eq!(refused, Err(SendError::NoAddress));
+        socket.send_from(to, ip(2).into(), payload).await.unwrap();
+        let received = UdpReceive::receive(&mut first, &mut buffer).await.unwrap();
+        assert_eq!(received, (7, at(2, 53)));
+    });
+}
+
 #[test]
 fn a_device_that_stalls_or_is_unplugged_while_arp_is_due_does_not_make_the_driver_spin() {
     for unplug in [false, true] {

@@ -166,6 +166,8 @@ impl<'a> SharedStack<'a> {
         Ok(UdpSocket {
             shared: self,
             handle,
+            #[cfg(feature = "edge-nal")]
+            asked: Cell::new(None),
         })
     }
 
@@ -275,6 +277,10 @@ impl<'a> SharedStack<'a> {
 pub struct UdpSocket<'s, 'a> {
     shared: &'s SharedStack<'a>,
     handle: UdpHandle,
+    /// Who sent the last datagram that `edge-nal`'s trait received, and to which address: its
+    /// traits have no place for the latter.
+    #[cfg(feature = "edge-nal")]
+    pub(crate) asked: Cell<Option<(SocketAddr, IpAddr)>>,
 }
 
 impl UdpSocket<'_, '_> {
@@ -326,12 +332,38 @@ impl UdpSocket<'_, '_> {
     /// # Errors
     /// [`SendError`], but none that is [temporary](SendError::is_temporary).
     pub async fn send(&self, remote: Option<SocketAddr>, payload: &[u8]) -> Result<(), SendError> {
+        self.send_chosen(remote, payload, |_| None).await
+    }
+
+    /// As [`send`](Self::send), from a chosen address of ours: an answer comes from the address
+    /// that was asked, [`Datagram::destination`].
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); [`SendError::NoAddress`] if `source` is not ours.
+    pub async fn send_from(
+        &self,
+        remote: Option<SocketAddr>,
+        source: IpAddr,
+        payload: &[u8],
+    ) -> Result<(), SendError> {
+        self.send_chosen(remote, payload, |_| Some(source)).await
+    }
+
+    /// Sends from the address that `source` chooses at each attempt; without one, from the
+    /// socket's or the route's.
+    pub(crate) async fn send_chosen(
+        &self,
+        remote: Option<SocketAddr>,
+        payload: &[u8],
+        source: impl Fn(&Stack<'_>) -> Option<IpAddr>,
+    ) -> Result<(), SendError> {
         poll_fn(|context| {
             let now = self.shared.clock.now();
             let Ok(mut stack) = self.shared.stack.try_borrow_mut() else {
                 return later(context);
             };
-            match stack.udp_send(now, self.handle, remote, payload) {
+            let source = source(&stack);
+            match stack.udp_send_from(now, self.handle, remote, source, payload) {
                 Err(error) if error.is_temporary() => {
                     let others = self.shared.waiting.get();
                     let (free, pending) = (stack.pool().free(), stack.pending());

@@ -551,7 +551,7 @@ impl<'a> Stack<'a> {
 
     /// Whether an address is ours and in use.
     #[inline]
-    fn is_own(&self, address: Ipv4Addr) -> bool {
+    pub(crate) fn is_own(&self, address: Ipv4Addr) -> bool {
         self.own()
             .any(|own| own.address == address && own.is_usable())
     }

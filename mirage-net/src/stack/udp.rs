@@ -93,6 +93,23 @@ impl<'a> Stack<'a> {
         remote: Option<SocketAddr>,
         payload: &[u8],
     ) -> Result<(), SendError> {
+        self.udp_send_from(now, handle, remote, None, payload)
+    }
+
+    /// As [`udp_send`](Self::udp_send), from a chosen address of ours (mutator): an answer comes
+    /// from the address that was asked, [`Datagram::destination`]. Without one, or with a
+    /// broadcast address, the route chooses.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was sent then. [`SendError::NoAddress`] if `source` is not ours.
+    pub fn udp_send_from(
+        &mut self,
+        now: Instant,
+        handle: UdpHandle,
+        remote: Option<SocketAddr>,
+        source: Option<IpAddr>,
+        payload: &[u8],
+    ) -> Result<(), SendError> {
         let first = self.pool.block_size() - HEADROOM;
         let mut frame = Frame::new();
         let mut rest = payload;
@@ -121,7 +138,7 @@ impl<'a> Stack<'a> {
                 break;
             }
         }
-        self.udp_send_frame(now, handle, remote, None, frame)
+        self.udp_send_frame(now, handle, remote, source, frame)
     }
 
     /// Sends a page (mutator): without a copy when it has 42 bytes of headroom
