@@ -305,16 +305,20 @@ fn receive_checksums_are_verified_of_every_protocol() {
     let handle = bind(&mut stack, 53);
     let datagram = udp_frame(at(2, 9), at(1, 53), b"payload");
     let echo = Ip::new(ip(2), ip(1), 1).frame(&echo_request(9));
+    // The checksum in the header of IPv4; that of UDP and what follows it; the message of ICMP.
     for (bytes, first) in [(datagram, 40), (echo, 34)] {
-        for bit in 0..(bytes.len() - first) * 8 {
-            let mut bytes = bytes.clone();
-            bytes[first + bit / 8] ^= 1 << (bit % 8);
-            feed(&mut stack, NOW, &bytes);
+        for byte in (24..26).chain(first..bytes.len()) {
+            for bit in 0..8 {
+                let mut bytes = bytes.clone();
+                bytes[byte] ^= 1 << bit;
+                feed(&mut stack, NOW, &bytes);
+            }
         }
     }
     assert!(matches!(stack.udp_receive(handle), Ok(None)));
     assert_eq!(drain(&mut stack, NOW).len(), 0);
     let counters = stack.counters();
+    assert_eq!(counters.ipv4.bad_checksum, 2 * 2 * 8);
     assert_eq!(counters.icmp.bad_checksum, (8 + 9) * 8);
     assert_eq!(counters.udp.bad_checksum, (2 + 7) * 8);
 }
