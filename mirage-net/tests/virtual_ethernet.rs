@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::*;
 use mirage_core::doubles::{Chance, Faults};
-use mirage_core::{Instant, OffloadFlags};
+use mirage_core::{Instant, MacAddress, OffloadFlags};
 use mirage_net::*;
 use proptest::prelude::*;
 
@@ -446,12 +446,40 @@ fn a_link_that_comes_back_announces_and_resolves_again() {
     net.run(Duration::from_secs(1));
     let now = net.now;
     let stack = &mut net.nodes[0].stack;
+    assert_eq!(stack.neighbour(ip(2).into()), Some(mac(2)));
     stack.handle_link(now, false);
     stack.handle_link(now, true);
     assert_eq!(stack.neighbour(ip(2).into()), None);
-    let before = net.nodes[1].netif.counters();
+    // RFC 5227 §2.3: a broadcast request whose sender and target are the address.
+    let announcement = arp(
+        1,
+        MacAddress::BROADCAST,
+        (mac(1), ip(1)),
+        (MacAddress::UNSPECIFIED, ip(1)),
+    );
+    let sent = drain(stack, now);
+    assert!(
+        sent.iter().any(|frame| frame.starts_with(&announcement)),
+        "{sent:02x?}"
+    );
+    // The second announcement goes over the wire, and to nobody but the one peer.
+    let before = net.nodes[1].stack.counters();
     net.run(Duration::from_secs(3));
-    assert_ne!(before, net.nodes[1].netif.counters());
+    let after = net.nodes[1].stack.counters();
+    assert_eq!(after.arp.received - before.arp.received, 1);
+    // The peer is asked for again, and answers.
+    let now = net.now;
+    let sequence = net.nodes[0].stack.ping(now, ip(2).into(), 7).unwrap();
+    net.run(Duration::from_secs(1));
+    let expected = Event::EchoReply {
+        source: ip(2).into(),
+        sequence,
+        round_trip: Duration::ZERO,
+        length: 7,
+    };
+    assert_eq!(net.nodes[0].events.last(), Some(&expected));
+    assert_eq!(net.nodes[0].stack.neighbour(ip(2).into()), Some(mac(2)));
+    assert_eq!(net.nodes[0].stack.counters().neighbours.requests, 2);
     net.assert_whole();
 }
 
