@@ -75,6 +75,7 @@ fn an_answer_is_sent_from_its_page_with_right_headers() {
     expected[24..26].copy_from_slice(&sum.to_be_bytes());
     assert_eq!(sent, [expected]);
     assert_eq!(stack.counters().udp.answered, 1);
+    assert_eq!(stack.counters().udp.service_copied, 0);
     assert_eq!(stack.counters().compacted, 0);
 }
 
