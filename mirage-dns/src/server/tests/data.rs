@@ -304,32 +304,52 @@ fn unknown_types_are_served_as_they_are() {
     assert_eq!(ask(&image, "example. TYPE732").status, "NOERROR aa");
 }
 
+/// A question, how many names it looks for, the code and flags, and how many records the sections of its answer have.
+type Cost = (&'static str, u32, &'static str, [usize; 3]);
+
 #[test]
 fn cost_of_a_query_does_not_grow_with_the_zone() {
-    let mut costs = Vec::new();
-    for count in [100, 10_000] {
+    // No name of the zone has more labels than three, so that no question looks for more names.
+    const COSTS: [Cost; 7] = [
+        ("host{}.example. A", 1, "NOERROR aa", [1, 0, 0]),
+        ("host{}.example. TXT", 1, "NOERROR aa", [0, 1, 0]),
+        ("x.y.nohost{}.example. A", 3, "NXDOMAIN aa", [0, 1, 0]),
+        // Wildcards and additional addresses need no look-up of their own: the compiler stored where they are.
+        ("{}.any.example. A", 2, "NOERROR aa", [1, 0, 0]),
+        ("x.y.{}.any.example. A", 2, "NOERROR aa", [1, 0, 0]),
+        ("x.sub{}.example. A", 2, "NOERROR", [0, 1, 1]),
+        ("mail{}.example. MX", 1, "NOERROR aa", [1, 0, 1]),
+    ];
+    for families in [2, 5_000] {
         let mut text = String::from(
-            "$TTL 60\nexample. SOA ns.example. root.example. 1 2 3 4 5\nexample. NS ns.example.org.\n",
+            "$TTL 60\nexample. SOA ns.example. root.example. 1 2 3 4 5\nexample. NS ns.example.org.\n\
+             *.any.example. A 192.0.2.1\n",
         );
-        for index in 0..count {
-            text += &format!("host{index}.example. A 192.0.2.1\n");
+        for index in 0..families {
+            text += &format!(
+                "host{index}.example. A 192.0.2.1\nmail{index}.example. MX 1 host{index}.example.\n\
+                 sub{index}.example. NS ns.sub{index}.example.\nns.sub{index}.example. A 192.0.2.1\n"
+            );
         }
         let image = compile(&[&text]);
         let zones = ZoneSet::from_bytes(&image).unwrap();
-        let cost = |question: String| Ask::new(&question).of_zones(&zones).answer.lookups;
-        let mut names = 0;
-        let mut most = 0;
-        for index in 0..100 {
-            let lookups = cost(format!("host{index}.example. A"));
-            assert_eq!(lookups.names, 1);
-            let missing = cost(format!("x.y.nohost{index}.example. A"));
-            names += missing.names;
-            most = most.max(lookups.probes).max(missing.probes / missing.names);
+        // Four names a family; the apex, the wildcard and the name between them.
+        assert_eq!(zones.name_count(), 4 * families + 3);
+        for (pattern, names, status, records) in COSTS {
+            for index in (0..families).step_by(families.div_ceil(100)) {
+                let question = pattern.replace("{}", &index.to_string());
+                let reply = Ask::new(&question).of_zones(&zones);
+                assert_eq!(reply.status, status, "{question}");
+                let counts = reply.sections.each_ref().map(Vec::len);
+                assert_eq!(counts, records, "{question}");
+                let lookups = reply.answer.lookups;
+                assert_eq!(lookups.names, names, "{question}, {families} families");
+                assert!(
+                    lookups.probes <= names * crate::zone_set::MAX_PROBES,
+                    "{question}, {families} families: {} probes",
+                    lookups.probes
+                );
+            }
         }
-        assert!(most <= crate::zone_set::MAX_PROBES);
-        costs.push(names);
     }
-    assert_eq!(costs[0], costs[1]);
-    // Two lookups a question: no name of the zone has more labels than two.
-    assert_eq!(costs[0], 200);
 }
