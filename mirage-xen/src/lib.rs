@@ -1,0 +1,25 @@
+//! A Xen PVH guest in Rust: from the first instruction to a running netfront.
+//!
+//! Everything here is generic over a [`Hypervisor`], the crate's one type parameter.
+//!
+//! | module | what it has |
+//! | --- | --- |
+//! | [`abi`] | structures and numbers of Xen's public headers |
+//! | [`hypervisor`] | [`Hypervisor`]: what a domain asks of Xen, one method a hypercall |
+#![no_std]
+
+#[cfg(any(feature = "alloc", test))]
+extern crate alloc;
+#[cfg(any(feature = "simulated", test))]
+extern crate std;
+
+pub mod abi;
+pub mod hypervisor;
+
+pub use abi::{DomainId, GrantReference, PortNumber, XenError};
+pub use hypervisor::Hypervisor;
+
+/// The README's examples are tests, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
