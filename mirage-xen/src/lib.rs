@@ -6,6 +6,8 @@
 //! | --- | --- |
 //! | [`abi`] | structures and numbers of Xen's public headers |
 //! | [`hypervisor`] | [`Hypervisor`]: what a domain asks of Xen, one method a hypercall |
+//! | [`event_channel`] | [`EventChannels`](event_channel::EventChannels): ports, their tokens, the sleep |
+//! | [`static_cell`] | [`StaticCell`](static_cell::StaticCell): room in a `static` for what is made once |
 #![no_std]
 
 #[cfg(any(feature = "alloc", test))]
@@ -14,7 +16,11 @@ extern crate alloc;
 extern crate std;
 
 pub mod abi;
+pub mod event_channel;
 pub mod hypervisor;
+pub mod static_cell;
+#[cfg(test)]
+mod testing;
 
 pub use abi::{DomainId, GrantReference, PortNumber, XenError};
 pub use hypervisor::Hypervisor;
