@@ -7,6 +7,7 @@
 //! | [`abi`] | structures and numbers of Xen's public headers |
 //! | [`hypervisor`] | [`Hypervisor`]: what a domain asks of Xen, one method a hypercall |
 //! | [`event_channel`] | [`EventChannels`](event_channel::EventChannels): ports, their tokens, the sleep |
+//! | [`grant_table`] | [`GrantTable`](grant_table::GrantTable): which domain may reach which page; lends a pool's blocks |
 //! | [`static_cell`] | [`StaticCell`](static_cell::StaticCell): room in a `static` for what is made once |
 #![no_std]
 
@@ -17,6 +18,7 @@ extern crate std;
 
 pub mod abi;
 pub mod event_channel;
+pub mod grant_table;
 pub mod hypervisor;
 pub mod static_cell;
 #[cfg(test)]
