@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::build_command::{Seed, Target};
+
 /// What the whole command line says.
 #[derive(Debug, Parser)]
 #[command(
@@ -31,6 +33,8 @@ pub struct Arguments {
 pub enum Command {
     /// Build an appliance for this host and run it.
     Run(RunArguments),
+    /// Build an appliance's image for Xen, check it, and say what its bytes are.
+    Build(BuildArguments),
     /// Run every check of the repository.
     Test(TestArguments),
     /// Run benchmarks beside their peers; results are JSON and SVG.
@@ -49,6 +53,19 @@ pub struct RunArguments {
         value_name = "ARGUMENTS"
     )]
     pub arguments: Vec<OsString>,
+}
+
+/// `cargo mirage build`.
+#[derive(Debug, Args)]
+pub struct BuildArguments {
+    /// The appliances, for example `dns`; without one, the appliance around the current folder, or in a checkout a list.
+    pub names: Vec<String>,
+    /// Link at the virtual base of an earlier build, which printed this, instead of one drawn at random.
+    #[arg(long, value_name = "HEX")]
+    pub seed: Option<Seed>,
+    /// The compiler's target, instead of x86_64-unknown-none where it is installed and else the host's.
+    #[arg(long, value_enum)]
+    pub target: Option<Target>,
 }
 
 /// `cargo mirage test`.
@@ -152,6 +169,19 @@ mod tests {
                 "x"
             ]
         );
+    }
+
+    #[test]
+    fn a_seed_is_hexadecimal_and_a_target_is_one_of_two() {
+        let line = "cargo-mirage mirage build dns web --seed 1f --target x86_64-unknown-none";
+        let Command::Build(build) = parse(line).unwrap().command else {
+            panic!("not a build");
+        };
+        assert_eq!(build.names, ["dns", "web"]);
+        assert_eq!(build.seed, "1f".parse().ok());
+        assert_eq!(build.target, Some(Target::None));
+        assert!(parse("cargo-mirage build dns --seed tomorrow").is_err());
+        assert!(parse("cargo-mirage build dns --target i686-unknown-none").is_err());
     }
 
     #[test]

@@ -4,6 +4,8 @@ use core::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::workspace::Platform;
+
 /// Whose turn it is to change something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -53,10 +55,19 @@ pub enum Error {
         /// The names there are.
         known: Vec<String>,
     },
-    /// The appliance has no main for a host.
-    NoHostMain {
+    /// An author's own appliance is not enough for it.
+    NeedsCheckout {
+        /// The subcommand.
+        what: &'static str,
+        /// The appliance's folder.
+        root: PathBuf,
+    },
+    /// The appliance has no main for a platform.
+    NoMain {
         /// Its name.
         appliance: String,
+        /// The platform.
+        platform: Platform,
         /// Where the main was looked for.
         path: PathBuf,
     },
@@ -112,10 +123,11 @@ impl Error {
     /// Whose fault it was.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::NotInCheckout { .. } | Self::NotACheckout { .. } | Self::Unknown { .. } => {
-                Fault::Caller
-            }
-            Self::NoHostMain { .. } | Self::Content { .. } => Fault::Project,
+            Self::NotInCheckout { .. }
+            | Self::NotACheckout { .. }
+            | Self::NeedsCheckout { .. }
+            | Self::Unknown { .. } => Fault::Caller,
+            Self::NoMain { .. } | Self::Content { .. } => Fault::Project,
             Self::ProgramFailed { fault, .. } => *fault,
             Self::CannotStart { .. }
             | Self::UnexpectedOutput { .. }
@@ -140,14 +152,21 @@ impl fmt::Display for Error {
         match self {
             Self::NotInCheckout { from } => write!(
                 f,
-                "{} is not inside a checkout of Mirage (a folder with a Cargo.toml and a folder `appliances`): \
-                 change into one, or name one with --source DIR",
+                "{} is not inside a checkout of Mirage (a folder with a Cargo.toml and a folder `appliances`), nor inside an \
+                 appliance of your own: change into one, name a checkout with --source DIR, or make an appliance with \
+                 `cargo mirage new NAME`",
                 from.display()
             ),
             Self::NotACheckout { path } => write!(
                 f,
                 "--source {}: not a checkout of Mirage (a folder with a Cargo.toml and a folder `appliances`)",
                 path.display()
+            ),
+            Self::NeedsCheckout { what, root } => write!(
+                f,
+                "`{what}` is for a checkout of Mirage, and {} is an appliance of its own: change into a checkout, or name \
+                 one with --source DIR",
+                root.display()
             ),
             Self::Unknown { kind, name, known } if known.is_empty() => {
                 write!(f, "no {kind} is called `{name}`; this checkout has none")
@@ -159,11 +178,21 @@ impl fmt::Display for Error {
                     known.join(", ")
                 )
             }
-            Self::NoHostMain { appliance, path } => write!(
-                f,
-                "the appliance `{appliance}` has no main for a host: {} does not exist",
-                path.display()
-            ),
+            Self::NoMain {
+                appliance,
+                platform,
+                path,
+            } => {
+                let platform = match platform {
+                    Platform::Host => "a host",
+                    Platform::Xen => "Xen",
+                };
+                write!(
+                    f,
+                    "the appliance `{appliance}` has no main for {platform}: {} does not exist",
+                    path.display()
+                )
+            }
             Self::CannotStart { program, source } => {
                 write!(f, "`{program}` could not be started: {source}")
             }

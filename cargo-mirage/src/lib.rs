@@ -6,6 +6,7 @@
 //! | command | what it does | module |
 //! | --- | --- | --- |
 //! | `cargo mirage run APPLIANCE …` | builds the appliance's host main and becomes it | [`run_command`] |
+//! | `cargo mirage build APPLIANCE …` | builds the appliance's image for Xen, checks it, and says what its bytes are | [`build_command`] |
 //! | `cargo mirage test` | sets itself up, runs every check, says what passed | [`test_command`] |
 //! | `cargo mirage bench NAME …` | runs a benchmark beside its peer, writes JSON and SVG | [`bench_command`] |
 //!
@@ -13,7 +14,8 @@
 //!
 //! | type | what it is |
 //! | --- | --- |
-//! | [`workspace::Workspace`] | a checkout: its appliances, benchmarks and published crates |
+//! | [`workspace::Workspace`] | a checkout: its appliances, benchmarks and published crates; or an author's own appliance |
+//! | [`build_command::image`] | an image's ELF file: whether it may be booted, and its bytes by section and crate |
 //! | [`process::Task`] | a child process with a time limit, a log, and no survivors |
 //! | [`debian::Cache`] | Debian packages, unpacked in a folder, installed nowhere |
 //! | [`error::Error`] | what went wrong, and whose fault it was |
@@ -24,6 +26,7 @@
 compile_error!("cargo-mirage runs on Unix systems: appliances run as processes there, or on Xen");
 
 pub mod bench_command;
+pub mod build_command;
 pub mod cli;
 pub mod debian;
 pub mod error;
@@ -70,7 +73,14 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     let workspace = workspace::Workspace::find(arguments.source.as_deref())?;
     match &arguments.command {
         Command::Run(run) => run_command::run(&workspace, run),
-        Command::Test(test) => test_command::run(&workspace, test),
-        Command::Bench(bench) => bench_command::run(&workspace, bench),
+        Command::Build(build) => build_command::run(&workspace, build),
+        Command::Test(test) => {
+            workspace.must_be_checkout("test")?;
+            test_command::run(&workspace, test)
+        }
+        Command::Bench(bench) => {
+            workspace.must_be_checkout("bench")?;
+            bench_command::run(&workspace, bench)
+        }
     }
 }

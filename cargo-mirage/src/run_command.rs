@@ -16,9 +16,10 @@ use crate::workspace::{self, Workspace};
 ///
 /// # Errors
 ///
-/// [`Error::Unknown`] and [`Error::NoHostMain`] for the name, and those of [`build`].
+/// [`Error::Unknown`] and [`Error::NoMain`] for the name, and those of [`build`].
 pub fn run(workspace: &Workspace, arguments: &RunArguments) -> Result<ExitCode, Error> {
-    let Some(appliance) = &arguments.appliance else {
+    let name = arguments.appliance.as_deref();
+    let Some(appliance) = name.or(workspace.own_appliance()) else {
         return Ok(list(workspace));
     };
     let manifest = workspace.host_main(appliance)?;
@@ -99,7 +100,7 @@ pub fn build(workspace: &Workspace, manifest: &Path) -> Result<Built, Error> {
 }
 
 /// The program among cargo's messages: the one that is called like the package, else the first.
-fn program_in(messages: &str, package: &str) -> Option<PathBuf> {
+pub(crate) fn program_in(messages: &str, package: &str) -> Option<PathBuf> {
     let mut first = None;
     for line in messages.lines() {
         let Ok(message) = serde_json::from_str::<Message>(line) else {

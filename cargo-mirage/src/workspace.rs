@@ -1,4 +1,4 @@
-//! A checkout: where it is, and which appliances, benchmarks and crates it has.
+//! Where we work: a checkout with its appliances, benchmarks and crates, or an author's own appliance outside of any.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -10,10 +10,18 @@ use serde::Deserialize;
 
 use crate::error::{Error, Fault};
 
-/// The folder of a checkout of Mirage.
+/// The folder of a checkout of Mirage, or of one appliance as `cargo mirage new` makes it.
 #[derive(Debug, Clone)]
 pub struct Workspace {
     root: PathBuf,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    Checkout,
+    /// The appliance's name.
+    Appliance(String),
 }
 
 /// A member of the workspace, as cargo describes it.
@@ -43,6 +51,25 @@ pub struct Target {
     /// The features that it can't be built without.
     #[serde(rename = "required-features", default)]
     pub required_features: Vec<String>,
+}
+
+/// What an appliance's main is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Platform {
+    /// A process of a host.
+    Host,
+    /// A guest of Xen.
+    Xen,
+}
+
+impl Platform {
+    /// The folder below the appliance's in which its main is.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Xen => "xen",
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -106,14 +133,15 @@ fn is_no_std_attribute(line: &str) -> bool {
 }
 
 impl Workspace {
-    /// Finds the checkout: `source` if given, else the nearest folder from the current one upwards.
+    /// Finds where to work: the checkout `source` if given, else the nearest checkout or appliance from the current folder
+    /// upwards.
     ///
     /// # Errors
     ///
     /// [`Error::NotACheckout`] or [`Error::NotInCheckout`].
     pub fn find(source: Option<&Path>) -> Result<Self, Error> {
         if let Some(source) = source {
-            return Self::at(source).ok_or_else(|| Error::NotACheckout {
+            return Self::checkout_at(source).ok_or_else(|| Error::NotACheckout {
                 path: source.to_path_buf(),
             });
         }
@@ -121,18 +149,71 @@ impl Workspace {
         Self::find_above(&from).ok_or(Error::NotInCheckout { from })
     }
 
-    /// The nearest checkout that is `from` or a folder above it.
+    /// The nearest checkout or appliance that is `from` or a folder above it. In an appliance of a checkout, that is the
+    /// checkout.
     pub fn find_above(from: &Path) -> Option<Self> {
-        from.ancestors().find_map(Self::at)
+        from.ancestors().find_map(|folder| {
+            Self::checkout_at(folder).or_else(|| {
+                let appliance = Self::appliance_at(folder)?;
+                // In a checkout's `appliances`?
+                let above = appliance.root.parent()?;
+                let of_checkout = (above.file_name()? == "appliances")
+                    .then(|| Self::checkout_at(above.parent()?))
+                    .flatten();
+                Some(of_checkout.unwrap_or(appliance))
+            })
+        })
     }
 
-    fn at(folder: &Path) -> Option<Self> {
+    /// The checkout with that folder, if it is one: a workspace's manifest, and a folder `appliances`.
+    pub fn checkout_at(folder: &Path) -> Option<Self> {
         let root = folder.canonicalize().ok()?;
         let manifest = std::fs::read_to_string(root.join("Cargo.toml")).ok()?;
         let is_workspace = manifest
             .lines()
             .any(|line| line.trim_end() == "[workspace]");
-        (is_workspace && root.join("appliances").is_dir()).then_some(Self { root })
+        let is_package = package_name(&manifest).is_some();
+        (is_workspace && !is_package && root.join("appliances").is_dir()).then_some(Self {
+            root,
+            kind: Kind::Checkout,
+        })
+    }
+
+    /// The appliance with that folder, if it is one: a package that has a main for a host or for Xen in a folder of its own.
+    pub fn appliance_at(folder: &Path) -> Option<Self> {
+        let root = folder.canonicalize().ok()?;
+        let manifest = std::fs::read_to_string(root.join("Cargo.toml")).ok()?;
+        let name = package_name(&manifest)?;
+        let has_main = ["host", "xen"]
+            .iter()
+            .any(|platform| root.join(platform).join("Cargo.toml").is_file());
+        has_main.then_some(Self {
+            root,
+            kind: Kind::Appliance(name),
+        })
+    }
+
+    /// The name of the appliance that this is, if it is no checkout: what commands without a name are about.
+    pub fn own_appliance(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Checkout => None,
+            Kind::Appliance(name) => Some(name),
+        }
+    }
+
+    /// That this is a checkout, for what an appliance alone has not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NeedsCheckout`].
+    pub fn must_be_checkout(&self, what: &'static str) -> Result<(), Error> {
+        match self.kind {
+            Kind::Checkout => Ok(()),
+            Kind::Appliance(_) => Err(Error::NeedsCheckout {
+                what,
+                root: self.root.clone(),
+            }),
+        }
     }
 
     /// Its folder, absolute.
@@ -150,29 +231,58 @@ impl Workspace {
 
     /// The names of the appliances, sorted.
     pub fn appliances(&self) -> Vec<String> {
-        packages_in(&self.root.join("appliances"))
+        match &self.kind {
+            Kind::Checkout => packages_in(&self.root.join("appliances")),
+            Kind::Appliance(name) => vec![name.clone()],
+        }
     }
 
-    /// The names of the benchmarks, sorted.
+    /// The names of the benchmarks, sorted; an author's own appliance has none.
     pub fn benches(&self) -> Vec<String> {
-        packages_in(&self.root.join("benches"))
+        match self.kind {
+            Kind::Checkout => packages_in(&self.root.join("benches")),
+            Kind::Appliance(_) => Vec::new(),
+        }
+    }
+
+    /// The folder of an appliance's library.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`].
+    pub fn appliance_folder(&self, appliance: &str) -> Result<PathBuf, Error> {
+        self.check_name("appliance", appliance, self.appliances())?;
+        Ok(match self.kind {
+            Kind::Checkout => self.root.join("appliances").join(appliance),
+            Kind::Appliance(_) => self.root.clone(),
+        })
     }
 
     /// The manifest of an appliance's main for a host.
     ///
     /// # Errors
     ///
-    /// [`Error::Unknown`] or [`Error::NoHostMain`].
+    /// [`Error::Unknown`] or [`Error::NoMain`].
     pub fn host_main(&self, appliance: &str) -> Result<PathBuf, Error> {
-        self.check_name("appliance", appliance, self.appliances())?;
-        let path = self
-            .root
-            .join("appliances")
-            .join(appliance)
-            .join("host/Cargo.toml");
+        self.main(appliance, Platform::Host)
+    }
+
+    /// The manifest of an appliance's main for Xen.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`] or [`Error::NoMain`].
+    pub fn xen_main(&self, appliance: &str) -> Result<PathBuf, Error> {
+        self.main(appliance, Platform::Xen)
+    }
+
+    fn main(&self, appliance: &str, platform: Platform) -> Result<PathBuf, Error> {
+        let folder = self.appliance_folder(appliance)?;
+        let path = folder.join(platform.folder()).join("Cargo.toml");
         if !path.is_file() {
-            return Err(Error::NoHostMain {
+            return Err(Error::NoMain {
                 appliance: appliance.into(),
+                platform,
                 path,
             });
         }
@@ -185,6 +295,15 @@ impl Workspace {
         names
             .iter()
             .filter_map(|name| self.host_main(name).ok())
+            .collect()
+    }
+
+    /// The manifests of all mains for Xen.
+    pub fn xen_mains(&self) -> Vec<PathBuf> {
+        let names = self.appliances();
+        names
+            .iter()
+            .filter_map(|name| self.xen_main(name).ok())
             .collect()
     }
 
@@ -281,6 +400,21 @@ impl Workspace {
     }
 }
 
+/// The name of the package that a manifest describes, if it describes one.
+fn package_name(manifest: &str) -> Option<String> {
+    let package = manifest
+        .lines()
+        .map(str::trim)
+        .skip_while(|line| *line != "[package]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['));
+    let value = package
+        .filter_map(|line| line.split_once('='))
+        .find(|(key, _)| key.trim() == "name")?
+        .1;
+    Some(value.trim().trim_matches(['"', '\'']).to_owned())
+}
+
 /// Sorted names of the folders in `folder` that hold a package.
 fn packages_in(folder: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else {
@@ -360,7 +494,7 @@ mod tests {
             fs::create_dir_all(folder.path().join(package)).unwrap();
             fs::write(
                 folder.path().join(package).join("Cargo.toml"),
-                "[package]\n",
+                "[package]\nname = \"x\"\n",
             )
             .unwrap();
         }
@@ -385,13 +519,13 @@ mod tests {
         )
         .unwrap();
         fs::create_dir(folder.path().join("appliances")).unwrap();
-        assert!(Workspace::at(folder.path()).is_none());
+        assert!(Workspace::checkout_at(folder.path()).is_none());
     }
 
     #[test]
     fn lists_only_packages_in_order() {
         let folder = checkout();
-        let workspace = Workspace::at(folder.path()).unwrap();
+        let workspace = Workspace::checkout_at(folder.path()).unwrap();
         assert_eq!(workspace.appliances(), ["dns", "web"]);
         assert_eq!(workspace.benches(), ["threads"]);
     }
@@ -399,7 +533,7 @@ mod tests {
     #[test]
     fn a_name_is_never_a_path() {
         let folder = checkout();
-        let workspace = Workspace::at(folder.path()).unwrap();
+        let workspace = Workspace::checkout_at(folder.path()).unwrap();
         for name in ["../benches/threads", "dns/host", "", ".", "/etc"] {
             assert!(
                 matches!(workspace.host_main(name), Err(Error::Unknown { .. })),
@@ -415,13 +549,63 @@ mod tests {
     #[test]
     fn an_appliance_without_host_main_is_said_to_have_none() {
         let folder = checkout();
-        let workspace = Workspace::at(folder.path()).unwrap();
+        let workspace = Workspace::checkout_at(folder.path()).unwrap();
         assert!(workspace.host_main("dns").is_ok());
         assert!(matches!(
             workspace.host_main("web"),
-            Err(Error::NoHostMain { .. })
+            Err(Error::NoMain { .. })
         ));
         assert_eq!(workspace.host_mains().len(), 1);
+    }
+
+    #[test]
+    fn an_appliance_outside_a_checkout_is_found_from_below() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("hello");
+        fs::create_dir_all(root.join("xen/src")).unwrap();
+        fs::write(
+            root.join("Cargo.toml"),
+            "[workspace]\n\n[package]\nname = \"hello\"\n",
+        )
+        .unwrap();
+        assert!(Workspace::find_above(&root).is_none());
+        fs::write(
+            root.join("xen/Cargo.toml"),
+            "[package]\nname = \"hello-xen\"\n",
+        )
+        .unwrap();
+        let workspace = Workspace::find_above(&root.join("xen/src")).unwrap();
+        assert_eq!(workspace.root(), root.canonicalize().unwrap());
+        assert_eq!(workspace.own_appliance(), Some("hello"));
+        assert_eq!(workspace.appliances(), ["hello"]);
+        assert!(workspace.xen_main("hello").is_ok());
+        assert!(matches!(
+            workspace.host_main("hello"),
+            Err(Error::NoMain { .. })
+        ));
+        assert!(matches!(
+            workspace.xen_main("dns"),
+            Err(Error::Unknown { .. })
+        ));
+        assert!(workspace.must_be_checkout("bench").is_err());
+    }
+
+    #[test]
+    fn in_an_appliance_of_a_checkout_the_checkout_is_found() {
+        let folder = checkout();
+        for below in ["appliances/dns", "appliances/web", "benches/threads"] {
+            let workspace = Workspace::find_above(&folder.path().join(below)).unwrap();
+            assert_eq!(workspace.own_appliance(), None, "{below}");
+            assert!(workspace.must_be_checkout("bench").is_ok());
+        }
+    }
+
+    #[test]
+    fn only_the_packages_own_name_is_its_name() {
+        let manifest = "[lib]\nname = \"l\"\n\n[package]\nversion = \"1\"\nname   = 'p'\n[[bin]]\nname = \"b\"\n";
+        assert_eq!(package_name(manifest).as_deref(), Some("p"));
+        assert_eq!(package_name("[package]\n[lib]\nname = \"l\"\n"), None);
+        assert_eq!(package_name("[workspace]\n"), None);
     }
 
     #[test]

@@ -167,6 +167,13 @@ fn action(context: &Context<'_>, words: &[String]) -> Result<Action, String> {
                         }
                     }
                 },
+                cli::Command::Build(build) => {
+                    for name in &build.names {
+                        let main = context.workspace.xen_main(name);
+                        main.map_err(|error| error.to_string())?;
+                    }
+                    Ok(Action::Try(words.to_vec()))
+                }
                 cli::Command::Test(test) if test.list => Ok(Action::Try(words.to_vec())),
                 // The call that we are in.
                 cli::Command::Test(test) => {

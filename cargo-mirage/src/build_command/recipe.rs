@@ -1,0 +1,260 @@
+//! How cargo is called to build an image.
+//!
+//! What changes from build to build, the virtual base, is given to the last link alone, so that no dependency is rebuilt for
+//! it. What dependencies are built with goes through the environment of this one call; the explicit target keeps it from
+//! build scripts and macros, which run on the host.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+
+use super::toolchain::{Target, Toolchain};
+use crate::error::{Error, Fault};
+use crate::workspace::{Package, Workspace};
+
+/// What the linker is told in each link. The link script, from `mirage-xen`, asks for the virtual base, so that the base is
+/// defined before it.
+const LINK: &[&str] = &[
+    "-Tmirage-xen.ld",
+    // The code is position-independent; the program is not: it is linked once and for all, and nothing moves it.
+    "--no-pie",
+    "-static",
+    "--gc-sections",
+    "--build-id=none",
+    "--no-eh-frame-hdr",
+    // In the file segments follow each other closely. In memory the script aligns them, and the check of the image sees to it.
+    "-zmax-page-size=16",
+];
+
+/// A build of one appliance's main for Xen.
+#[derive(Debug)]
+pub(super) struct Recipe<'a> {
+    pub(super) workspace: &'a Workspace,
+    pub(super) toolchain: &'a Toolchain,
+    pub(super) target: Target,
+    pub(super) package: &'a Package,
+    /// Where cargo builds: a folder that no other call uses.
+    pub(super) folder: &'a Path,
+}
+
+impl Recipe<'_> {
+    /// The call of cargo that links at `base`. `object` is what the target lacks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] without a linker; those of `cargo metadata`.
+    pub(super) fn build(
+        &self,
+        program: &str,
+        base: u64,
+        object: Option<&Path>,
+    ) -> Result<Command, Error> {
+        let mut command = self.cargo("rustc")?;
+        command
+            .args([
+                "--bin",
+                program,
+                "--message-format",
+                "json-render-diagnostics",
+            ])
+            // Nothing unwinds, whatever the manifest says; and the symbols are needed to tell what the bytes are.
+            .args(["--config", "profile.release.panic=\"abort\""])
+            .args(["--config", "profile.release.strip=\"none\""])
+            .arg("--")
+            .args(["-C", "linker-flavor=ld.lld", "-C", "relro-level=off", "-C"])
+            .arg(joined("linker=", &self.toolchain.linker()?))
+            .arg("-C")
+            .arg(format!("link-arg=--defsym=MIRAGE_VIRTUAL_BASE={base:#x}"));
+        for argument in LINK {
+            command.arg("-C").arg(format!("link-arg={argument}"));
+        }
+        if let Some(object) = object {
+            command.arg("-C").arg(joined("link-arg=", object));
+        }
+        Ok(command)
+    }
+
+    /// The call of cargo that removes what was linked before: each base has a file of its own there, and they would pile up.
+    ///
+    /// # Errors
+    ///
+    /// Those of `cargo metadata`.
+    pub(super) fn forget(&self) -> Result<Command, Error> {
+        let mut command = self.cargo("clean")?;
+        command.args(["--quiet", "--package", &self.package.name]);
+        Ok(command)
+    }
+
+    fn cargo(&self, subcommand: &str) -> Result<Command, Error> {
+        let mut command = self.workspace.cargo();
+        command
+            .args([
+                subcommand,
+                "--release",
+                "--target",
+                self.target.triple(),
+                "--manifest-path",
+            ])
+            .arg(&self.package.manifest_path)
+            .arg("--target-dir")
+            .arg(self.folder)
+            .stdin(Stdio::null())
+            .env("CARGO_ENCODED_RUSTFLAGS", self.flags()?)
+            .env_remove("RUSTFLAGS");
+        Ok(command)
+    }
+
+    /// What all that is linked is compiled with, separated as `CARGO_ENCODED_RUSTFLAGS` wants it.
+    fn flags(&self) -> Result<OsString, Error> {
+        let mut flags = OsString::from(
+            "-Crelocation-model=pic\x1f-Csymbol-mangling-version=v0\x1f-Cforce-unwind-tables=no",
+        );
+        for (from, to) in self.renamed()? {
+            flags.push("\x1f--remap-path-prefix=");
+            flags.push(from);
+            flags.push("=");
+            flags.push(to);
+        }
+        Ok(flags)
+    }
+
+    /// Folders whose paths would be in panic messages, each with the name that is there instead. Of several that fit, the
+    /// compiler takes the last: longer ones come later.
+    fn renamed(&self) -> Result<BTreeSet<(Folder, String)>, Error> {
+        let mut renamed = BTreeSet::new();
+        let mut rename = |folder: &Path, name: &str| {
+            renamed.insert((Folder(folder.to_path_buf()), name.to_owned()));
+        };
+        if let Some(home) = cargo_home() {
+            rename(&home, "cargo");
+        }
+        let library = self.toolchain.sysroot().join("lib/rustlib/src/rust");
+        rename(
+            &library,
+            &format!("/rustc/{}", self.toolchain.commit().unwrap_or("unknown")),
+        );
+        rename(self.folder, "target");
+        for folder in self.path_dependencies()? {
+            // Of a checkout all is renamed alike, so that its appliances share what they are built from.
+            match Workspace::find_above(&folder) {
+                Some(workspace) => rename(workspace.root(), &base_name(workspace.root())),
+                None => rename(&folder, &base_name(&folder)),
+            }
+        }
+        Ok(renamed)
+    }
+
+    /// The folders of all packages that come from no registry, the main's own too.
+    fn path_dependencies(&self) -> Result<Vec<PathBuf>, Error> {
+        #[derive(Deserialize)]
+        struct Metadata {
+            packages: Vec<Found>,
+        }
+        #[derive(Deserialize)]
+        struct Found {
+            source: Option<String>,
+            manifest_path: PathBuf,
+        }
+        let mut command = self.workspace.cargo();
+        command
+            .args([
+                "metadata",
+                "--format-version",
+                "1",
+                "--filter-platform",
+                self.target.triple(),
+                "--manifest-path",
+            ])
+            .arg(&self.package.manifest_path)
+            .stdin(Stdio::null());
+        let output = command.output().map_err(|source| Error::CannotStart {
+            program: "cargo".into(),
+            source,
+        })?;
+        if !output.status.success() {
+            return Err(Error::ProgramFailed {
+                command: "cargo metadata".into(),
+                status: output.status.to_string(),
+                output: String::from_utf8_lossy(&output.stderr).trim().into(),
+                fault: Fault::Project,
+            });
+        }
+        let metadata: Metadata =
+            serde_json::from_slice(&output.stdout).map_err(|_| Error::UnexpectedOutput {
+                command: "cargo metadata".into(),
+                expected: "metadata of format version 1",
+            })?;
+        let packages = metadata
+            .packages
+            .into_iter()
+            .filter(|package| package.source.is_none());
+        Ok(packages
+            .filter_map(|package| package.manifest_path.parent().map(Path::to_path_buf))
+            .collect())
+    }
+}
+
+/// A folder, ordered by the length of its path first.
+#[derive(Debug, PartialEq, Eq)]
+struct Folder(PathBuf);
+
+impl AsRef<std::ffi::OsStr> for Folder {
+    fn as_ref(&self) -> &std::ffi::OsStr {
+        self.0.as_os_str()
+    }
+}
+
+impl Ord for Folder {
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        let key = |folder: &Self| (folder.0.as_os_str().len(), folder.0.clone());
+        key(self).cmp(&key(other))
+    }
+}
+
+impl PartialOrd for Folder {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Where cargo keeps what it downloads.
+fn cargo_home() -> Option<PathBuf> {
+    env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(env::home_dir()?.join(".cargo")))
+        .and_then(|home| std::path::absolute(home).ok())
+}
+
+fn base_name(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+fn joined(prefix: &str, path: &Path) -> OsString {
+    let mut text = OsString::from(prefix);
+    text.push(path);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_inside_another_is_renamed_after_it() {
+        let folders: BTreeSet<Folder> = ["/b/c/d", "/a", "/b", "/b/c"]
+            .map(|path| Folder(path.into()))
+            .into();
+        let order: Vec<&Path> = folders.iter().map(|folder| folder.0.as_path()).collect();
+        assert_eq!(order, ["/a", "/b", "/b/c", "/b/c/d"].map(Path::new));
+    }
+
+    #[test]
+    fn the_base_is_defined_before_the_script_that_asks_for_it() {
+        assert!(LINK[0].starts_with("-T"));
+    }
+}
