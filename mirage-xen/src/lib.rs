@@ -5,6 +5,7 @@
 //! | module | what it has |
 //! | --- | --- |
 //! | [`abi`] | structures and numbers of Xen's public headers |
+//! | `simulated` | with the feature of that name: a second `Hypervisor`, for tests on a host |
 //! | [`hypervisor`] | [`Hypervisor`]: what a domain asks of Xen, one method a hypercall |
 //! | [`event_channel`] | [`EventChannels`](event_channel::EventChannels): ports, their tokens, the sleep |
 //! | [`grant_table`] | [`GrantTable`](grant_table::GrantTable): which domain may reach which page; lends a pool's blocks |
@@ -20,6 +21,8 @@ pub mod abi;
 pub mod event_channel;
 pub mod grant_table;
 pub mod hypervisor;
+#[cfg(feature = "simulated")]
+pub mod simulated;
 pub mod static_cell;
 #[cfg(test)]
 mod testing;

@@ -38,7 +38,7 @@ impl Chance {
     }
 
     /// Whether it happens this time.
-    pub(super) fn happens(self, rng: &mut SplitMix64) -> bool {
+    pub fn happens(self, rng: &mut SplitMix64) -> bool {
         rng.below(1_000_000) < u64::from(self.0)
     }
 }

@@ -39,7 +39,7 @@ impl SplitMix64 {
     }
 
     /// A number less than `bound`; zero when that is zero.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         // The high half of the product: a bias of less than `bound` / 2⁶⁴.
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
