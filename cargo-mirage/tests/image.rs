@@ -18,12 +18,12 @@ PHDRS {
   boot PT_LOAD FLAGS(5); text PT_LOAD FLAGS(5); rodata PT_LOAD FLAGS(4); data PT_LOAD FLAGS(6); note PT_NOTE FLAGS(4);
 }
 PROVIDE(MIRAGE_VIRTUAL_BASE = 0x10000000000);
-OFFSET = MIRAGE_VIRTUAL_BASE - 0x100000;
+OFFSET = MIRAGE_VIRTUAL_BASE - 0x101000;
 SECTIONS {
   . = 0x100000;
   .boot : { KEEP(*(.boot)) } :boot
   .note.Xen : ALIGN(4) { KEEP(*(.note.Xen)) } :boot :note
-  . = ALIGN(4096) + OFFSET;
+  . = MIRAGE_VIRTUAL_BASE;
   .text : AT(ADDR(.text) - OFFSET) { *(.text .text.*) } :text
   . = ALIGN(4096);
   .rodata : AT(ADDR(.rodata) - OFFSET) { *(.rodata .rodata.*) } :rodata
@@ -305,7 +305,7 @@ fn an_image_that_breaks_a_rule_is_refused_and_the_segment_named() {
     assert!(said.contains("the project's"), "{said}");
     checkout.change_script("0x100000;\n  .boot", "0x200000;\n  .boot");
     assert!(checkout.refused().contains("does not begin at 0x100000"));
-    checkout.change_script("MIRAGE_VIRTUAL_BASE - 0x100000", "0x30000000000");
+    checkout.change_script("= MIRAGE_VIRTUAL_BASE", "= 0x30000000000");
     assert!(
         checkout
             .refused()

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use object::elf;
 use serde::{Deserialize, Serialize};
 
-use super::{Image, Section, crate_of};
+use super::{Image, Section, Segment, crate_of};
 
 /// How many of the largest symbols a report names.
 const SYMBOLS: usize = 12;
@@ -135,7 +135,7 @@ impl Report {
         let mut crates: BTreeMap<String, CrateBytes> = BTreeMap::new();
         let mut largest = Vec::new();
         for section in &sections {
-            let kind = kind_of(section);
+            let kind = kind_of(image, section);
             let end = section.address.saturating_add(section.bytes);
             // Up to here bytes have been counted.
             let mut counted = section.address;
@@ -179,7 +179,7 @@ impl Report {
                 .iter()
                 .map(|section| SectionBytes {
                     name: section.name.clone(),
-                    kind: kind_of(section),
+                    kind: kind_of(image, section),
                     bytes: section.bytes,
                 })
                 .collect(),
@@ -215,12 +215,19 @@ impl Image {
     }
 }
 
-fn kind_of(section: &Section) -> Kind {
+/// What a section holds. One that a linker calls writable is constant where it lies in a segment that isn't: addresses in
+/// constants, which are known when an image is linked.
+fn kind_of(image: &Image, section: &Section) -> Kind {
+    let in_writable_segment = image.segments.iter().any(|segment| {
+        segment.writable
+            && segment.segment_type == elf::PT_LOAD.0
+            && segment.holds(Segment::virtual_start, section.address)
+    });
     if section.executable {
         Kind::Text
     } else if section.section_type == elf::SHT_NOBITS.0 {
         Kind::Bss
-    } else if section.writable {
+    } else if in_writable_segment {
         Kind::Data
     } else {
         Kind::Rodata
@@ -345,6 +352,15 @@ mod tests {
             said.contains("appliance::ZONES") && said.contains(".rodata"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn addresses_in_constants_are_constants() {
+        let mut doctored = Doctored::good();
+        doctored.sections[2].flags |= 1;
+        let report = Report::of(&Image::parse(&doctored.file()).unwrap(), 1000);
+        assert_eq!(report.sections[2].kind, Kind::Rodata);
+        assert_eq!(report.sections[3].kind, Kind::Data);
     }
 
     #[test]

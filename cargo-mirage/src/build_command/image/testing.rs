@@ -38,7 +38,7 @@ enum Content {
 pub(crate) struct DoctoredSection {
     name: &'static str,
     pub(crate) section_type: u32,
-    flags: u64,
+    pub(crate) flags: u64,
     pub(crate) address: u64,
     bytes: u64,
 }
@@ -61,7 +61,7 @@ impl Doctored {
                 virtual_address: if early {
                     physical_address
                 } else {
-                    BASE + page * 0x1000
+                    BASE + (page - 1) * 0x1000
                 },
                 physical_address,
                 memory_bytes: content.len() as u64 + more,
@@ -97,18 +97,18 @@ impl Doctored {
             ],
             sections: vec![
                 section(".boot", 1, 6, PHYSICAL_ADDRESS, 64),
-                section(".text", 1, 6, BASE + 0x1000, 300),
-                section(".rodata", 1, 2, BASE + 0x2000, 100),
-                section(".data", 1, 3, BASE + 0x3000, 40),
-                section(".bss", 8, 3, BASE + 0x3028, 4000),
+                section(".text", 1, 6, BASE, 300),
+                section(".rodata", 1, 2, BASE + 0x1000, 100),
+                section(".data", 1, 3, BASE + 0x2000, 40),
+                section(".bss", 8, 3, BASE + 0x2028, 4000),
                 section(".debug_info", 1, 0, 0, 10),
             ],
             symbols: vec![
-                symbol("_RNvCsfQFEIFy1OKh_9appliance4main", BASE + 0x1000, 200),
-                symbol("memcpy", BASE + 0x10d0, 50),
-                symbol("_RNvCsfQFEIFy1OKh_9appliance5ZONES", BASE + 0x2000, 60),
-                symbol("_ZN4core3fmt5write17h0123456789abcdefE", BASE + 0x1000, 200),
-                symbol("_RNvCsfQFEIFy1OKh_9appliance4HEAP", BASE + 0x3028, 3000),
+                symbol("_RNvCsfQFEIFy1OKh_9appliance4main", BASE, 200),
+                symbol("memcpy", BASE + 0xd0, 50),
+                symbol("_RNvCsfQFEIFy1OKh_9appliance5ZONES", BASE + 0x1000, 60),
+                symbol("_ZN4core3fmt5write17h0123456789abcdefE", BASE, 200),
+                symbol("_RNvCsfQFEIFy1OKh_9appliance4HEAP", BASE + 0x2028, 3000),
             ],
         }
     }
@@ -152,7 +152,7 @@ impl Doctored {
         for symbol in &self.symbols {
             symbols.extend(add(symbol.name).to_le_bytes());
             // STT_OBJECT, or for text STT_FUNC, in section 1.
-            symbols.extend([if symbol.address < BASE + 0x2000 { 2 } else { 1 }, 0, 1, 0]);
+            symbols.extend([if symbol.address < BASE + 0x1000 { 2 } else { 1 }, 0, 1, 0]);
             symbols.extend(symbol.address.to_le_bytes());
             symbols.extend(symbol.bytes.to_le_bytes());
         }
