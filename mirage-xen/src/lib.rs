@@ -9,6 +9,7 @@
 //! | [`hypervisor`] | [`Hypervisor`]: what a domain asks of Xen, one method a hypercall |
 //! | [`event_channel`] | [`EventChannels`](event_channel::EventChannels): ports, their tokens, the sleep |
 //! | [`grant_table`] | [`GrantTable`](grant_table::GrantTable): which domain may reach which page; lends a pool's blocks |
+//! | [`ring`] | [`FrontRing`](ring::FrontRing): the shared ring of requests and responses |
 //! | [`static_cell`] | [`StaticCell`](static_cell::StaticCell): room in a `static` for what is made once |
 #![no_std]
 
@@ -21,6 +22,7 @@ pub mod abi;
 pub mod event_channel;
 pub mod grant_table;
 pub mod hypervisor;
+pub mod ring;
 #[cfg(feature = "simulated")]
 pub mod simulated;
 pub mod static_cell;
