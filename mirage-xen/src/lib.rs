@@ -10,6 +10,7 @@
 //! | [`event_channel`] | [`EventChannels`](event_channel::EventChannels): ports, their tokens, the sleep |
 //! | [`grant_table`] | [`GrantTable`](grant_table::GrantTable): which domain may reach which page; lends a pool's blocks |
 //! | [`ring`] | [`FrontRing`](ring::FrontRing): the shared ring of requests and responses |
+//! | [`suspend`] | [`Suspender`](suspend::Suspender): takes the domain through suspension, resumption, migration |
 //! | [`static_cell`] | [`StaticCell`](static_cell::StaticCell): room in a `static` for what is made once |
 #![no_std]
 
@@ -26,6 +27,7 @@ pub mod ring;
 #[cfg(feature = "simulated")]
 pub mod simulated;
 pub mod static_cell;
+pub mod suspend;
 #[cfg(test)]
 mod testing;
 
