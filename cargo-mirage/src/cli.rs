@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::build_command::{Seed, Target};
+use crate::lab::network::Subnet;
 
 /// What the whole command line says.
 #[derive(Debug, Parser)]
@@ -35,6 +36,8 @@ pub enum Command {
     Run(RunArguments),
     /// Build an appliance's image for Xen, check it, and say what its bytes are.
     Build(BuildArguments),
+    /// Run appliances on a real Xen, in a machine that QEMU emulates.
+    Lab(LabArguments),
     /// Run every check of the repository.
     Test(TestArguments),
     /// Run benchmarks beside their peers; results are JSON and SVG.
@@ -66,6 +69,68 @@ pub struct BuildArguments {
     /// The compiler's target, instead of x86_64-unknown-none where it is installed and else the host's.
     #[arg(long, value_enum)]
     pub target: Option<Target>,
+}
+
+/// `cargo mirage lab`.
+#[derive(Debug, Args)]
+pub struct LabArguments {
+    /// The appliances: names, or images as `NAME=FILE.elf` or `FILE.elf`. Without one, the appliance in the current
+    /// folder.
+    #[arg(value_name = "APPLIANCE")]
+    pub appliances: Vec<String>,
+    /// Run this shell command on the host once the appliances are ready, then end; its status is ours. It finds the
+    /// address of `dns` in DNS_IP, and so on.
+    #[arg(long, value_name = "COMMAND", conflicts_with = "dom0")]
+    pub exec: Option<String>,
+    /// Run this shell command in the dom0 of the lab that runs already (the one in MIRAGE_LAB, or this folder's); its
+    /// status is ours, and our input its own if it is no terminal.
+    #[arg(long, value_name = "COMMAND", conflicts_with = "appliances")]
+    pub dom0: Option<String>,
+    /// The memory of the appliances in MiB, or `NAME=MIB` of one [default: 64]
+    #[arg(long, value_name = "MIB")]
+    pub memory: Vec<String>,
+    /// Further words for the command line of an appliance.
+    #[arg(long, value_name = "NAME=WORDS")]
+    pub append: Vec<String>,
+    /// Show what the appliances say on their consoles.
+    #[arg(long)]
+    pub console: bool,
+    /// Don't wait for appliances to say `mirage: ready` before the command runs.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// How long an appliance may take until it is ready, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub ready_within: u64,
+    /// Take Debian's packages from this folder of `.deb` files instead of fetching them.
+    #[arg(long, value_name = "DIR")]
+    pub packages: Option<PathBuf>,
+    /// List the packages that a lab is made of (with what they depend on), and end.
+    #[arg(long)]
+    pub list_packages: bool,
+    /// Fetch the newest packages even if there are some.
+    #[arg(long)]
+    pub refresh: bool,
+    /// The lab's network [default: the first of 10.98.0.0/24, 10.98.1.0/24 … that is free]
+    #[arg(long, value_name = "NETWORK")]
+    pub network: Option<Subnet>,
+    /// Forward ports through QEMU's user network even with root.
+    #[arg(long)]
+    pub user_network: bool,
+    /// Features for the emulated processor, for example `+rdrand,+rdseed`.
+    #[arg(
+        long,
+        value_name = "FEATURES",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    pub cpu_features: String,
+    /// Give the appliances no random seed.
+    #[arg(long)]
+    pub no_seed: bool,
+    /// The memory of the whole emulated machine, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    pub machine_memory: u32,
 }
 
 /// `cargo mirage test`.
@@ -203,6 +268,38 @@ mod tests {
             (vec!["threads".to_owned()], true)
         );
         assert_eq!(bench.arguments, ["--sizes", "1"]);
+    }
+
+    #[test]
+    fn a_lab_takes_appliances_and_a_command() {
+        let words = [
+            "cargo-mirage",
+            "mirage",
+            "lab",
+            "dns",
+            "x=y.elf",
+            "--memory",
+            "dns=4",
+            "--memory",
+            "32",
+            "--exec",
+        ];
+        let words = words
+            .into_iter()
+            .chain(["dig @$DNS_IP", "--cpu-features", "+rdrand"]);
+        let arguments =
+            Arguments::try_parse_from(without_subcommand_name(words.map(OsString::from)));
+        let Command::Lab(lab) = arguments.unwrap().command else {
+            panic!("not a lab");
+        };
+        assert_eq!(lab.appliances, ["dns", "x=y.elf"]);
+        assert_eq!(lab.memory, ["dns=4", "32"]);
+        assert_eq!(lab.exec.as_deref(), Some("dig @$DNS_IP"));
+        assert_eq!(lab.cpu_features, "+rdrand");
+        // A command in a lab that runs starts none.
+        assert!(parse("cargo-mirage lab dns --dom0 true").is_err());
+        assert!(parse("cargo-mirage lab --exec true --dom0 true").is_err());
+        assert!(parse("cargo-mirage lab dns --network 8.8.8.0/24").is_err());
     }
 
     #[test]

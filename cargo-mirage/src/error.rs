@@ -62,6 +62,11 @@ pub enum Error {
         /// The appliance's folder.
         root: PathBuf,
     },
+    /// The command line asks for what can't be.
+    Arguments {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The appliance has no main for a platform.
     NoMain {
         /// Its name.
@@ -112,6 +117,17 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A lab did not come up, or an appliance in it failed.
+    Lab {
+        /// What happened.
+        reason: String,
+        /// The end of what was printed by whoever failed.
+        tail: Vec<String>,
+        /// The file with everything that Xen, dom0 and the guests printed.
+        log: PathBuf,
+        /// Whose fault that is taken to be.
+        fault: Fault,
+    },
     /// This machine can't do it.
     Unsupported {
         /// What is missing, and what to do.
@@ -126,9 +142,10 @@ impl Error {
             Self::NotInCheckout { .. }
             | Self::NotACheckout { .. }
             | Self::NeedsCheckout { .. }
-            | Self::Unknown { .. } => Fault::Caller,
+            | Self::Unknown { .. }
+            | Self::Arguments { .. } => Fault::Caller,
             Self::NoMain { .. } | Self::Content { .. } => Fault::Project,
-            Self::ProgramFailed { fault, .. } => *fault,
+            Self::ProgramFailed { fault, .. } | Self::Lab { fault, .. } => *fault,
             Self::CannotStart { .. }
             | Self::UnexpectedOutput { .. }
             | Self::File { .. }
@@ -217,7 +234,16 @@ impl fmt::Display for Error {
                 source,
             } => write!(f, "could not {action} {}: {source}", path.display()),
             Self::Content { path, problem } => write!(f, "{}: {problem}", path.display()),
-            Self::Unsupported { reason } => f.write_str(reason),
+            Self::Lab {
+                reason, tail, log, ..
+            } => {
+                f.write_str(reason)?;
+                for line in tail {
+                    write!(f, "\n  | {line}")?;
+                }
+                write!(f, "\n  the whole of it: {}", log.display())
+            }
+            Self::Arguments { reason } | Self::Unsupported { reason } => f.write_str(reason),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | `cargo mirage run APPLIANCE …` | builds the appliance's host main and becomes it | [`run_command`] |
 //! | `cargo mirage build APPLIANCE …` | builds the appliance's image for Xen, checks it, and says what its bytes are | [`build_command`] |
+//! | `cargo mirage lab APPLIANCE …` | runs appliances on a real Xen, in a machine that QEMU emulates | [`lab`] |
 //! | `cargo mirage test` | sets itself up, runs every check, says what passed | [`test_command`] |
 //! | `cargo mirage bench NAME …` | runs a benchmark beside its peer, writes JSON and SVG | [`bench_command`] |
 //!
@@ -30,6 +31,7 @@ pub mod build_command;
 pub mod cli;
 pub mod debian;
 pub mod error;
+pub mod lab;
 pub mod process;
 pub mod run_command;
 pub mod test_command;
@@ -70,10 +72,16 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
-    let workspace = workspace::Workspace::find(arguments.source.as_deref())?;
+    let workspace = workspace::Workspace::find(arguments.source.as_deref());
+    let workspace = match &arguments.command {
+        // A command in a lab that runs needs no checkout.
+        Command::Lab(lab) => return lab::command::run(workspace, lab),
+        _ => workspace?,
+    };
     match &arguments.command {
         Command::Run(run) => run_command::run(&workspace, run),
         Command::Build(build) => build_command::run(&workspace, build),
+        Command::Lab(lab) => lab::command::run(Ok(workspace), lab),
         Command::Test(test) => {
             workspace.must_be_checkout("test")?;
             test_command::run(&workspace, test)

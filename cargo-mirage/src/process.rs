@@ -4,12 +4,13 @@
 //! end the tool are passed on to the groups first ([`pass_signals_on`]).
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, PipeReader, Write};
+use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,9 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// How often a task without output is looked at.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How often a task that has closed its output is looked at.
+const SOON: Duration = Duration::from_millis(2);
 
 /// Process groups that run now, to be ended if we are.
 static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
@@ -142,7 +146,8 @@ impl Task {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 // All writers have closed: the command, and all that it started.
-                Err(RecvTimeoutError::Disconnected) if ended.is_none() => thread::sleep(LOOK),
+                // The command itself ends about now.
+                Err(RecvTimeoutError::Disconnected) if ended.is_none() => thread::sleep(SOON),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             match ended {
@@ -190,7 +195,20 @@ pub struct Background {
     group: Group,
     lines: mpsc::Receiver<String>,
     output: String,
+    /// Closed when we end, however that is.
+    _guard: Option<PipeWriter>,
 }
+
+/// Runs a command and, beside it, waits for the end of its own standard input; then it kills the whole group. The
+/// command's status is its own.
+const GUARD: &str = r#"exec 3<&0 </dev/null
+{ read -r _ <&3; kill -KILL 0; } >/dev/null 2>&1 &
+guard=$!
+exec 3<&-
+"$@"
+status=$?
+kill -KILL $guard
+exit $status"#;
 
 impl Background {
     /// Starts it.
@@ -208,7 +226,51 @@ impl Background {
             group,
             lines: read_lines(reader),
             output: String::new(),
+            _guard: None,
         })
+    }
+
+    /// Starts it so that it ends with us even if we are killed, or crash: a shell beside it waits for the end of a pipe
+    /// whose other end only we have.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CannotStart`].
+    pub fn start_guarded(command: &Command, log: &Log) -> Result<Self, Error> {
+        log.line(&format!("$ {} &", command_line(command)));
+        let program = command.get_program().to_string_lossy().into_owned();
+        let cannot_start = |source| Error::CannotStart {
+            program: program.clone(),
+            source,
+        };
+        let (end, guard) = io::pipe().map_err(cannot_start)?;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", GUARD, "sh"]).arg(&program);
+        shell.args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        if let Some(folder) = command.get_current_dir() {
+            shell.current_dir(folder);
+        }
+        let (group, reader) =
+            Group::spawn_with(&mut shell, Stdio::from(end)).map_err(cannot_start)?;
+        drop(shell);
+        Ok(Self {
+            group,
+            lines: read_lines(reader),
+            output: String::new(),
+            _guard: Some(guard),
+        })
+    }
+
+    /// All lines that it prints from now on, for another thread; [`Background::output`] gets none of them.
+    pub fn take_lines(&mut self) -> mpsc::Receiver<String> {
+        let (_, none) = mpsc::sync_channel(0);
+        std::mem::replace(&mut self.lines, none)
     }
 
     /// The process.
@@ -219,6 +281,13 @@ impl Background {
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.group.try_wait().ok().flatten()
+    }
+
+    /// Ends it, with all of its group.
+    pub fn kill(&mut self) {
+        self.group.signal(Signal::KILL);
+        // It has been killed: this does not wait for long.
+        let _ = self.group.child.wait();
     }
 
     /// Asks it to end as Ctrl-C does, waits up to `limit`, and gives its exit status if it did and what it printed.
@@ -278,9 +347,13 @@ struct Group {
 
 impl Group {
     fn spawn(command: &mut Command) -> io::Result<(Self, PipeReader)> {
+        Self::spawn_with(command, Stdio::null())
+    }
+
+    fn spawn_with(command: &mut Command, input: Stdio) -> io::Result<(Self, PipeReader)> {
         let (reader, writer) = io::pipe()?;
         command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(writer.try_clone()?)
             .stderr(writer)
             .process_group(0);
@@ -330,6 +403,11 @@ impl Drop for Group {
 ///
 /// [`Error::Unsupported`] if the handlers can't be installed.
 pub fn pass_signals_on() -> Result<(), Error> {
+    on_signals(end_with_groups)
+}
+
+/// Calls `handle` in a thread for each interrupt, hang-up, or request to end.
+fn on_signals(mut handle: impl FnMut(i32) + Send + 'static) -> Result<(), Error> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let mut signals =
         signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| {
@@ -338,16 +416,60 @@ pub fn pass_signals_on() -> Result<(), Error> {
             }
         })?;
     thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            let groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
-            for group in groups.iter() {
-                let _ = kill_process_group(*group, Signal::KILL);
-            }
-            eprintln!("interrupted");
-            std::process::exit(128 + signal);
+        for signal in signals.forever() {
+            handle(signal);
         }
     });
     Ok(())
+}
+
+/// Ends what runs in groups of its own, then us.
+fn end_with_groups(signal: i32) {
+    let groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
+    for group in groups.iter() {
+        let _ = kill_process_group(*group, Signal::KILL);
+    }
+    eprintln!("interrupted");
+    std::process::exit(128 + signal);
+}
+
+/// The signals that ask us to end, while we want to end by ourselves.
+#[derive(Debug, Default)]
+pub struct Signals {
+    taken: AtomicBool,
+    received: AtomicI32,
+}
+
+impl Signals {
+    /// From now on a first signal is only remembered: whoever called this looks at [`Signals::received`] and ends.
+    pub fn take(&self) {
+        self.taken.store(true, Ordering::Relaxed);
+    }
+
+    /// The signal that has come, if one has.
+    pub fn received(&self) -> Option<i32> {
+        match self.received.load(Ordering::Relaxed) {
+            0 => None,
+            signal => Some(signal),
+        }
+    }
+}
+
+/// Like [`pass_signals_on`], until [`Signals::take`] is called, and again from the second signal on.
+///
+/// # Errors
+///
+/// [`Error::Unsupported`] if the handlers can't be installed.
+pub fn watch_signals() -> Result<Arc<Signals>, Error> {
+    let watched = Arc::new(Signals::default());
+    let state = Arc::clone(&watched);
+    on_signals(move |signal| {
+        if !state.taken.load(Ordering::Relaxed) || state.received().is_some() {
+            end_with_groups(signal);
+        }
+        state.received.store(signal, Ordering::Relaxed);
+    })?;
+    Ok(watched)
 }
 
 /// The exit status that a shell would give: the code, or 128 and the signal.
@@ -537,6 +659,30 @@ mod tests {
         let (status, output) = background.interrupt(Duration::from_secs(60), &log);
         assert!(status.is_some_and(|status| status.success()));
         assert!(output.contains("counters"), "{output}");
+    }
+
+    #[test]
+    fn a_guarded_process_ends_with_its_guard_and_keeps_its_status() {
+        let (_folder, log) = log();
+        let mut background =
+            Background::start_guarded(&shell("echo $$; exec sleep 600"), &log).unwrap();
+        let lines = background.take_lines();
+        let pid = lines.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(background.ended().is_none());
+        // As if we were gone: our end of the pipe is closed, nothing else happens.
+        background._guard = None;
+        assert_gone(&pid);
+
+        let mut background = Background::start_guarded(&shell("exit 7"), &log).unwrap();
+        let begun = Instant::now();
+        let status = loop {
+            match background.ended() {
+                Some(status) => break status,
+                None if begun.elapsed() < Duration::from_secs(60) => thread::sleep(LOOK),
+                None => panic!("it still runs"),
+            }
+        };
+        assert_eq!(exit_code(status), 7);
     }
 
     #[test]

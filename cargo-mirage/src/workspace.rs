@@ -37,6 +37,9 @@ pub struct Package {
     pub publish: Option<Vec<String>>,
     /// What it builds.
     pub targets: Vec<Target>,
+    /// `[package.metadata]` of its manifest, which cargo does not look at.
+    #[serde(default)]
+    pub metadata: serde_json::Value,
 }
 
 /// Something that a package builds.

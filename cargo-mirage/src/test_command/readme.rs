@@ -174,6 +174,14 @@ fn action(context: &Context<'_>, words: &[String]) -> Result<Action, String> {
                     }
                     Ok(Action::Try(words.to_vec()))
                 }
+                // The step `lab` runs them.
+                cli::Command::Lab(lab) => {
+                    for name in &lab.appliances {
+                        let main = context.workspace.xen_main(name);
+                        main.map_err(|error| error.to_string())?;
+                    }
+                    Ok(Action::Elsewhere)
+                }
                 cli::Command::Test(test) if test.list => Ok(Action::Try(words.to_vec())),
                 // The call that we are in.
                 cli::Command::Test(test) => {
