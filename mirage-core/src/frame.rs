@@ -58,6 +58,16 @@ impl Segment {
         }
     }
 
+    /// As [`freeze`](Self::freeze), in place.
+    #[inline]
+    fn freeze_in_place(&mut self) {
+        if let Self::Unique(page) = self {
+            let frozen = page.frozen();
+            // The writable handle falls here, before anybody reads the frozen one.
+            *self = Self::Frozen(frozen);
+        }
+    }
+
     /// Another handle of the same bytes. `None` of a writable window, which has to be [frozen](Self::freeze) before.
     #[inline]
     pub fn share(&self) -> Option<Self> {
@@ -223,6 +233,15 @@ impl Frame {
             [] => Some(&[]),
             [only] => Some(only),
             _ => None,
+        }
+    }
+
+    /// Gives up writing, in all segments: what a device does that lends them to another agent, to be read from where they
+    /// lie.
+    #[inline]
+    pub fn freeze(&mut self) {
+        for segment in self.segments_mut() {
+            segment.freeze_in_place();
         }
     }
 

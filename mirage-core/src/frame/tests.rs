@@ -306,3 +306,24 @@ fn a_frozen_segment_is_exchanged_as_a_writable_one() {
     assert!(frame.keep().is_err());
     assert_eq!(pool.counters().keep_refused, 1);
 }
+
+#[test]
+fn a_frame_that_is_frozen_in_place_has_the_same_bytes_and_counts_each_handle_once() {
+    let pool = Pool::leak(32, 64).unwrap();
+    let segments: Vec<_> = (0..6).map(|number| (number % 3, 9)).collect();
+    let (mut frame, expected) = build(pool, &segments);
+    frame.freeze();
+    assert_eq!(bytes(&frame), expected);
+    for segment in frame.segments() {
+        match segment {
+            Segment::Unique(_) => panic!("{segment:?} is writable"),
+            Segment::Frozen(page) => assert!(page.is_sole()),
+            Segment::Static(_) => {}
+        }
+    }
+    // And back: the last handle may write again.
+    let mut segments = frame.into_segments();
+    assert!(segments.next().unwrap().into_page_mut().is_ok());
+    drop(segments);
+    assert_eq!(pool.free_in_all(), 32);
+}

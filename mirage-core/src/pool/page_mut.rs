@@ -296,6 +296,14 @@ impl PageMut {
         Page::from_counted(pool, block, start, end)
     }
 
+    /// What [`freeze`](Self::freeze) gives, for a caller that has this handle in a place and drops it at once: while both
+    /// exist, neither's bytes are looked at.
+    #[inline]
+    pub(crate) fn frozen(&mut self) -> Page {
+        self.pool.retain(self.block);
+        Page::from_counted(self.pool, self.block, self.start, self.end)
+    }
+
     /// Charges the page to the pool's general part, in exchange for one of its free pages: what a queue does before it
     /// holds on to a page of a device's reserve. Does nothing to a page that is charged to it already. All windows of a
     /// block are charged together.
