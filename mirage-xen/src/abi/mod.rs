@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`shared_info`] | `xen.h`, `arch-x86/xen.h`, `arch-x86/xen-x86_64.h` |
 //! | [`grant`] | `grant_table.h`, version 1 |
+//! | [`netif`] | `io/netif.h`: the network rings' slots |
 //! | [`parameter`] | `hvm/params.h` |
 //! | [`shutdown`] | `sched.h` |
 //!
@@ -11,6 +12,7 @@
 
 mod errno;
 pub mod grant;
+pub mod netif;
 pub mod parameter;
 pub mod shared_info;
 pub mod shutdown;
