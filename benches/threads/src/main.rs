@@ -10,18 +10,18 @@ mod statistics;
 
 use std::borrow::Cow;
 use std::error::Error;
-use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
+use bench_common::machine::{self, Machine};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 
 use crate::engines::{Creation, Engine};
 use crate::memory::Pages;
 use crate::report::{
-    CREATORS, CreationRow, DEFINITIONS, Machine, PAGES, PUBLISHED, Report, Settings, Skipped,
-    Versions, VirtualRow, WAKERS, WakeRow,
+    CREATORS, CreationRow, DEFINITIONS, PAGES, Report, Settings, Skipped, Versions, VirtualRow,
+    WAKERS, WakeRow, published,
 };
 use crate::statistics::Lateness;
 
@@ -111,7 +111,7 @@ fn run(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
     if arguments.sizes.contains(&0) {
         return Err("a size is at least 1".into());
     }
-    let load_before = load();
+    let machine = Machine::before();
     let mut creations = Vec::new();
     let mut skipped = Vec::new();
     for &tasks in &arguments.sizes {
@@ -177,18 +177,11 @@ fn run(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
     }
     let report = Report {
         definitions: DEFINITIONS.map(Cow::Borrowed).to_vec(),
-        machine: Machine {
-            processor: processor(),
-            processors: std::thread::available_parallelism().map_or(0, usize::from),
-            memory_bytes_available: memory::available_bytes(),
-            kernel: read("/proc/sys/kernel/osrelease"),
-            load_before,
-            load_after: load(),
-        },
+        machine: machine.after(),
         versions: Versions {
             bench_threads: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
-            tokio: locked_version("tokio"),
-            rustc: rustc_version(),
+            tokio: machine::locked_version("tokio"),
+            rustc: machine::rustc_version(),
         },
         settings: Settings {
             sizes: arguments.sizes,
@@ -197,13 +190,13 @@ fn run(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
             spin_ns: u64::try_from(engines::SPIN.as_nanos())?,
             wakes: arguments.wakes,
             touched_bytes_per_task: CREATORS.map(|engine| (engine, bytes_per_task(engine))),
-            large_pages: read("/sys/kernel/mm/transparent_hugepage/enabled"),
+            large_pages: machine::read("/sys/kernel/mm/transparent_hugepage/enabled"),
         },
         creations,
         skipped,
         wakes,
         virtual_time,
-        published: PUBLISHED.into(),
+        published: published().into(),
     };
     report.write(&arguments.output)?;
     report.print();
@@ -214,7 +207,7 @@ fn run(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
 /// Why so many tasks can't be made in this machine's memory.
 fn too_large(engine: Engine, tasks: usize) -> Option<String> {
     let needed = tasks.saturating_mul(bytes_per_task(engine));
-    let available = memory::available_bytes();
+    let available = machine::available_bytes();
     // Where the kernel doesn't tell, try.
     (available != 0 && needed > available / 20 * 19).then(|| {
         format!("{tasks} tasks may take {needed} bytes of memory and {available} are available")
@@ -297,44 +290,4 @@ fn run_child(child: Child) -> Result<(), Box<dyn Error>> {
     };
     println!("{json}");
     Ok(())
-}
-
-/// The version of a package that this program was built with; empty outside of the checkout, which has the lock file.
-fn locked_version(package: &str) -> String {
-    let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock"));
-    let lock = lock.unwrap_or_default();
-    let name = format!("name = \"{package}\"");
-    let mut lines = lock.lines().skip_while(|line| *line != name);
-    lines
-        .nth(1)
-        .and_then(|line| line.split('"').nth(1))
-        .unwrap_or_default()
-        .to_owned()
-}
-
-fn rustc_version() -> String {
-    let output = Command::new("rustc").arg("--version").output();
-    output.map_or_else(
-        |_| String::new(),
-        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-    )
-}
-
-fn read(file: &str) -> String {
-    fs::read_to_string(file).map_or_else(|_| String::new(), |text| text.trim().to_owned())
-}
-
-fn load() -> String {
-    let text = read("/proc/loadavg");
-    text.split_whitespace()
-        .take(3)
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-fn processor() -> String {
-    let text = read("/proc/cpuinfo");
-    text.lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
-        .map_or_else(String::new, |(_, name)| name.trim().to_owned())
 }

@@ -78,11 +78,6 @@ pub(crate) fn resident_bytes() -> usize {
     status("/proc/self/status", "VmRSS:")
 }
 
-/// Bytes of memory that the machine could still give; 0 where the kernel does not tell.
-pub(crate) fn available_bytes() -> usize {
-    status("/proc/meminfo", "MemAvailable:")
-}
-
 fn status(file: &str, key: &str) -> usize {
     fs::read_to_string(file)
         .ok()

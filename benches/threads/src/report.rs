@@ -2,16 +2,18 @@
 
 use std::borrow::Cow;
 use std::error::Error;
-use std::fs;
 use std::path::Path;
 
+use bench_common::machine::Machine;
+use bench_common::report::{self, Published};
+use bench_common::statistics::median;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::engines::{Creation, Engine};
 use crate::memory::Pages;
-use crate::statistics::{Lateness, median};
+use crate::statistics::Lateness;
 
 /// All that was measured.
 #[derive(Serialize, Deserialize)]
@@ -26,17 +28,6 @@ pub(crate) struct Report {
     pub(crate) wakes: Vec<WakeRow>,
     pub(crate) virtual_time: Option<VirtualRow>,
     pub(crate) published: Vec<Published>,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Machine {
-    pub(crate) processor: String,
-    pub(crate) processors: usize,
-    pub(crate) memory_bytes_available: usize,
-    pub(crate) kernel: String,
-    /// Of one, five and fifteen minutes, before and after: other load disturbs.
-    pub(crate) load_before: String,
-    pub(crate) load_after: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -96,14 +87,6 @@ pub(crate) struct VirtualRow {
     pub(crate) max_late_ns: u64,
 }
 
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Published {
-    pub(crate) system: Cow<'static, str>,
-    pub(crate) figure: Cow<'static, str>,
-    pub(crate) source: Cow<'static, str>,
-    pub(crate) remark: Cow<'static, str>,
-}
-
 pub(crate) const DEFINITIONS: [&str; 8] = [
     "spawned_ns: from the first to the last call of spawn, tasks not yet run (mirage_start: run up to their sleep).",
     "asleep_ns: from the first call of spawn until every task was polled once and its timer is registered.",
@@ -115,20 +98,13 @@ pub(crate) const DEFINITIONS: [&str; 8] = [
     "clock_loop: the same deadlines, sorted, in a loop that only reads the clock: what the machine allows.",
 ];
 
-pub(crate) const PUBLISHED: [Published; 2] = [
-    Published {
-        system: Cow::Borrowed("MirageOS"),
-        figure: Cow::Borrowed("82 ns a thread"),
-        source: Cow::Borrowed("Unikernels: Library Operating Systems for the Cloud, ASPLOS 2013"),
-        remark: Cow::Borrowed("published, other hardware"),
-    },
-    Published {
-        system: Cow::Borrowed("MirageOS"),
-        figure: Cow::Borrowed("99.7 % of wake-ups within 56 us"),
-        source: Cow::Borrowed("Unikernels: Library Operating Systems for the Cloud, ASPLOS 2013"),
-        remark: Cow::Borrowed("published, other hardware"),
-    },
-];
+/// What MirageOS's paper tells.
+pub(crate) const fn published() -> [Published; 2] {
+    [
+        Published::of_paper("MirageOS", "82 ns a thread"),
+        Published::of_paper("MirageOS", "99.7 % of wake-ups within 56 us"),
+    ]
+}
 
 const MIRAGEOS_NS: f64 = 82.0;
 
@@ -163,16 +139,12 @@ impl Report {
 
     /// What [`write`](Self::write) wrote.
     pub(crate) fn read(directory: &Path) -> Result<Self, Box<dyn Error>> {
-        let path = directory.join("threads.json");
-        let json = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(serde_json::from_slice(&json)?)
+        report::read(&directory.join("threads.json"))
     }
 
     /// Writes `threads.json`, `threads-create.svg` and `threads-wake.svg`.
     pub(crate) fn write(&self, directory: &Path) -> Result<(), Box<dyn Error>> {
-        fs::create_dir_all(directory)?;
-        let json = serde_json::to_string_pretty(self)?;
-        fs::write(directory.join("threads.json"), json + "\n")?;
+        report::write(&directory.join("threads.json"), self)?;
         self.draw(directory)
     }
 

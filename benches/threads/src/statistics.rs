@@ -51,18 +51,6 @@ impl Lateness {
     }
 }
 
-/// The middle one, of an even number the mean of the two in the middle; 0 of none.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let at = |index: usize| values.get(index).copied().unwrap_or(0.0);
-    let half = values.len() / 2;
-    if values.len().is_multiple_of(2) {
-        f64::midpoint(at(half.saturating_sub(1)), at(half))
-    } else {
-        at(half)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +63,5 @@ mod tests {
         assert_eq!(lateness.max_ns, 100_000);
         assert_eq!(lateness.percent_within_10_us, 10.0);
         assert_eq!(Lateness::of(Vec::new()).quantile(0.5), 0);
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
     }
 }

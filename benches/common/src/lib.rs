@@ -1,0 +1,17 @@
+//! What the benchmarks have in common.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`statistics`] | the median of several runs, and their spread |
+//! | [`rounds`] | the order in which systems take turns |
+//! | [`machine`] | the machine that was measured on, and the versions of what was measured |
+//! | [`report`] | reading and writing results; figures that others published |
+//! | [`figure`] | bars with their spread, goals and published figures, all in one style |
+
+#![forbid(unsafe_code)]
+
+pub mod figure;
+pub mod machine;
+pub mod report;
+pub mod rounds;
+pub mod statistics;
