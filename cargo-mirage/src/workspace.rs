@@ -240,12 +240,16 @@ impl Workspace {
         }
     }
 
-    /// The names of the benchmarks, sorted; an author's own appliance has none.
+    /// The names of the benchmarks, sorted: packages with a program, for libraries beside them are what they share. An
+    /// author's own appliance has none.
     pub fn benches(&self) -> Vec<String> {
-        match self.kind {
-            Kind::Checkout => packages_in(&self.root.join("benches")),
-            Kind::Appliance(_) => Vec::new(),
+        if matches!(self.kind, Kind::Appliance(_)) {
+            return Vec::new();
         }
+        let folder = self.root.join("benches");
+        let mut names = packages_in(&folder);
+        names.retain(|name| folder.join(name).join("src/main.rs").is_file());
+        names
     }
 
     /// The folder of an appliance's library.
@@ -493,6 +497,7 @@ mod tests {
             "appliances/dns",
             "appliances/dns/host",
             "benches/threads",
+            "benches/common",
         ] {
             fs::create_dir_all(folder.path().join(package)).unwrap();
             fs::write(
@@ -502,6 +507,9 @@ mod tests {
             .unwrap();
         }
         fs::create_dir_all(folder.path().join("appliances/notes")).unwrap();
+        let program = folder.path().join("benches/threads/src/main.rs");
+        fs::create_dir_all(program.parent().unwrap()).unwrap();
+        fs::write(program, "fn main() {}\n").unwrap();
         folder
     }
 
