@@ -11,6 +11,7 @@
 //! | [`grant_table`] | [`GrantTable`](grant_table::GrantTable): which domain may reach which page; lends a pool's blocks |
 //! | [`ring`] | [`FrontRing`](ring::FrontRing): the shared ring of requests and responses |
 //! | [`suspend`] | [`Suspender`](suspend::Suspender): takes the domain through suspension, resumption, migration |
+//! | [`store`] | [`Store`](store::Store): xenstore's client, asynchronous, with many requests outstanding |
 //! | [`static_cell`] | [`StaticCell`](static_cell::StaticCell): room in a `static` for what is made once |
 #![no_std]
 
@@ -27,6 +28,7 @@ pub mod ring;
 #[cfg(feature = "simulated")]
 pub mod simulated;
 pub mod static_cell;
+pub mod store;
 pub mod suspend;
 #[cfg(test)]
 mod testing;

@@ -1,0 +1,445 @@
+//! Xenstore's client: asynchronous, with many requests outstanding at a time.
+//!
+//! Xenstore is a small tree of keys and values that a domain and those who manage it speak through
+//! (docs/misc/xenstore.txt). The [`Store`] is one for a domain; its task [`run`](Store::run) moves the ring.
+//!
+//! | | |
+//! | --- | --- |
+//! | [`read`](Store::read), [`write`](Store::write), [`directory`](Store::directory), … | each a future; those that are polled together are sent together and cost one round trip |
+//! | [`join`], [`join2`] | poll several together |
+//! | [`watch`](Store::watch) | a [`Watch`] is told of changes below a key |
+//! | [`transaction`](Store::transaction), [`transact`](Store::transact) | all of it or nothing |
+//! | [`quiesce`](Store::quiesce), [`restored`](Store::restored) | before and after the domain is suspended |
+//!
+//! A request that was sent is owned by the store until it is answered: dropping its future loses nothing but the
+//! reply. Replies are matched by their id. Whatever xenstored sends that was not asked for is dropped and counted
+//! ([`StoreCounters`]); nothing that it sends can do more than to fail requests.
+//!
+//! Values are bytes; keys ([`Key`]) are checked before they are sent. Names in replies are an allegation as everything
+//! is that comes from there.
+
+mod counters;
+mod directory;
+mod error;
+mod join;
+mod key;
+mod operations;
+mod permissions;
+mod protocol;
+mod ring;
+mod storage;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod text;
+mod transaction;
+mod watch;
+
+use core::cell::RefCell;
+use core::fmt;
+use core::future::poll_fn;
+use core::task::{Context, Poll};
+
+use mirage_core::channel::Channel;
+use mirage_core::event::Event;
+
+pub use counters::StoreCounters;
+pub use directory::Names;
+pub use error::{StoreError, StoreFault};
+pub use join::{join, join2};
+pub use key::{Key, KeyError};
+pub use permissions::{Access, Permission, Permissions};
+pub use storage::{StoreMemory, StoreStorage};
+pub use text::{Decimal, parse_decimal};
+pub use transaction::Transaction;
+pub use watch::{Watch, WatchEvent};
+
+use self::protocol::{MAXIMUM_REQUESTS, Protocol, Tree};
+use self::ring::Ring;
+use crate::abi::xs_wire::{MessageType, ServerFeatures};
+use crate::event_channel::EventPort;
+use crate::hypervisor::{Hypervisor, SharedPage};
+
+/// How many bytes go between the ring and the machine at a time.
+const PIECE: usize = 256;
+/// How many bytes one turn takes from the ring at most, before others run: all that xenstored can have put there.
+const BUDGET: usize = 4 * crate::abi::xs_wire::XENSTORE_RING_SIZE;
+
+/// The domain's connection to xenstored. One for a domain, for the life of the program.
+///
+/// ```no_run
+/// # use mirage_xen::store::{Store, StoreError, join};
+/// # async fn example<H: mirage_xen::Hypervisor>(store: &'static Store<H>) -> Result<(), StoreError> {
+/// let mut buffer = [0; 64];
+/// let name = store.read("name", &mut buffer).await?;
+///
+/// // Together: one round trip.
+/// let [state, handle] = join([
+///     store.read_decimal("device/vif/0/state"),
+///     store.read_decimal("device/vif/0/handle"),
+/// ]).await;
+///
+/// let mut watch = store.watch(("device/vif/0", "state")).await?;
+/// loop {
+///     watch.changed().await?; // once at the beginning, too
+///     if store.read_decimal("device/vif/0/state").await? == 4 {
+///         break;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Store<H: Hypervisor> {
+    protocol: RefCell<Protocol<'static>>,
+    ring: RefCell<Ring>,
+    port: RefCell<EventPort<H>>,
+    /// There is something to send, or the port is another.
+    attention: Event,
+    /// A value for each small place that is taken, and those that the storage doesn't have: senders wait in order.
+    small_places: Channel<(), MAXIMUM_REQUESTS>,
+    large_place: Channel<(), 1>,
+}
+
+impl<H: Hypervisor> Store<H> {
+    /// The connection through this page and this port: [`Hypervisor::store_page`], and an adopted
+    /// [`StorePort`](crate::abi::parameter::Parameter::StorePort). Sends nothing before [`run`](Self::run) runs.
+    pub fn new(page: SharedPage, port: EventPort<H>, memory: StoreMemory) -> Self {
+        let small_places = Channel::new();
+        for _ in memory.0.requests.len()..MAXIMUM_REQUESTS {
+            // Taken for good. There is room for all.
+            let _ = small_places.try_send(());
+        }
+        let store = Self {
+            protocol: RefCell::new(Protocol::new(memory.0)),
+            ring: RefCell::new(Ring::new(page)),
+            port: RefCell::new(port),
+            attention: Event::new(),
+            small_places,
+            large_place: Channel::new(),
+        };
+        store.renew(Tree::New);
+        store
+    }
+
+    /// As [`new`](Self::new), with the default [`StoreStorage`] from the allocator, for the life of the program.
+    #[cfg(any(feature = "alloc", test))]
+    pub fn leak(page: SharedPage, port: EventPort<H>) -> &'static Self {
+        let store = Self::new(page, port, StoreMemory::leak());
+        alloc::boxed::Box::leak(alloc::boxed::Box::new(store))
+    }
+
+    /// Moves the ring, for ever: a task of its own. It is woken by events on the port, and by requests.
+    pub async fn run(&self) -> ! {
+        loop {
+            let more = poll_fn(|context| self.poll_attention(context).map(|()| self.turn())).await;
+            if more {
+                // Others first.
+                self.attention.set();
+                mirage_core::executor::yield_now().await;
+            }
+        }
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> StoreCounters {
+        self.protocol.borrow().counters()
+    }
+
+    /// What xenstored says that it can.
+    pub fn features(&self) -> ServerFeatures {
+        self.ring.borrow().features()
+    }
+
+    /// Before the domain is suspended: sends no further requests, and waits until all that were sent are answered. They are
+    /// sent again from when what this returns is dropped; those that are made meanwhile wait.
+    ///
+    /// A xenstored that does not answer makes this wait for ever: bound it by a timeout. What is outstanding then is dealt with
+    /// by [`restored`](Self::restored). Transactions may be open; they end in
+    /// [`TryAgain`](crate::abi::XenError::TryAgain) if the domain is resumed, and go on if that was cancelled.
+    pub async fn quiesce(&self) -> Quiet<'_, H> {
+        self.protocol.borrow_mut().hold();
+        let quiet = Quiet { store: self };
+        poll_fn(|context| self.protocol.borrow_mut().poll_quiet(context)).await;
+        quiet
+    }
+
+    /// After the domain was resumed as another one (not after a cancelled suspension): the ring's page, which the toolstack has
+    /// cleared, and the new port.
+    ///
+    /// Watches are set again, and each fires once. Open transactions end in
+    /// [`TryAgain`](crate::abi::XenError::TryAgain), with what was asked in them. All else that was outstanding is sent again: the
+    /// domain's part of the tree is a new one, in which none of it was carried out.
+    pub fn restored(&self, page: SharedPage, port: EventPort<H>) {
+        self.ring.replace(Ring::new(page));
+        self.port.replace(port);
+        self.renew(Tree::New);
+        // The task has to look at the new port's token.
+        self.attention.set();
+    }
+
+    /// Ready when there may be something to do.
+    fn poll_attention(&self, context: &mut Context<'_>) -> Poll<()> {
+        // Both, so that both know whom to wake. The events are taken before the ring is looked at.
+        let attention = self.attention.poll_wait(context);
+        let event = self.port.borrow().event().poll_wait(context);
+        if attention.is_pending() && event.is_pending() {
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Takes what is in the ring, and sends what there is to send. Whether there may be more to take.
+    fn turn(&self) -> bool {
+        let reconnecting = self.protocol.borrow().reconnecting();
+        if let Some(tree) = reconnecting {
+            self.renew(tree);
+        }
+        let result = self
+            .receive()
+            .and_then(|received| Ok((received, self.transmit()?)));
+        let (more, notify) = match result {
+            Ok(((more, was_full), sent)) => (more, was_full || sent),
+            Err(fault) => (false, self.fail(fault)),
+        };
+        if notify {
+            self.notify();
+        }
+        more
+    }
+
+    /// Takes what is in the ring, up to the budget: whether there may be more, and whether xenstored waits for room.
+    fn receive(&self) -> Result<(bool, bool), StoreFault> {
+        let mut piece = [0; PIECE];
+        let mut notify = false;
+        let mut taken = 0;
+        while self.protocol.borrow().is_up() {
+            let ring = self.ring.borrow();
+            let (length, was_full) = ring.take(&mut piece)?;
+            notify |= was_full;
+            if length == 0 {
+                ring.ended()?;
+                return Ok((false, notify));
+            }
+            drop(ring);
+            let mut bytes = &piece[..length];
+            while !bytes.is_empty() {
+                let handled = self.protocol.borrow_mut().handle_bytes(bytes)?;
+                bytes = bytes.get(handled..).unwrap_or_default();
+                self.settle();
+            }
+            taken += length;
+            if taken >= BUDGET {
+                return Ok((true, notify));
+            }
+        }
+        Ok((false, notify))
+    }
+
+    /// Puts into the ring what fits. Whether that was anything.
+    fn transmit(&self) -> Result<bool, StoreFault> {
+        let mut piece = [0; PIECE];
+        let mut any = false;
+        let ring = self.ring.borrow();
+        let mut protocol = self.protocol.borrow_mut();
+        while protocol.has_output() {
+            let free = ring.free()? as usize;
+            let length = protocol.poll_transmit(&mut piece[..free.min(PIECE)]);
+            if length == 0 {
+                break;
+            }
+            ring.put(&piece[..length]);
+            any = true;
+        }
+        if any {
+            ring.publish();
+        }
+        Ok(any)
+    }
+
+    /// Takes the ring up again, if it is set up.
+    fn renew(&self, tree: Tree) {
+        let attached = {
+            let ring = self.ring.borrow();
+            ring.is_connected().then(|| ring.attach())
+        };
+        let mut protocol = self.protocol.borrow_mut();
+        match attached {
+            None => protocol.handle_disconnection(tree),
+            Some(Ok(stale)) => {
+                protocol.counters_mut().stale_bytes += u64::from(stale);
+                protocol.handle_renewal(tree);
+            }
+            Some(Err(fault)) => {
+                drop(protocol);
+                if self.fail(fault) {
+                    self.notify();
+                }
+                return;
+            }
+        }
+        drop(protocol);
+        self.settle();
+    }
+
+    /// The ring can't be used. Whether xenstored has to be told.
+    fn fail(&self, fault: StoreFault) -> bool {
+        let ring = self.ring.borrow();
+        let offered = ring.features().contains(ServerFeatures::RECONNECTION);
+        let again = self.protocol.borrow_mut().handle_fault(fault, offered);
+        if again {
+            ring.reconnect();
+        }
+        drop(ring);
+        self.settle();
+        again
+    }
+
+    fn notify(&self) {
+        let result = self.port.borrow().notify();
+        let mut protocol = self.protocol.borrow_mut();
+        let counters = protocol.counters_mut();
+        match result {
+            Ok(()) => counters.notifications += 1,
+            Err(_) => counters.notify_errors += 1,
+        }
+    }
+
+    /// Wakes those who have something to look at, and lets in those who wait for a place.
+    fn settle(&self) {
+        loop {
+            // What is woken may come here: nothing is borrowed meanwhile.
+            let waker = self.protocol.borrow_mut().poll_wake();
+            let Some(waker) = waker else {
+                break;
+            };
+            waker.wake();
+        }
+        let freed = self.protocol.borrow_mut().poll_freed();
+        for _ in 0..freed.small {
+            let _ = self.small_places.try_receive();
+        }
+        for _ in 0..freed.large {
+            let _ = self.large_place.try_receive();
+        }
+    }
+
+    /// Asks, and waits for the reply: its length; its bytes are in `buffer`.
+    async fn request(
+        &self,
+        kind: MessageType,
+        transaction: Option<usize>,
+        parts: &[&[u8]],
+        buffer: &mut [u8],
+    ) -> Result<usize, StoreError> {
+        let length = parts.iter().map(|part| part.len()).sum();
+        if length > crate::abi::xs_wire::XENSTORE_PAYLOAD_MAX {
+            return Err(StoreError::RequestTooLong { length });
+        }
+        let large = self.protocol.borrow().is_large(length, buffer.len());
+        let place = if large {
+            self.large_place.send(()).await
+        } else {
+            self.small_places.send(()).await
+        };
+        // The channels are never closed.
+        let _ = place;
+        let begun = self.begin(kind, transaction, parts, large);
+        let index = match begun {
+            Ok(index) => index,
+            Err(error) => {
+                let place = if large {
+                    self.large_place.try_receive()
+                } else {
+                    self.small_places.try_receive()
+                };
+                let _ = place;
+                return Err(error);
+            }
+        };
+        self.attention.set();
+        let mut outstanding = Outstanding {
+            store: self,
+            index,
+            answered: false,
+        };
+        poll_fn(|context| outstanding.poll(buffer, context)).await
+    }
+
+    fn begin(
+        &self,
+        kind: MessageType,
+        transaction: Option<usize>,
+        parts: &[&[u8]],
+        large: bool,
+    ) -> Result<usize, StoreError> {
+        let mut protocol = self.protocol.borrow_mut();
+        let number = match transaction {
+            Some(index) => protocol.transaction_number(index)?,
+            None => 0,
+        };
+        protocol.request(kind, number, parts, large)
+    }
+}
+
+impl<H: Hypervisor> fmt::Debug for Store<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("counters", &self.counters())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request whose reply somebody waits for.
+struct Outstanding<'s, H: Hypervisor> {
+    store: &'s Store<H>,
+    index: usize,
+    answered: bool,
+}
+
+impl<H: Hypervisor> Outstanding<'_, H> {
+    fn poll(
+        &mut self,
+        buffer: &mut [u8],
+        context: &mut Context<'_>,
+    ) -> Poll<Result<usize, StoreError>> {
+        let reply = self
+            .store
+            .protocol
+            .borrow_mut()
+            .poll_reply(self.index, buffer, context);
+        if reply.is_ready() {
+            self.answered = true;
+            self.store.settle();
+        }
+        reply
+    }
+}
+
+impl<H: Hypervisor> Drop for Outstanding<'_, H> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.store.protocol.borrow_mut().abandon_request(self.index);
+            self.store.settle();
+        }
+    }
+}
+
+/// No request is outstanding, and none is sent, until this is dropped.
+#[must_use = "requests are sent again when it is dropped"]
+pub struct Quiet<'s, H: Hypervisor> {
+    store: &'s Store<H>,
+}
+
+impl<H: Hypervisor> Drop for Quiet<'_, H> {
+    fn drop(&mut self) {
+        self.store.protocol.borrow_mut().release();
+        self.store.attention.set();
+    }
+}
+
+impl<H: Hypervisor> fmt::Debug for Quiet<'_, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Quiet").finish_non_exhaustive()
+    }
+}
