@@ -241,7 +241,7 @@ fn call(command: &mut Command) -> Result<Output, Error> {
 fn print(product: &Product) {
     println!("{}", product.elf.display());
     println!(
-        "  virtual base {:#x}, drawn at random: --seed {} repeats it; target {}",
+        "  virtual base {:#x} (--seed {} repeats it), target {}",
         product.seed.virtual_base(),
         product.seed,
         product.target.triple()

@@ -26,8 +26,6 @@ const LINK: &[&str] = &[
     "--gc-sections",
     "--build-id=none",
     "--no-eh-frame-hdr",
-    // In the file segments follow each other closely. In memory the script aligns them, and the check of the image sees to it.
-    "-zmax-page-size=16",
 ];
 
 /// A build of one appliance's main for Xen.

@@ -15,6 +15,8 @@ pub(crate) struct Doctored {
     pub(crate) segments: Vec<DoctoredSegment>,
     pub(crate) sections: Vec<DoctoredSection>,
     pub(crate) symbols: Vec<DoctoredSymbol>,
+    /// Bytes in the file before each segment.
+    pub(crate) padding: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -30,8 +32,10 @@ pub(crate) struct DoctoredSegment {
 #[derive(Debug, Clone)]
 enum Content {
     Bytes(Vec<u8>),
-    /// Xen's note, with the entry that the file is given.
-    Note,
+    /// Xen's note, with the entry that the file is given, and these.
+    NoteAnd(Vec<u8>),
+    /// The note in that segment.
+    NoteIn(usize),
 }
 
 #[derive(Debug, Clone)]
@@ -80,9 +84,11 @@ impl Doctored {
             address,
             bytes,
         };
-        let mut note = segment(4, 0, true, vec![0; 24], 0);
+        let mut constants = segment(4, 2, false, vec![1; 100], 0);
+        constants.content = Content::NoteAnd(vec![1; 76]);
+        let mut note = segment(4, 2, false, vec![0; 24], 0);
         note.segment_type = 4;
-        note.content = Content::Note;
+        note.content = Content::NoteIn(2);
         Self {
             file_type: 2,
             entry: PHYSICAL_ADDRESS,
@@ -91,7 +97,7 @@ impl Doctored {
             segments: vec![
                 segment(5, 0, true, vec![0xf4; 64], 0),
                 segment(5, 1, false, vec![0x90; 300], 0),
-                segment(4, 2, false, vec![1; 100], 0),
+                constants,
                 segment(6, 3, false, vec![2; 40], 4000),
                 note,
             ],
@@ -110,6 +116,7 @@ impl Doctored {
                 symbol("_ZN4core3fmt5write17h0123456789abcdefE", BASE, 200),
                 symbol("_RNvCsfQFEIFy1OKh_9appliance4HEAP", BASE + 0x2028, 3000),
             ],
+            padding: 0,
         }
     }
 
@@ -119,16 +126,25 @@ impl Doctored {
         let content_at = 64 + 56 * self.segments.len() as u64;
         let mut file = Vec::new();
         let mut headers = Vec::new();
+        let mut offsets: Vec<u64> = Vec::new();
         for segment in &self.segments {
-            let bytes = match &segment.content {
-                Content::Bytes(bytes) => bytes.clone(),
-                Content::Note => self.note(),
+            let (offset, bytes) = match &segment.content {
+                Content::Bytes(bytes) => (None, bytes.clone()),
+                Content::NoteAnd(bytes) => (None, [self.note(), bytes.clone()].concat()),
+                Content::NoteIn(index) => (offsets.get(*index), self.note()),
             };
+            let offset = offset.copied().unwrap_or_else(|| {
+                content.extend(vec![0xee; self.padding]);
+                let offset = content_at + content.len() as u64;
+                content.extend(&bytes);
+                offset
+            });
+            offsets.push(offset);
             for word in [segment.segment_type, segment.flags] {
                 headers.extend(word.to_le_bytes());
             }
             for word in [
-                content_at + content.len() as u64,
+                offset,
                 segment.virtual_address,
                 segment.physical_address,
                 bytes.len() as u64,
@@ -137,7 +153,6 @@ impl Doctored {
             ] {
                 headers.extend(word.to_le_bytes());
             }
-            content.extend(bytes);
         }
         let strings_at = content_at + content.len() as u64;
         let mut strings = vec![0];
