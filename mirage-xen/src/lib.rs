@@ -21,6 +21,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod abi;
+mod connection;
 pub mod event_channel;
 pub mod grant_table;
 pub mod hypervisor;
@@ -34,6 +35,7 @@ pub mod suspend;
 mod testing;
 
 pub use abi::{DomainId, GrantReference, PortNumber, XenError};
+pub use connection::ConnectError;
 pub use hypervisor::Hypervisor;
 
 /// The README's examples are tests, too.

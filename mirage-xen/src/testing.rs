@@ -40,6 +40,10 @@ pub(crate) struct TestHypervisor {
     /// Numbers of the processor's source; empty: it gives none.
     pub(crate) random: RefCell<Vec<Option<u64>>>,
     pub(crate) outcome: Cell<Result<Suspended, XenError>>,
+    /// Page and port of the store's ring, and of the console's.
+    pub(crate) store: Cell<Option<(SharedPage, u32)>>,
+    pub(crate) console: Cell<Option<(SharedPage, u32)>>,
+    pub(crate) emergency: RefCell<Vec<u8>>,
 }
 
 impl TestHypervisor {
@@ -66,6 +70,9 @@ impl TestHypervisor {
             tsc_step: Cell::new(0),
             random: RefCell::default(),
             outcome: Cell::new(Ok(Suspended::Resumed)),
+            store: Cell::new(None),
+            console: Cell::new(None),
+            emergency: RefCell::default(),
         }))
     }
 
@@ -95,7 +102,8 @@ impl TestHypervisor {
 }
 
 // SAFETY: no other domain exists but what tests play, and they reach memory by the entries alone; frames are counted by
-// addresses, which don't move; there are no shared pages.
+// addresses, which don't move; the shared pages are a test's, which
+// says what they are.
 unsafe impl Hypervisor for TestHypervisor {
     fn poll(&self, ports: &[PortNumber], until: Option<u64>) -> Result<(), XenError> {
         let ports = ports.iter().map(|port| port.0).collect();
@@ -185,8 +193,13 @@ unsafe impl Hypervisor for TestHypervisor {
         Some(FrameNumber(frame as u64 & 0xFFFF_FFFF))
     }
 
-    fn parameter(&self, _: Parameter) -> Result<u64, XenError> {
-        Err(XenError::NotFound)
+    fn parameter(&self, parameter: Parameter) -> Result<u64, XenError> {
+        let ring = match parameter {
+            Parameter::StorePort => self.store.get(),
+            Parameter::ConsolePort => self.console.get(),
+            _ => None,
+        };
+        ring.map(|(_, port)| port.into()).ok_or(XenError::NotFound)
     }
 
     fn set_parameter(&self, _: Parameter, _: u64) -> Result<(), XenError> {
@@ -194,12 +207,16 @@ unsafe impl Hypervisor for TestHypervisor {
     }
 
     fn store_page(&self) -> Result<SharedPage, XenError> {
-        Err(XenError::NotFound)
+        let ring = self.store.get().ok_or(XenError::NotFound)?;
+        Ok(ring.0)
     }
 
     fn console_page(&self) -> Result<SharedPage, XenError> {
-        Err(XenError::NotFound)
+        let ring = self.console.get().ok_or(XenError::NotFound)?;
+        Ok(ring.0)
     }
 
-    fn write_emergency_console(&self, _: &[u8]) {}
+    fn write_emergency_console(&self, bytes: &[u8]) {
+        self.emergency.borrow_mut().extend_from_slice(bytes);
+    }
 }

@@ -57,14 +57,17 @@ pub use watch::{Watch, WatchEvent};
 
 use self::protocol::{MAXIMUM_REQUESTS, Protocol, Tree};
 use self::ring::Ring;
-use crate::abi::xs_wire::{MessageType, ServerFeatures};
-use crate::event_channel::EventPort;
-use crate::hypervisor::{Hypervisor, SharedPage};
+use crate::abi::parameter::Parameter;
+use crate::abi::xs_wire::{MessageType, ServerFeatures, XENSTORE_PAYLOAD_MAX, XENSTORE_RING_SIZE};
+use crate::connection::{self, ConnectError};
+use crate::event_channel::{EventChannels, EventPort};
+use crate::hypervisor::Hypervisor;
+use crate::suspend::{Resume, ResumeError, Stage};
 
 /// How many bytes go between the ring and the machine at a time.
 const PIECE: usize = 256;
 /// How many bytes one turn takes from the ring at most, before others run: all that xenstored can have put there.
-const BUDGET: usize = 4 * crate::abi::xs_wire::XENSTORE_RING_SIZE;
+const BUDGET: usize = 4 * XENSTORE_RING_SIZE;
 
 /// The domain's connection to xenstored. One for a domain, for the life of the program.
 ///
@@ -91,6 +94,7 @@ const BUDGET: usize = 4 * crate::abi::xs_wire::XENSTORE_RING_SIZE;
 /// # }
 /// ```
 pub struct Store<H: Hypervisor> {
+    channels: &'static EventChannels<H>,
     protocol: RefCell<Protocol<'static>>,
     ring: RefCell<Ring>,
     port: RefCell<EventPort<H>>,
@@ -102,31 +106,44 @@ pub struct Store<H: Hypervisor> {
 }
 
 impl<H: Hypervisor> Store<H> {
-    /// The connection through this page and this port: [`Hypervisor::store_page`], and an adopted
-    /// [`StorePort`](crate::abi::parameter::Parameter::StorePort). Sends nothing before [`run`](Self::run) runs.
-    pub fn new(page: SharedPage, port: EventPort<H>, memory: StoreMemory) -> Self {
+    /// The connection that the toolstack has made for the domain. Sends nothing before [`run`](Self::run) runs.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`], if there is none that could be used. `memory` is lost then.
+    pub fn new(
+        channels: &'static EventChannels<H>,
+        memory: StoreMemory,
+    ) -> Result<Self, ConnectError> {
+        let ring = Ring::new(channels.hypervisor().store_page()?);
+        let port = connection::adopt(channels, Parameter::StorePort)?;
         let small_places = Channel::new();
         for _ in memory.0.requests.len()..MAXIMUM_REQUESTS {
             // Taken for good. There is room for all.
             let _ = small_places.try_send(());
         }
         let store = Self {
+            channels,
             protocol: RefCell::new(Protocol::new(memory.0)),
-            ring: RefCell::new(Ring::new(page)),
+            ring: RefCell::new(ring),
             port: RefCell::new(port),
             attention: Event::new(),
             small_places,
             large_place: Channel::new(),
         };
         store.renew(Tree::New);
-        store
+        Ok(store)
     }
 
     /// As [`new`](Self::new), with the default [`StoreStorage`] from the allocator, for the life of the program.
+    ///
+    /// # Errors
+    ///
+    /// As there.
     #[cfg(any(feature = "alloc", test))]
-    pub fn leak(page: SharedPage, port: EventPort<H>) -> &'static Self {
-        let store = Self::new(page, port, StoreMemory::leak());
-        alloc::boxed::Box::leak(alloc::boxed::Box::new(store))
+    pub fn leak(channels: &'static EventChannels<H>) -> Result<&'static Self, ConnectError> {
+        let store = Self::new(channels, StoreMemory::leak())?;
+        Ok(alloc::boxed::Box::leak(alloc::boxed::Box::new(store)))
     }
 
     /// Moves the ring, for ever: a task of its own. It is woken by events on the port, and by requests.
@@ -164,18 +181,25 @@ impl<H: Hypervisor> Store<H> {
         quiet
     }
 
-    /// After the domain was resumed as another one (not after a cancelled suspension): the ring's page, which the toolstack has
-    /// cleared, and the new port.
+    /// After the domain was resumed as another one, not after a cancelled suspension: takes up the ring, whose page the toolstack
+    /// has cleared, and its new port. [`Resume`] calls it.
     ///
     /// Watches are set again, and each fires once. Open transactions end in
     /// [`TryAgain`](crate::abi::XenError::TryAgain), with what was asked in them. All else that was outstanding is sent again: the
     /// domain's part of the tree is a new one, in which none of it was carried out.
-    pub fn restored(&self, page: SharedPage, port: EventPort<H>) {
-        self.ring.replace(Ring::new(page));
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]: there is no ring. What was asked waits for ever.
+    pub fn restored(&self) -> Result<(), ConnectError> {
+        let ring = Ring::new(self.channels.hypervisor().store_page()?);
+        let port = connection::adopt(self.channels, Parameter::StorePort)?;
+        self.ring.replace(ring);
         self.port.replace(port);
         self.renew(Tree::New);
         // The task has to look at the new port's token.
         self.attention.set();
+        Ok(())
     }
 
     /// Ready when there may be something to do.
@@ -333,7 +357,7 @@ impl<H: Hypervisor> Store<H> {
         buffer: &mut [u8],
     ) -> Result<usize, StoreError> {
         let length = parts.iter().map(|part| part.len()).sum();
-        if length > crate::abi::xs_wire::XENSTORE_PAYLOAD_MAX {
+        if length > XENSTORE_PAYLOAD_MAX {
             return Err(StoreError::RequestTooLong { length });
         }
         let large = self.protocol.borrow().is_large(length, buffer.len());
@@ -379,6 +403,16 @@ impl<H: Hypervisor> Store<H> {
             None => 0,
         };
         protocol.request(kind, number, parts, large)
+    }
+}
+
+impl<H: Hypervisor> Resume for Store<H> {
+    fn stage(&self) -> Stage {
+        Stage::Store
+    }
+
+    fn resumed(&self) -> Result<(), ResumeError> {
+        Ok(self.restored()?)
     }
 }
 

@@ -16,9 +16,13 @@ pub(crate) use xenstored::Xenstored;
 use super::Store;
 use crate::abi::xs_wire::StoreInterface;
 use crate::abi::{PAGE_SIZE, PortNumber};
-use crate::event_channel::{EventChannels, EventPort};
+use crate::event_channel::EventChannels;
 use crate::hypervisor::SharedPage;
+use crate::suspend::Resume;
 use crate::testing::{Call, TestHypervisor};
+
+/// The store's first port.
+const PORT: u32 = 5;
 
 #[repr(C, align(4096))]
 struct Page([u8; PAGE_SIZE]);
@@ -76,16 +80,17 @@ impl Rig {
     fn with(page: SharedPage, interface: &'static StoreInterface) -> Self {
         let hypervisor = TestHypervisor::leak();
         let channels = EventChannels::leak(hypervisor);
+        hypervisor.store.set(Some((page, PORT)));
         let bench: &'static Bench = Box::leak(Box::new(Bench {
             hypervisor,
             channels,
-            port: Cell::new(5),
+            port: Cell::new(PORT),
             xenstored: RefCell::new(Xenstored::new(interface)),
             told: Cell::new(false),
             now: Cell::new(Instant::ZERO),
             notified: Cell::new(0),
         }));
-        let store = Store::leak(page, bench.adopt());
+        let store = Store::leak(channels).unwrap();
         let executor: &'static Executor = Executor::leak(bench);
         executor.spawn(store.run()).unwrap().detach();
         Self {
@@ -118,28 +123,21 @@ impl Rig {
         self.bench.xenstored.borrow().interface()
     }
 
-    /// The domain is suspended here and goes on there: another xenstored, another port, a cleared page.
-    pub(crate) fn resume(&self) -> SharedPage {
-        self.bench.look_at_calls();
+    /// The domain goes on elsewhere: another xenstored, another port, a cleared page.
+    pub(crate) fn resume(&self) {
+        let bench = self.bench;
         let (page, interface) = new_page();
-        self.bench.channels.restored();
-        self.bench.port.set(self.bench.port.get() + 4);
-        self.bench.told.set(false);
-        self.bench.hypervisor.take_calls();
-        self.bench.xenstored.replace(Xenstored::new(interface));
-        page
-    }
-
-    pub(crate) fn port(&self) -> EventPort<TestHypervisor> {
-        self.bench.adopt()
+        bench.hypervisor.take_calls();
+        bench.told.set(false);
+        bench.xenstored.replace(Xenstored::new(interface));
+        bench.port.set(bench.port.get() + 4);
+        bench.hypervisor.store.set(Some((page, bench.port.get())));
+        bench.channels.restored();
+        self.store.resumed().unwrap();
     }
 }
 
 impl Bench {
-    fn adopt(&self) -> EventPort<TestHypervisor> {
-        self.channels.adopt(PortNumber(self.port.get())).unwrap()
-    }
-
     pub(crate) fn with_xenstored<T>(&self, f: impl FnOnce(&mut Xenstored) -> T) -> T {
         self.told.set(true);
         f(&mut self.xenstored.borrow_mut())

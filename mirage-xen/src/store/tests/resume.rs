@@ -19,8 +19,7 @@ fn watches_are_set_again_with_their_tokens_and_fire_once() {
     let mut watch = rig.run(store.watch("data")).unwrap();
     rig.run(watch.changed()).unwrap();
     let before = rig.xenstored(|xenstored| xenstored.watches.clone());
-    let page = rig.resume();
-    store.restored(page, rig.port());
+    rig.resume();
     rig.run(watch.changed()).unwrap();
     assert_eq!(rig.xenstored(|xenstored| xenstored.watches.clone()), before);
     rig.xenstored(|xenstored| xenstored.set("data/a", "1"));
@@ -38,8 +37,7 @@ fn open_transactions_end_in_try_again_without_being_sent() {
     let (open, lost) = rig.run(join2(store.transaction(), store.transaction()));
     let (open, lost) = (open.unwrap(), lost.unwrap());
     rig.run(open.write("data/a", b"1")).unwrap();
-    let page = rig.resume();
-    store.restored(page, rig.port());
+    rig.resume();
     let again = StoreError::Refused(XenError::TryAgain);
     assert_eq!(rig.run(open.write("data/a", b"1")), Err(again));
     assert_eq!(rig.run(open.commit()), Err(again));
