@@ -13,6 +13,7 @@
 //! | [`suspend`] | [`Suspender`](suspend::Suspender): takes the domain through suspension, resumption, migration |
 //! | [`store`] | [`Store`](store::Store): xenstore's client, asynchronous, with many requests outstanding |
 //! | [`static_cell`] | [`StaticCell`](static_cell::StaticCell): room in a `static` for what is made once |
+//! | [`xenbus`] | [`Frontend`](xenbus::Frontend): a device's states and keys in xenstore |
 #![no_std]
 
 #[cfg(any(feature = "alloc", test))]
@@ -33,6 +34,7 @@ pub mod store;
 pub mod suspend;
 #[cfg(test)]
 mod testing;
+pub mod xenbus;
 
 pub use abi::{DomainId, GrantReference, PortNumber, XenError};
 pub use connection::ConnectError;

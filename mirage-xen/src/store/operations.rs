@@ -187,11 +187,11 @@ impl<H: Hypervisor> Store<H> {
     /// # Errors
     ///
     /// [`StoreError::ReplyTooLong`] if it is longer.
-    pub fn read<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
-        buffer: &'a mut [u8],
-    ) -> impl Future<Output = Result<&'a [u8], StoreError>> {
+    pub fn read<'b, 'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        buffer: &'b mut [u8],
+    ) -> impl Future<Output = Result<&'b [u8], StoreError>> {
         self.scope().read(key.into(), buffer)
     }
 
@@ -200,9 +200,9 @@ impl<H: Hypervisor> Store<H> {
     /// # Errors
     ///
     /// [`StoreError::ReplyTooLong`] if it is longer than `N` bytes, [`StoreError::Value`] if it isn't UTF-8.
-    pub fn read_string<'a, const N: usize>(
-        &'a self,
-        key: impl Into<Key<'a>>,
+    pub fn read_string<'k, const N: usize>(
+        &self,
+        key: impl Into<Key<'k>>,
     ) -> impl Future<Output = Result<heapless::String<N>, StoreError>> {
         self.scope().read_string(key.into())
     }
@@ -212,9 +212,9 @@ impl<H: Hypervisor> Store<H> {
     /// # Errors
     ///
     /// [`StoreError::Value`] if it isn't one.
-    pub fn read_decimal<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
+    pub fn read_decimal<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
     ) -> impl Future<Output = Result<u64, StoreError>> {
         self.scope().read_decimal(key.into())
     }
@@ -224,35 +224,35 @@ impl<H: Hypervisor> Store<H> {
     /// # Errors
     ///
     /// [`StoreError::RequestTooLong`] if name and value have more than 4,095 bytes.
-    pub fn write<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
-        value: &'a [u8],
+    pub fn write<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        value: &[u8],
     ) -> impl Future<Output = Result<(), StoreError>> {
         self.scope().write(key.into(), value)
     }
 
     /// `XS_WRITE` of a decimal number.
-    pub fn write_decimal<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
+    pub fn write_decimal<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
         value: u64,
     ) -> impl Future<Output = Result<(), StoreError>> {
         self.scope().write_decimal(key.into(), value)
     }
 
     /// `XS_MKDIR`: makes the key, with an empty value, unless it exists.
-    pub fn make_directory<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
+    pub fn make_directory<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
     ) -> impl Future<Output = Result<(), StoreError>> {
         self.scope().make_directory(key.into())
     }
 
     /// `XS_RM`: removes the key and all below it. That it does not exist is an error only if what is above it does not, either.
-    pub fn remove<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
+    pub fn remove<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
     ) -> impl Future<Output = Result<(), StoreError>> {
         self.scope().remove(key.into())
     }
@@ -264,11 +264,11 @@ impl<H: Hypervisor> Store<H> {
     ///
     /// [`StoreError::ReplyTooLong`] if there are more, [`TryAgain`](crate::abi::XenError::TryAgain) if a long list changed whenever it was
     /// looked at, eight times.
-    pub fn directory<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
-        buffer: &'a mut [u8],
-    ) -> impl Future<Output = Result<Names<'a>, StoreError>> {
+    pub fn directory<'b, 'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        buffer: &'b mut [u8],
+    ) -> impl Future<Output = Result<Names<'b>, StoreError>> {
         self.scope().directory(key.into(), buffer)
     }
 
@@ -277,11 +277,11 @@ impl<H: Hypervisor> Store<H> {
     /// # Errors
     ///
     /// [`StoreError::ReplyTooLong`] if there are more.
-    pub fn permissions<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
-        buffer: &'a mut [u8],
-    ) -> impl Future<Output = Result<Permissions<'a>, StoreError>> {
+    pub fn permissions<'b, 'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        buffer: &'b mut [u8],
+    ) -> impl Future<Output = Result<Permissions<'b>, StoreError>> {
         self.scope().permissions(key.into(), buffer)
     }
 
@@ -290,10 +290,10 @@ impl<H: Hypervisor> Store<H> {
     /// # Errors
     ///
     /// [`StoreError::RequestTooLong`] of more than 32 entries.
-    pub fn set_permissions<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
-        permissions: &'a [Permission],
+    pub fn set_permissions<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        permissions: &[Permission],
     ) -> impl Future<Output = Result<(), StoreError>> {
         self.scope().set_permissions(key.into(), permissions)
     }
@@ -324,10 +324,10 @@ impl<H: Hypervisor> Store<H> {
     /// # Errors
     ///
     /// [`StoreError::TooManyWatches`] if there is no room for another, [`StoreError::WatchTooLong`] for the name.
-    pub fn watch<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
-    ) -> impl Future<Output = Result<Watch<'a, H>, StoreError>> {
+    pub fn watch<'s, 'k>(
+        &'s self,
+        key: impl Into<Key<'k>>,
+    ) -> impl Future<Output = Result<Watch<'s, H>, StoreError>> {
         Watch::set(self, key.into())
     }
 

@@ -45,87 +45,87 @@ impl<'s, H: Hypervisor> Transaction<'s, H> {
     }
 
     /// As [`Store::read`].
-    pub fn read<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
-        buffer: &'a mut [u8],
-    ) -> impl Future<Output = Result<&'a [u8], StoreError>> {
+    pub fn read<'b, 'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        buffer: &'b mut [u8],
+    ) -> impl Future<Output = Result<&'b [u8], StoreError>> {
         self.scope().read(key.into(), buffer)
     }
 
     /// As [`Store::read_string`].
-    pub fn read_string<'a, const N: usize>(
-        &'a self,
-        key: impl Into<Key<'a>>,
+    pub fn read_string<'k, const N: usize>(
+        &self,
+        key: impl Into<Key<'k>>,
     ) -> impl Future<Output = Result<heapless::String<N>, StoreError>> {
         self.scope().read_string(key.into())
     }
 
     /// As [`Store::read_decimal`].
-    pub fn read_decimal<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
+    pub fn read_decimal<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
     ) -> impl Future<Output = Result<u64, StoreError>> {
         self.scope().read_decimal(key.into())
     }
 
     /// As [`Store::write`].
-    pub fn write<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
-        value: &'a [u8],
+    pub fn write<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        value: &[u8],
     ) -> impl Future<Output = Result<(), StoreError>> {
         self.scope().write(key.into(), value)
     }
 
     /// As [`Store::write_decimal`].
-    pub fn write_decimal<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
+    pub fn write_decimal<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
         value: u64,
     ) -> impl Future<Output = Result<(), StoreError>> {
         self.scope().write_decimal(key.into(), value)
     }
 
     /// As [`Store::make_directory`].
-    pub fn make_directory<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
+    pub fn make_directory<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
     ) -> impl Future<Output = Result<(), StoreError>> {
         self.scope().make_directory(key.into())
     }
 
     /// As [`Store::remove`].
-    pub fn remove<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
+    pub fn remove<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
     ) -> impl Future<Output = Result<(), StoreError>> {
         self.scope().remove(key.into())
     }
 
     /// As [`Store::directory`].
-    pub fn directory<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
-        buffer: &'a mut [u8],
-    ) -> impl Future<Output = Result<Names<'a>, StoreError>> {
+    pub fn directory<'b, 'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        buffer: &'b mut [u8],
+    ) -> impl Future<Output = Result<Names<'b>, StoreError>> {
         self.scope().directory(key.into(), buffer)
     }
 
     /// As [`Store::permissions`].
-    pub fn permissions<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
-        buffer: &'a mut [u8],
-    ) -> impl Future<Output = Result<Permissions<'a>, StoreError>> {
+    pub fn permissions<'b, 'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        buffer: &'b mut [u8],
+    ) -> impl Future<Output = Result<Permissions<'b>, StoreError>> {
         self.scope().permissions(key.into(), buffer)
     }
 
     /// As [`Store::set_permissions`].
-    pub fn set_permissions<'a>(
-        &'a self,
-        key: impl Into<Key<'a>>,
-        permissions: &'a [Permission],
+    pub fn set_permissions<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        permissions: &[Permission],
     ) -> impl Future<Output = Result<(), StoreError>> {
         self.scope().set_permissions(key.into(), permissions)
     }
