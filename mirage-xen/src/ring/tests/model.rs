@@ -168,60 +168,69 @@ impl<T> ToThread<T> {
     }
 }
 
-/// Needs real barriers between the store of an index and the load of the event: without them, one of many sleeps is for ever.
+/// One end publishes while the other makes its final check: one of them notices the other. Needs a real barrier on both
+/// sides between the store of one index and the load of the other.
 #[test]
 #[cfg_attr(miri, ignore)]
-fn two_threads_that_sleep_and_notify_answer_every_request() {
-    use std::sync::mpsc::{Receiver, Sender, channel};
-    use std::time::Duration;
+fn of_a_publication_and_a_final_check_at_once_one_sees_the_other() {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
 
-    const REQUESTS: u32 = 20_000;
+    const ROUNDS: u32 = 20_000;
 
-    // Much longer than it takes; a lost notification fails instead of hanging.
-    fn sleep(port: &Receiver<()>) {
-        let woken = port.recv_timeout(Duration::from_secs(120));
-        assert!(woken.is_ok(), "nobody notified");
+    /// Where both threads meet, as closely as can be.
+    fn meet(place: &AtomicU32, count: u32) {
+        place.fetch_add(1, Ordering::AcqRel);
+        let mut looks = 0u32;
+        while place.load(Ordering::Acquire) < count * 2 {
+            looks += 1;
+            if looks.is_multiple_of(500) {
+                // Perhaps there is one processor alone.
+                std::thread::yield_now();
+            }
+            core::hint::spin_loop();
+        }
     }
 
     let (mut front, back) = both(u32::MAX - 1_000);
-    let (to_back, back_port): (Sender<()>, _) = channel();
-    let (to_front, front_port): (Sender<()>, _) = channel();
+    let place = Arc::new(AtomicU32::new(0));
+    let (checked, notified) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
     let back = ToThread(back);
+    let there = (place.clone(), checked.clone(), notified.clone());
     let thread = std::thread::spawn(move || {
         let mut back = back.into_inner();
-        let mut answered = 0;
-        while answered < REQUESTS {
-            while let Some(request) = back.take_request().unwrap() {
-                back.push(response(request.id)).unwrap();
-                answered += 1;
-                if back.publish() {
-                    let _ = to_front.send(());
-                }
-            }
-            if answered < REQUESTS && !back.final_check() {
-                sleep(&back_port);
-            }
+        let (place, checked, notified) = there;
+        for round in 0..ROUNDS {
+            meet(&place, round * 4 + 1);
+            checked.store(back.final_check(), Ordering::Relaxed);
+            meet(&place, round * 4 + 2);
+            let request = back.take_request().unwrap().unwrap();
+            back.push(response(request.id)).unwrap();
+            meet(&place, round * 4 + 3);
+            notified.store(back.publish(), Ordering::Relaxed);
+            meet(&place, round * 4 + 4);
         }
     });
-    let (mut asked, mut received) = (0, 0);
-    while received < REQUESTS {
-        while asked < REQUESTS && front.push(request(asked as u16)).is_ok() {
-            asked += 1;
-            if front.publish() {
-                let _ = to_back.send(());
-            }
-            // Few in flight, so that both sleep often.
-            if front.in_flight() > asked % 3 {
-                break;
-            }
-        }
-        while let Some(response) = front.take_response().unwrap() {
-            assert_eq!(response.id, received as u16);
-            received += 1;
-        }
-        if front.in_flight() > 0 && !front.final_check() {
-            sleep(&front_port);
-        }
+    let (mut back_sleeps, mut front_sleeps) = (0, 0);
+    for round in 0..ROUNDS {
+        front.push(request(round as u16)).unwrap();
+        meet(&place, round * 4 + 1);
+        let notify = front.publish();
+        meet(&place, round * 4 + 2);
+        back_sleeps += u32::from(!notify && !checked.load(Ordering::Relaxed));
+        meet(&place, round * 4 + 3);
+        let check = front.final_check();
+        meet(&place, round * 4 + 4);
+        front_sleeps += u32::from(!check && !notified.load(Ordering::Relaxed));
+        assert!(front.take_response().unwrap().is_some());
     }
     thread.join().unwrap();
+    assert_eq!(
+        (back_sleeps, front_sleeps),
+        (0, 0),
+        "nobody would wake them"
+    );
 }
