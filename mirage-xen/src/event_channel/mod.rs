@@ -184,10 +184,10 @@ impl<H: Hypervisor> EventChannels<H> {
             }
         }
         add(&self.counters.waits, 1);
-        // Zero would be no limit at all.
+        // Zero would be no limit at all; what is negative as a signed number, past.
         if self
             .hypervisor
-            .poll(&ports, until.map(|until| until.max(1)))
+            .poll(&ports, until.map(|until| until.clamp(1, i64::MAX as u64)))
             .is_err()
         {
             add(&self.counters.wait_errors, 1);

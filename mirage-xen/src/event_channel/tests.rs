@@ -80,7 +80,7 @@ fn only_bits_of_bound_ports_are_cleared_and_the_selector_is_not_looked_at() {
 }
 
 #[test]
-fn the_sleep_lists_every_bound_port_and_a_deadline_of_zero_is_none() {
+fn the_sleep_lists_every_bound_port_and_no_deadline_is_taken_for_none_or_past() {
     let (hypervisor, channels) = channels();
     let mut ports: Vec<_> = [5, 64, 4_095, 65, 6]
         .map(|number| {
@@ -93,6 +93,7 @@ fn the_sleep_lists_every_bound_port_and_a_deadline_of_zero_is_none() {
     channels.wait(None);
     channels.wait(Some(0));
     channels.wait(Some(7));
+    channels.wait(Some(u64::MAX));
     let mut calls = hypervisor.take_calls();
     for call in &mut calls {
         if let Call::Poll(ports, _) = call {
@@ -100,7 +101,8 @@ fn the_sleep_lists_every_bound_port_and_a_deadline_of_zero_is_none() {
         }
     }
     let all = std::vec![5, 6, 65, 4_095];
-    let expected = [None, Some(1), Some(7)].map(|until| Call::Poll(all.clone(), until));
+    let expected =
+        [None, Some(1), Some(7), Some(i64::MAX as u64)].map(|until| Call::Poll(all.clone(), until));
     assert_eq!(calls, expected);
     hypervisor.refusal.set(Some(XenError::Invalid));
     channels.wait(None);
