@@ -12,6 +12,8 @@
 //! | [`ring`] | [`FrontRing`](ring::FrontRing): the shared ring of requests and responses |
 //! | [`suspend`] | [`Suspender`](suspend::Suspender): takes the domain through suspension, resumption, migration |
 //! | [`store`] | [`Store`](store::Store): xenstore's client, asynchronous, with many requests outstanding |
+//! | [`clock`] | [`XenClock`](clock::XenClock): monotonic time over suspensions, the wall clock, deadlines |
+//! | [`platform`] | [`XenPlatform`](platform::XenPlatform): the machine below an executor |
 //! | [`static_cell`] | [`StaticCell`](static_cell::StaticCell): room in a `static` for what is made once |
 //! | [`xenbus`] | [`Frontend`](xenbus::Frontend): a device's states and keys in xenstore |
 #![no_std]
@@ -22,10 +24,12 @@ extern crate alloc;
 extern crate std;
 
 pub mod abi;
+pub mod clock;
 mod connection;
 pub mod event_channel;
 pub mod grant_table;
 pub mod hypervisor;
+pub mod platform;
 pub mod ring;
 #[cfg(feature = "simulated")]
 pub mod simulated;
