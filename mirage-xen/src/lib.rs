@@ -16,6 +16,7 @@
 //! | [`platform`] | [`XenPlatform`](platform::XenPlatform): the machine below an executor |
 //! | [`static_cell`] | [`StaticCell`](static_cell::StaticCell): room in a `static` for what is made once |
 //! | [`xenbus`] | [`Frontend`](xenbus::Frontend): a device's states and keys in xenstore |
+//! | [`control`] | [`Control`](control::Control): what the toolstack wants of the domain |
 #![no_std]
 
 #[cfg(any(feature = "alloc", test))]
@@ -26,6 +27,7 @@ extern crate std;
 pub mod abi;
 pub mod clock;
 mod connection;
+pub mod control;
 pub mod event_channel;
 pub mod grant_table;
 pub mod hypervisor;

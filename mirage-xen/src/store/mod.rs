@@ -36,7 +36,7 @@ mod text;
 mod transaction;
 mod watch;
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::future::poll_fn;
 use core::task::{Context, Poll};
@@ -103,6 +103,7 @@ pub struct Store<H: Hypervisor> {
     /// A value for each small place that is taken, and those that the storage doesn't have: senders wait in order.
     small_places: Channel<(), MAXIMUM_REQUESTS>,
     large_place: Channel<(), 1>,
+    epoch: Cell<u32>,
 }
 
 impl<H: Hypervisor> Store<H> {
@@ -130,6 +131,7 @@ impl<H: Hypervisor> Store<H> {
             attention: Event::new(),
             small_places,
             large_place: Channel::new(),
+            epoch: Cell::new(0),
         };
         store.renew(Tree::New);
         Ok(store)
@@ -161,6 +163,11 @@ impl<H: Hypervisor> Store<H> {
     /// What was counted so far.
     pub fn counters(&self) -> StoreCounters {
         self.protocol.borrow().counters()
+    }
+
+    /// How often the domain was resumed: what was written to another epoch's tree isn't in this one's.
+    pub fn epoch(&self) -> u32 {
+        self.epoch.get()
     }
 
     /// What xenstored says that it can.
@@ -196,6 +203,7 @@ impl<H: Hypervisor> Store<H> {
         let port = connection::adopt(self.channels, Parameter::StorePort)?;
         self.ring.replace(ring);
         self.port.replace(port);
+        self.epoch.set(self.epoch.get().wrapping_add(1));
         self.renew(Tree::New);
         // The task has to look at the new port's token.
         self.attention.set();

@@ -4,8 +4,10 @@ mod xenstored;
 
 use alloc::boxed::Box;
 use core::cell::{Cell, RefCell};
-use core::future::Future;
+use core::future::{Future, poll_fn};
+use core::pin::Pin;
 use core::ptr::NonNull;
+use core::task::Poll;
 use core::time::Duration;
 
 use mirage_core::executor::{Executor, Platform, Unpark};
@@ -103,6 +105,13 @@ impl Rig {
     /// Runs until the future is ready. Panics if nothing goes on before.
     pub(crate) fn run<F: Future>(&self, future: F) -> F::Output {
         self.executor.run_until(future)
+    }
+
+    /// Polls a future once.
+    pub(crate) fn poll_once<F: Future>(&self, mut future: Pin<&mut F>) -> Poll<F::Output> {
+        self.run(poll_fn(|context| {
+            Poll::Ready(future.as_mut().poll(context))
+        }))
     }
 
     /// Runs until nothing goes on.

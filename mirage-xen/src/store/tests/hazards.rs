@@ -26,14 +26,12 @@ fn a_producer_index_out_of_range_breaks_the_store_and_nothing_else() {
     let consumer = interface.response_consumer.load(Ordering::Relaxed);
     let producer = consumer.wrapping_add(1_025);
     let fault = StoreFault::ResponseProducer { producer, consumer };
-    let read = rig.run(async {
-        let mut read = pin!(store.read_decimal("data/a"));
-        assert!(poll_once(read.as_mut()).await.is_pending());
-        interface
-            .response_producer
-            .store(producer, Ordering::Relaxed);
-        read.await
-    });
+    let mut read = pin!(store.read_decimal("data/a"));
+    assert!(rig.poll_once(read.as_mut()).is_pending());
+    interface
+        .response_producer
+        .store(producer, Ordering::Relaxed);
+    let read = rig.run(read);
     assert_eq!(read, Err(StoreError::Broken(fault)));
     assert_eq!(store.counters().faults, 1);
     assert_eq!(
