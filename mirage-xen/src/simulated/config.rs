@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::faults::Faults;
+use super::store::StoreQuota;
 use crate::abi::DomainId;
 
 /// What a [`Simulation`](super::Simulation) is like. Start from [`SimulationConfig::new`].
@@ -21,6 +22,8 @@ pub struct SimulationConfig {
     pub first_port: u32,
     /// Whether the toolstack gave it a console.
     pub console: bool,
+    /// How much of xenstored's it may have: Xen's defaults.
+    pub store_quota: StoreQuota,
     /// Whether the processor has random numbers.
     pub hardware_random: HardwareRandom,
     /// The system time at its start: 100 s.
@@ -48,6 +51,7 @@ impl SimulationConfig {
             ports: 1_024,
             first_port: 1,
             console: true,
+            store_quota: StoreQuota::DEFAULT,
             hardware_random: HardwareRandom::Present,
             system_time: Duration::from_secs(100),
             hertz: 2_893_202_000,

@@ -18,6 +18,7 @@ use super::faults::{Fault, FaultPlan};
 use super::grants::{Grants, Reach};
 use super::hypervisor::SimulatedHypervisor;
 use super::memory::Memory;
+use super::store::StoreBackend;
 use super::suspend::{Resumption, SuspendScript};
 use super::time::Time;
 use super::violations::{Violation, Violations};
@@ -49,6 +50,7 @@ pub(super) struct Machine {
     pub(super) hardware_random: Cell<HardwareRandom>,
     backends: Backends,
     ethernets: RefCell<Vec<VirtualEthernet>>,
+    pub(super) store: StoreBackend,
     pub(super) console: ConsoleBackend,
     pub(super) suspend: Suspend,
     pub(super) shutdown: Cell<Option<ShutdownReason>>,
@@ -93,6 +95,7 @@ impl Machine {
             hardware_random: Cell::new(config.hardware_random),
             backends: Backends::default(),
             ethernets: RefCell::default(),
+            store: StoreBackend::new(config.domain, config.store_quota),
             console: ConsoleBackend::new(),
             suspend: Suspend {
                 script: Cell::new(SuspendScript::Resumed(Resumption::elsewhere(DomainId(
@@ -107,10 +110,9 @@ impl Machine {
             hook: RefCell::default(),
             config,
         }));
-        machine
-            .console
-            .id
-            .set(machine.add_backend(&machine.console));
+        machine.store.id.set(machine.add_backend(&machine.store));
+        let console = machine.add_backend(&machine.console);
+        machine.console.id.set(console);
         machine.build(machine.config.first_port);
         machine.time.write(machine.memory.shared_info, 0);
         machine.time.write_wall(machine.memory.shared_info);
@@ -136,9 +138,11 @@ impl Machine {
             let port = self.events.give(first_port, DomainId::DOM0, backend);
             port.unwrap_or(PortNumber(0))
         };
+        self.store_port.set(give(self.store.id.get()));
         if self.config.console {
             self.console_port.set(give(self.console.id.get()));
         }
+        self.store.build(self);
     }
 
     /// The two entries that the toolstack writes.
@@ -316,10 +320,12 @@ impl Machine {
         self.memory.store_page.clear();
         self.memory.console_page.clear();
         self.poison();
-        self.domain.set(to.domain);
+        let before = self.domain.replace(to.domain);
+        self.store.reconnect(self, before);
         self.backend_domain.set(to.backend);
-        self.build(to.first_port);
+        // The toolstack builds the new domain before it runs: what is connected to the old one is gone by then.
         self.backends.reset(self);
+        self.build(to.first_port);
         self.suspend.restoring.set(true);
     }
 

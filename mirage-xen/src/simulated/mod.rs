@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`Simulation`] | a machine with the domain under test, and everything around it |
 //! | [`SimulatedHypervisor`] | what the domain's drivers stand on |
+//! | [`SimulatedStore`] | xenstore, with dom0's rights |
 //! | [`SimulatedConsole`] | the console's other end |
 //! | [`SimulatedPeer`] | another domain, that the test plays |
 //! | [`Fault`], [`Faults`] | what goes wrong on the other side |
@@ -46,6 +47,7 @@ mod machine;
 mod memory;
 mod page;
 mod peer;
+mod store;
 mod suspend;
 mod time;
 mod violations;
@@ -67,6 +69,7 @@ pub use console::SimulatedConsole;
 pub use faults::{Fault, Faults};
 pub use hypervisor::SimulatedHypervisor;
 pub use peer::{AccessRefused, SimulatedPeer};
+pub use store::{Permission, SimulatedStore, StoreQuota};
 pub use suspend::{Resumption, SuspendScript};
 pub use violations::Violation;
 
@@ -111,6 +114,17 @@ impl Simulation {
     /// Lets frames move on `ethernet`, too, as time passes.
     pub fn connect(self, ethernet: &VirtualEthernet) {
         self.machine.connect(ethernet.clone());
+    }
+
+    /// Xenstore.
+    pub fn store(self) -> SimulatedStore {
+        SimulatedStore(self.machine)
+    }
+
+    /// Asks the domain to do something: writes `control/shutdown` (`poweroff`, `reboot`, `halt`, `suspend`, `crash`).
+    pub fn control(self, command: &str) {
+        let path = store::of_domain(self.domain(), "control/shutdown");
+        self.store().write(&path, command);
     }
 
     /// The console's other end.

@@ -94,7 +94,17 @@ impl SimulatedPeer {
         }
     }
 
-    /// How many turns this domain had since the last call: one or more events each.
+    /// Has a turn whenever a key in xenstore, or one below it, changes or vanishes.
+    pub fn watch(self, path: &str) {
+        self.machine.store.observe(path, self.state.id.get());
+    }
+
+    /// Watches nothing any more.
+    pub fn unwatch(self) {
+        self.machine.store.forget(self.state.id.get());
+    }
+
+    /// How many turns this domain had since the last call: one or more events, or changes of what it watches, each.
     pub fn take_notified(self) -> u64 {
         self.state.notified.take()
     }

@@ -522,3 +522,25 @@ fn events_go_both_ways_over_either_kind_of_port() {
     }
     assert_eq!(simulation.violations(), []);
 }
+
+#[test]
+fn a_peer_has_a_turn_when_what_it_watches_changes() {
+    let simulation = Simulation::new(1);
+    let (peer, store) = (simulation.peer(DomainId(9)), simulation.store());
+    peer.watch("/local/domain/5/data/state");
+    for path in ["/local/domain/5/data/state", "/local/domain/5/data/state/x"] {
+        store.write(path, "1");
+        simulation.run_for(Duration::from_millis(1));
+        assert_eq!(peer.take_notified(), 1, "{path}");
+    }
+    store.write("/local/domain/5/data/other", "1");
+    simulation.run_for(Duration::from_millis(1));
+    assert_eq!(peer.take_notified(), 0);
+    store.remove("/local/domain/5/data");
+    simulation.run_for(Duration::from_millis(1));
+    assert_eq!(peer.take_notified(), 1);
+    peer.unwatch();
+    store.write("/local/domain/5/data/state", "1");
+    simulation.run_for(Duration::from_millis(1));
+    assert_eq!(peer.take_notified(), 0);
+}
