@@ -18,6 +18,7 @@
 //! | [`static_cell`] | [`StaticCell`](static_cell::StaticCell): room in a `static` for what is made once |
 //! | [`xenbus`] | [`Frontend`](xenbus::Frontend): a device's states and keys in xenstore |
 //! | [`control`] | [`Control`](control::Control): what the toolstack wants of the domain |
+//! | [`console`] | [`Console`](console::Console): lines out and in; the crate `log`'s macros |
 #![no_std]
 
 #[cfg(any(feature = "alloc", test))]
@@ -26,8 +27,10 @@ extern crate alloc;
 extern crate std;
 
 pub mod abi;
+mod byte_ring;
 pub mod clock;
 mod connection;
+pub mod console;
 pub mod control;
 pub mod entropy;
 pub mod event_channel;

@@ -3,6 +3,7 @@
 //! | module | header |
 //! | --- | --- |
 //! | [`shared_info`] | `xen.h`, `arch-x86/xen.h`, `arch-x86/xen-x86_64.h` |
+//! | [`console`] | `io/console.h` |
 //! | [`grant`] | `grant_table.h`, version 1 |
 //! | [`netif`] | `io/netif.h`: the network rings' slots |
 //! | [`parameter`] | `hvm/params.h` |
@@ -11,6 +12,7 @@
 //!
 //! What another domain or Xen writes while we look is made of atomics; everything else is copied out of its page once.
 
+pub mod console;
 mod errno;
 pub mod grant;
 pub mod netif;
