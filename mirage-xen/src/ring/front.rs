@@ -149,7 +149,15 @@ where
     #[must_use = "nobody notifies of what came before the check"]
     pub fn final_check_after(&mut self, responses: u32) -> bool {
         let in_flight = self.published.wrapping_sub(self.response_consumer);
-        let responses = responses.min(in_flight).max(1);
+        self.hold_off(responses.min(in_flight))
+    }
+
+    /// Asks the other end for no notification before `responses` more have come (at least one), though fewer may be in
+    /// flight: for who looks at the ring anyway when it has something to push, and waits for nothing. `true`: that many
+    /// are there already.
+    #[must_use = "nobody notifies of what came before the check"]
+    pub fn hold_off(&mut self, responses: u32) -> bool {
+        let responses = responses.max(1);
         let event = self.response_consumer.wrapping_add(responses);
         let indices = self.page.indices();
         indices.response_event.store(event, Ordering::Relaxed);
