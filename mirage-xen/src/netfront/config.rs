@@ -1,0 +1,137 @@
+//! How a device is made, and why it can't be.
+
+use core::fmt;
+
+use mirage_core::PoolError;
+
+use super::receive::PostedPage;
+use super::transmit::{MAXIMUM_SLOTS, SLOTS_A_FRAME, TransmitSlot};
+use crate::grant_table::GrantError;
+use crate::ring::RingPageError;
+
+/// How a [`Netfront`](super::Netfront) is made. Start from [`NetfrontConfig::new`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NetfrontConfig {
+    /// Whether checksums may be left to the other end, in either direction. By default they may.
+    pub checksum_offload: bool,
+    /// Whether frames may stand for several segments of TCP, in either direction, where the backend does that. By default
+    /// they may not, and the backend isn't told of it.
+    pub segmentation_offload: bool,
+    /// Pages that frames are copied into before they are sent, where they have to be, before the pool's general part is asked.
+    /// By default 4.
+    pub transmit_pages: usize,
+    /// Pages that the backend may refuse to give back. After one more the device is given up: else a backend could
+    /// have all of the pool. By default 32.
+    pub quarantine_limit: u64,
+}
+
+impl NetfrontConfig {
+    /// The default configuration.
+    pub const fn new() -> Self {
+        Self {
+            checksum_offload: true,
+            segmentation_offload: false,
+            transmit_pages: 4,
+            quarantine_limit: 32,
+        }
+    }
+
+    /// Whether the backend is told that it may send frames that stand for several segments: their checksums are partial.
+    pub(super) const fn takes_segments(&self) -> bool {
+        self.checksum_offload && self.segmentation_offload
+    }
+}
+
+impl Default for NetfrontConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Room for what a device has with its backend: `RECEIVE` pages to receive into, and `TRANSMIT` pieces of frames that are
+/// sent. At most 256 each, as many as a ring has slots.
+///
+/// `RECEIVE` pages of the pool are the device's own. Half of them is what can be received and not yet dropped or kept; the
+/// others stay posted. `TRANSMIT` is at least 19, for the largest frame.
+pub struct NetfrontStorage<const RECEIVE: usize = 64, const TRANSMIT: usize = 64> {
+    posted: [Option<PostedPage>; RECEIVE],
+    slots: [TransmitSlot; TRANSMIT],
+}
+
+impl<const RECEIVE: usize, const TRANSMIT: usize> NetfrontStorage<RECEIVE, TRANSMIT> {
+    /// Empty room. Numbers out of bounds don't compile.
+    pub const fn new() -> Self {
+        const {
+            assert!(2 <= RECEIVE && RECEIVE <= MAXIMUM_SLOTS);
+            assert!(SLOTS_A_FRAME <= TRANSMIT && TRANSMIT <= MAXIMUM_SLOTS);
+        }
+        Self {
+            posted: [const { None }; RECEIVE],
+            slots: [const { TransmitSlot::FREE }; TRANSMIT],
+        }
+    }
+
+    pub(super) fn parts(&mut self) -> (&mut [Option<PostedPage>], &mut [TransmitSlot]) {
+        (&mut self.posted, &mut self.slots)
+    }
+}
+
+impl<const RECEIVE: usize, const TRANSMIT: usize> Default for NetfrontStorage<RECEIVE, TRANSMIT> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const RECEIVE: usize, const TRANSMIT: usize> fmt::Debug
+    for NetfrontStorage<RECEIVE, TRANSMIT>
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NetfrontStorage").finish_non_exhaustive()
+    }
+}
+
+/// Why a device can't be made. Always the caller's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NetfrontError {
+    /// The pool has too few pages, or no place for another reserve.
+    Pool(PoolError),
+    /// The general part of the pool has no page for the rings.
+    NoRingPage,
+    /// A page of the pool can't be a ring's.
+    RingPage(RingPageError),
+    /// The pool's pages can't be granted.
+    Grant(GrantError),
+}
+
+impl From<PoolError> for NetfrontError {
+    fn from(error: PoolError) -> Self {
+        Self::Pool(error)
+    }
+}
+
+impl From<RingPageError> for NetfrontError {
+    fn from(error: RingPageError) -> Self {
+        Self::RingPage(error)
+    }
+}
+
+impl From<GrantError> for NetfrontError {
+    fn from(error: GrantError) -> Self {
+        Self::Grant(error)
+    }
+}
+
+impl fmt::Display for NetfrontError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pool(error) => error.fmt(f),
+            Self::NoRingPage => f.write_str("the pool has no page for the device's rings"),
+            Self::RingPage(error) => error.fmt(f),
+            Self::Grant(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for NetfrontError {}

@@ -1,0 +1,626 @@
+//! What a device's task does: what the handshake asks for, with xenstore.
+
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
+
+use heapless::{String, Vec};
+use mirage_core::Instant;
+use mirage_core::executor::Executor;
+
+use super::DIRECTORY_LENGTH;
+use super::Netfront;
+use super::handshake::{Action, Effect, Found};
+use super::headers::{ETHERNET_HEADER, VLAN_TAG};
+use super::keys::{
+    Backend, DEVICE_KEYS, Device, DeviceError, FEATURE_KEYS, MAXIMUM_PATH, QueueNumber,
+    STATUS_KEYS, Value, parse_features,
+};
+use super::link::Offer;
+use crate::abi::PAGE_SIZE;
+use crate::hypervisor::Hypervisor;
+use crate::store::{Store, StoreError, Watch, join, join2, parse_decimal};
+use crate::xenbus::XenbusState;
+
+/// Where the toolstack makes network devices.
+const DEVICES: &str = "device/vif";
+/// Bytes of a value that is read: a number has 20 at most, a MAC address 17.
+const VALUE: usize = 24;
+/// Bytes of the longest `device/vif/N/queue-N`.
+const QUEUE_DIRECTORY_LENGTH: usize = DIRECTORY_LENGTH + "/queue-".len() + 5;
+/// Attempts at a transaction that something else comes between.
+const ATTEMPTS: u32 = 8;
+
+/// The numbers of the network devices that the toolstack made for this domain, the least first: at most `N`, further ones are left
+/// out.
+///
+/// # Errors
+///
+/// The store's.
+pub async fn discover<H: Hypervisor, const N: usize>(
+    store: &Store<H>,
+) -> Result<Vec<u32, N>, StoreError> {
+    let mut buffer = [0; 512];
+    let mut numbers = Vec::new();
+    match store.directory(DEVICES, &mut buffer).await {
+        Ok(names) => {
+            let devices = names
+                .filter_map(|name| parse_decimal(name.as_bytes()))
+                .filter_map(|number| u32::try_from(number).ok());
+            numbers.extend(devices.take(N));
+        }
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error),
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The watches of a device, for as long as its task runs.
+struct Watches<H: Hypervisor> {
+    /// Of the key that says where the backend is.
+    device: Option<Watch<'static, H>>,
+    /// Of what the backend says of itself: its path, and its state and its carrier.
+    backend: Option<(String<MAXIMUM_PATH>, [Watch<'static, H>; 2])>,
+}
+
+/// What came of an action.
+enum Done {
+    Device(Found),
+    /// Whether the backend is one that we can use, if that was asked; and how it is, if that made sense.
+    Status(Option<bool>, Option<Backend>),
+    Offered(bool),
+    Written(bool),
+}
+
+/// What was waited for.
+#[derive(Default)]
+struct Wake {
+    device: bool,
+    backend: bool,
+    lost: bool,
+    time: bool,
+    news: bool,
+}
+
+impl<H: Hypervisor> Netfront<H> {
+    /// Keeps the device connected, for ever: a task of its own. It wakes whoever polls the [`Netif`](mirage_core::Netif), too.
+    pub async fn run(&'static self, store: &'static Store<H>, executor: &'static Executor) -> ! {
+        join2(self.dispatch(), self.keep_connected(store, executor)).await;
+        // Neither ends.
+        core::future::pending().await
+    }
+
+    /// Hands the port's events on to those who wait for frames or room.
+    async fn dispatch(&self) {
+        poll_fn(|context| {
+            loop {
+                let mut fired = self.port_changed.poll_wait(context).is_ready();
+                fired |= self.with_link(|link| {
+                    let port = link.port();
+                    let fired = port.is_some_and(|port| port.event().poll_wait(context).is_ready());
+                    if fired {
+                        link.wake();
+                    }
+                    fired
+                });
+                if !fired {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await
+    }
+
+    async fn keep_connected(&self, store: &'static Store<H>, executor: &'static Executor) {
+        let mut watches = Watches {
+            device: None,
+            backend: None,
+        };
+        loop {
+            self.look_at_link(executor.now());
+            let (action, epoch) = {
+                let handshake = self.handshake.borrow();
+                (handshake.action(), handshake.epoch())
+            };
+            let done = match action {
+                Action::Wait(until) => {
+                    self.wait(&mut watches, executor, until).await;
+                    continue;
+                }
+                Action::ReadDevice => self
+                    .read_device(store, &mut watches)
+                    .await
+                    .map(Done::Device),
+                Action::ReadBackend => self.read_backend(store, &mut watches).await,
+                Action::ReadStatus => {
+                    let status = self.read_backend_status(store, &mut watches).await;
+                    status.map(|status| Done::Status(None, status))
+                }
+                Action::Offer => Ok(Done::Offered(self.offer(store).await)),
+                Action::Write(state) => {
+                    let written = self.write_state(store, state.as_str()).await;
+                    written.map(Done::Written)
+                }
+            };
+            if self.handshake.borrow().epoch() == epoch {
+                self.finish(executor.now(), done);
+            }
+        }
+    }
+
+    /// Tells the handshake what the link has met.
+    fn look_at_link(&self, now: Instant) {
+        let (fault, gone) = self.with_link(|link| (link.take_fault(), link.is_gone()));
+        let mut handshake = self.handshake.borrow_mut();
+        let effect = if gone {
+            handshake.handle_death()
+        } else if fault {
+            handshake.handle_fault(now)
+        } else {
+            Effect::None
+        };
+        drop(handshake);
+        self.apply(effect);
+    }
+
+    /// Tells the handshake what came of what it asked for.
+    fn finish(&self, now: Instant, done: Result<Done, StoreError>) {
+        let effect = {
+            let mut handshake = self.handshake.borrow_mut();
+            match done {
+                Ok(Done::Device(found)) => handshake.handle_device(now, found),
+                Ok(Done::Status(features, status)) => {
+                    let usable = features.is_none_or(|usable| usable);
+                    let effect = match features {
+                        Some(usable) => handshake.handle_features(now, usable),
+                        None => Effect::None,
+                    };
+                    match status {
+                        Some(backend) if usable => handshake.handle_backend(now, backend),
+                        Some(_) => effect,
+                        None => {
+                            handshake.handle_failed(now);
+                            effect
+                        }
+                    }
+                }
+                Ok(Done::Offered(made)) => handshake.handle_offered(now, made),
+                Ok(Done::Written(there)) => handshake.handle_written(now, there),
+                Err(_) => {
+                    handshake.handle_failed(now);
+                    Effect::None
+                }
+            }
+        };
+        if done.is_err() {
+            self.with_link(|link| link.counters.store_errors += 1);
+        }
+        self.apply(effect);
+    }
+
+    async fn wait(
+        &self,
+        watches: &mut Watches<H>,
+        executor: &'static Executor,
+        until: Option<Instant>,
+    ) {
+        let wake = {
+            let deadline = until.unwrap_or(Instant::FAR_FUTURE);
+            let mut sleep = pin!(executor.sleep_until(deadline));
+            let mut device = pin!(changed(watches.device.as_mut()));
+            let backend = watches.backend.as_mut().map(|(_, watches)| watches);
+            let (state, carrier) = match backend {
+                Some([state, carrier]) => (Some(state), Some(carrier)),
+                None => (None, None),
+            };
+            let mut state = pin!(changed(state));
+            let mut carrier = pin!(changed(carrier));
+            poll_fn(|context| {
+                let mut wake = Wake::default();
+                let mut look = |poll: Poll<Result<(), StoreError>>, fired: &mut bool| match poll {
+                    Poll::Ready(Ok(())) => *fired = true,
+                    Poll::Ready(Err(_)) => wake.lost = true,
+                    Poll::Pending => {}
+                };
+                let (mut on_device, mut on_backend) = (false, false);
+                look(device.as_mut().poll(context), &mut on_device);
+                look(state.as_mut().poll(context), &mut on_backend);
+                look(carrier.as_mut().poll(context), &mut on_backend);
+                (wake.device, wake.backend) = (on_device, on_backend);
+                wake.time = until.is_some() && sleep.as_mut().poll(context).is_ready();
+                wake.news = self.news.poll_wait(context).is_ready();
+                if wake.device || wake.backend || wake.lost || wake.time || wake.news {
+                    Poll::Ready(wake)
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await
+        };
+        let now = executor.now();
+        let effect = {
+            let mut handshake = self.handshake.borrow_mut();
+            if wake.device {
+                handshake.handle_device_change();
+            }
+            if wake.backend {
+                handshake.handle_change();
+            }
+            if wake.lost {
+                *watches = Watches {
+                    device: None,
+                    backend: None,
+                };
+                handshake.handle_watch_lost(now);
+            }
+            if wake.time {
+                handshake.handle_timeout(now)
+            } else {
+                Effect::None
+            }
+        };
+        self.apply(effect);
+    }
+
+    /// Reads what the toolstack wrote for us.
+    async fn read_device(
+        &self,
+        store: &'static Store<H>,
+        watches: &mut Watches<H>,
+    ) -> Result<Found, StoreError> {
+        let mut path = [0; MAXIMUM_PATH];
+        let mut values = [[0; VALUE]; DEVICE_KEYS.len() - 1];
+        let [backend, others @ ..] = DEVICE_KEYS;
+        let [id, mac, mtu] = &mut values;
+        let [id_key, mac_key, mtu_key] = others;
+        let directory = &*self.directory;
+        // The watch first: what changes after the look fires it.
+        let (watch, (backend, rest)) = join2(
+            watch(store, (directory, backend), watches.device.is_none()),
+            join2(
+                read(store, directory, backend, &mut path),
+                join([
+                    read(store, directory, id_key, id),
+                    read(store, directory, mac_key, mac),
+                    read(store, directory, mtu_key, mtu),
+                ]),
+            ),
+        )
+        .await;
+        if let Some(watch) = watch? {
+            watches.device = Some(watch);
+        }
+        let [id, mac, mtu] = rest;
+        let device = Device::parse([backend?, id?, mac?, mtu?]);
+        Ok(self.found(device))
+    }
+
+    /// Remembers the device, and says what it is compared with the one that we knew.
+    fn found(&self, device: Result<Option<Device>, DeviceError>) -> Found {
+        let pages = self.link.borrow().receive_pages();
+        let device = device.and_then(|device| match device {
+            Some(device) if !fits(device.mtu, pages) => Err(DeviceError::ReserveTooSmall),
+            device => Ok(device),
+        });
+        let mut known = self.device.borrow_mut();
+        match device {
+            Ok(None) => {
+                *known = None;
+                Found::Missing
+            }
+            Ok(Some(device)) if known.as_ref() == Some(&device) => Found::Same,
+            Ok(Some(device)) => {
+                *known = Some(device);
+                Found::Other
+            }
+            Err(error) => {
+                *known = None;
+                drop(known);
+                self.report(error);
+                Found::Unusable
+            }
+        }
+    }
+
+    /// Watches the backend and reads what it says of itself.
+    async fn read_backend(
+        &self,
+        store: &'static Store<H>,
+        watches: &mut Watches<H>,
+    ) -> Result<Done, StoreError> {
+        let mut path = String::<MAXIMUM_PATH>::new();
+        if let Some(device) = &*self.device.borrow() {
+            path = device.backend.clone();
+        }
+        let mut values = [[0; VALUE]; FEATURE_KEYS.len()];
+        let [copy, scatter, checksum, v6, gso4, gso6] = &mut values;
+        let [
+            copy_key,
+            scatter_key,
+            checksum_key,
+            v6_key,
+            gso4_key,
+            gso6_key,
+        ] = FEATURE_KEYS;
+        let new = watches
+            .backend
+            .as_ref()
+            .is_none_or(|(known, _)| *known != path);
+        let directory = &*path;
+        let more = self.config.segmentation_offload;
+        let (set, (features, status)) = join2(
+            watch_backend(store, directory, new),
+            join2(
+                join([
+                    read_if(true, store, directory, copy_key, copy),
+                    read_if(true, store, directory, scatter_key, scatter),
+                    read_if(true, store, directory, checksum_key, checksum),
+                    read_if(more, store, directory, v6_key, v6),
+                    read_if(more, store, directory, gso4_key, gso4),
+                    read_if(more, store, directory, gso6_key, gso6),
+                ]),
+                read_status(store, directory),
+            ),
+        )
+        .await;
+        if let Some(set) = set? {
+            watches.backend = Some((path.clone(), set));
+        }
+        let [copy, scatter, checksum, v6, gso4, gso6] = features;
+        let features = parse_features([copy?, scatter?, checksum?, v6?, gso4?, gso6?]);
+        let usable = match features {
+            Ok(features) => {
+                self.features.set(features);
+                true
+            }
+            Err(error) => {
+                self.report(error);
+                false
+            }
+        };
+        Ok(Done::Status(Some(usable), status?))
+    }
+
+    /// Reads the backend's state.
+    async fn read_backend_status(
+        &self,
+        store: &'static Store<H>,
+        watches: &mut Watches<H>,
+    ) -> Result<Option<Backend>, StoreError> {
+        let mut path = String::<MAXIMUM_PATH>::new();
+        if let Some(device) = &*self.device.borrow() {
+            path = device.backend.clone();
+        }
+        let lost = watches.backend.is_none();
+        let (set, status) =
+            join2(watch_backend(store, &path, lost), read_status(store, &path)).await;
+        if let Some(set) = set? {
+            watches.backend = Some((path.clone(), set));
+        }
+        status
+    }
+
+    /// Makes the rings, and tells the backend where they are. Whether that could be done.
+    async fn offer(&self, store: &'static Store<H>) -> bool {
+        let device = self.device.borrow().clone();
+        let Some(device) = device else {
+            return false;
+        };
+        let features = self.features.get();
+        let mtu = device.mtu.min(features.largest_mtu());
+        let offer =
+            self.with_link(|link| link.connect(device.backend_id, device.mac, mtu, features));
+        self.port_changed.set();
+        let Ok(offer) = offer else {
+            self.with_link(|link| link.counters.offers_failed += 1);
+            return false;
+        };
+        let written = self.write_offer(store, offer).await;
+        if written.is_err() {
+            self.with_link(|link| link.counters.store_errors += 1);
+        }
+        written.is_ok()
+    }
+
+    /// Writes where the rings are and what we take; last, as xenstored does one after the other, our state.
+    async fn write_offer(&self, store: &Store<H>, offer: Offer) -> Result<(), StoreError> {
+        let device = &*self.directory;
+        let queue = queue_directory(device, offer.queue);
+        let on = Some(1);
+        let flag = |is_on: bool| is_on.then_some(1);
+        let connected = XenbusState::Connected as u64;
+        let written = join([
+            write(
+                store,
+                &queue,
+                "tx-ring-ref",
+                Some(offer.transmit_ring.0.into()),
+            ),
+            write(
+                store,
+                &queue,
+                "rx-ring-ref",
+                Some(offer.receive_ring.0.into()),
+            ),
+            write(store, &queue, "event-channel", Some(offer.port.0.into())),
+            write(store, device, "request-rx-copy", on),
+            write(store, device, "feature-rx-notify", on),
+            write(store, device, "feature-sg", on),
+            write(
+                store,
+                device,
+                "feature-no-csum-offload",
+                flag(!self.config.checksum_offload),
+            ),
+            write(
+                store,
+                device,
+                "feature-gso-tcpv4",
+                flag(self.config.takes_segments()),
+            ),
+            write(store, device, "state", Some(connected)),
+        ])
+        .await;
+        written.into_iter().collect()
+    }
+
+    /// Writes our state, unless the device is not there any more: a write would make its directory anew. Whether it is.
+    async fn write_state(&self, store: &Store<H>, state: &str) -> Result<bool, StoreError> {
+        let [backend, ..] = DEVICE_KEYS;
+        let directory = &*self.directory;
+        let written = store
+            .transact(ATTEMPTS, async |transaction| {
+                let mut path = [0; MAXIMUM_PATH];
+                let (read, written) = join2(
+                    transaction.read((directory, backend), &mut path),
+                    transaction.write((directory, "state"), state.as_bytes()),
+                )
+                .await;
+                match read {
+                    Ok(_) | Err(StoreError::ReplyTooLong { .. }) => written,
+                    // The transaction isn't committed then.
+                    Err(error) => Err(error),
+                }
+            })
+            .await;
+        match written {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn report(&self, error: DeviceError) {
+        log::warn!("{}: {error}", self.directory);
+        self.with_link(|link| link.counters.unusable += 1);
+    }
+}
+
+/// The directory of a queue's keys: the device's own, where that has one queue without a number.
+fn queue_directory(device: &str, queue: Option<QueueNumber>) -> String<QUEUE_DIRECTORY_LENGTH> {
+    let mut directory = String::new();
+    // There is room for both.
+    let _ = match queue {
+        None => directory.push_str(device).map_err(|_| core::fmt::Error),
+        Some(queue) => {
+            core::fmt::Write::write_fmt(&mut directory, format_args!("{device}/{queue}"))
+        }
+    };
+    directory
+}
+
+/// Whether half of so many pages hold a frame of this MTU.
+fn fits(mtu: u16, pages: usize) -> bool {
+    (usize::from(mtu) + ETHERNET_HEADER + VLAN_TAG).div_ceil(PAGE_SIZE) <= pages / 2
+}
+
+async fn changed<H: Hypervisor>(watch: Option<&mut Watch<'static, H>>) -> Result<(), StoreError> {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => core::future::pending().await,
+    }
+}
+
+/// Sets a watch, if it is wanted.
+async fn watch<H: Hypervisor>(
+    store: &'static Store<H>,
+    key: (&str, &str),
+    wanted: bool,
+) -> Result<Option<Watch<'static, H>>, StoreError> {
+    if wanted {
+        store.watch(key).await.map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+/// Sets the watches of a backend, if they are wanted.
+async fn watch_backend<H: Hypervisor>(
+    store: &'static Store<H>,
+    backend: &str,
+    wanted: bool,
+) -> Result<Option<[Watch<'static, H>; 2]>, StoreError> {
+    let [state, carrier] = join(STATUS_KEYS.map(|key| watch(store, (backend, key), wanted))).await;
+    Ok(match (state?, carrier?) {
+        (Some(state), Some(carrier)) => Some([state, carrier]),
+        _ => None,
+    })
+}
+
+/// A key's value. One that is too long for the buffer is none that we take: it is empty then.
+async fn read<'b, H: Hypervisor>(
+    store: &'b Store<H>,
+    directory: &'b str,
+    key: &'b str,
+    buffer: &'b mut [u8],
+) -> Result<Value<'b>, StoreError> {
+    match store.read((directory, key), buffer).await {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(StoreError::ReplyTooLong { .. }) => Ok(Some(b"")),
+        Err(error) => Err(error),
+    }
+}
+
+async fn read_if<'b, H: Hypervisor>(
+    wanted: bool,
+    store: &'b Store<H>,
+    directory: &'b str,
+    key: &'b str,
+    buffer: &'b mut [u8],
+) -> Result<Value<'b>, StoreError> {
+    if wanted {
+        read(store, directory, key, buffer).await
+    } else {
+        Ok(None)
+    }
+}
+
+/// How a backend is. `None`: what it says makes no sense.
+async fn read_status<H: Hypervisor>(
+    store: &Store<H>,
+    backend: &str,
+) -> Result<Option<Backend>, StoreError> {
+    let mut values = [[0; VALUE]; STATUS_KEYS.len()];
+    let [state, carrier] = &mut values;
+    let [state_key, carrier_key] = STATUS_KEYS;
+    let [state, carrier] = join([
+        read(store, backend, state_key, state),
+        read(store, backend, carrier_key, carrier),
+    ])
+    .await;
+    Ok(Backend::parse([state?, carrier?]))
+}
+
+/// Writes a number, if there is one.
+async fn write<H: Hypervisor>(
+    store: &Store<H>,
+    directory: &str,
+    key: &str,
+    value: Option<u64>,
+) -> Result<(), StoreError> {
+    match value {
+        Some(value) => store.write_decimal((directory, key), value).await,
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_only_queue_has_its_keys_among_the_devices() {
+        assert_eq!(queue_directory("device/vif/7", None), "device/vif/7");
+        let longest = queue_directory("device/vif/4294967295", Some(QueueNumber(u16::MAX)));
+        assert_eq!(longest, "device/vif/4294967295/queue-65535");
+    }
+
+    #[test]
+    fn a_frame_of_the_mtu_fits_into_half_of_the_receive_reserve() {
+        assert!(fits(1_500, 2) && fits(4_078, 2));
+        assert!(!fits(4_079, 2) && fits(4_079, 4));
+        assert!(!fits(65_517, 31) && fits(65_517, 32));
+    }
+}

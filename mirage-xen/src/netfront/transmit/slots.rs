@@ -1,0 +1,171 @@
+//! The requests that the backend has, by their identifiers.
+
+use core::fmt;
+
+use heapless::Vec;
+use mirage_core::pool::Lent;
+
+use super::super::keys::BackendFeatures;
+use super::MAXIMUM_SLOTS;
+use crate::abi::netif::{ExtraInfo, TransmitRequest};
+
+/// A place for one request, and for the page that it is of. What a device's storage is made of.
+pub(in crate::netfront) struct TransmitSlot(Place);
+
+enum Place {
+    /// The next free one; [`NONE`] at the end.
+    Free(u16),
+    Used(InFlight),
+}
+
+/// The end of the free list: no ring has so many slots.
+const NONE: u16 = u16::MAX;
+
+/// A piece of a frame that the backend has.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub(super) request: TransmitRequest,
+    pub(super) bytes: Bytes,
+    /// Its frame's place in the order of all, which wraps.
+    pub(super) frame: u32,
+    /// Which of its frame's pieces it is.
+    pub(super) index: u8,
+    /// How many there are, if this is the first. Else zero.
+    pub(super) pieces: u8,
+    /// Extra information on the frame, if this is its first piece.
+    pub(super) extra: Option<ExtraInfo>,
+    /// What the frame needs of a backend, if this is its first piece.
+    pub(super) needs: BackendFeatures,
+}
+
+/// What keeps a piece's bytes where they are.
+#[derive(Debug)]
+pub(super) enum Bytes {
+    /// A page that is lent for it.
+    Page(Lent),
+    /// Nothing has to: they are the program's.
+    Static,
+}
+
+impl TransmitSlot {
+    /// A free place, of no list yet.
+    pub(in crate::netfront) const FREE: Self = Self(Place::Free(NONE));
+}
+
+impl fmt::Debug for TransmitSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Free(_) => f.write_str("free"),
+            Place::Used(piece) => piece.fmt(f),
+        }
+    }
+}
+
+/// All places, with the list of the free ones.
+pub(super) struct Slots {
+    places: &'static mut [TransmitSlot],
+    free: u16,
+    used: usize,
+}
+
+impl Slots {
+    /// At most [`MAXIMUM_SLOTS`] of the places are used.
+    pub(super) fn new(places: &'static mut [TransmitSlot]) -> Self {
+        let used = places.len().min(MAXIMUM_SLOTS);
+        let places = &mut places[..used];
+        let mut free = NONE;
+        for (place, id) in places.iter_mut().zip(0..NONE).rev() {
+            place.0 = Place::Free(free);
+            free = id;
+        }
+        Self {
+            places,
+            free,
+            used: 0,
+        }
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
+    pub(super) fn free(&self) -> usize {
+        self.places.len() - self.used
+    }
+
+    /// Puts a piece into a free place: its identifier, which is written into its request.
+    pub(super) fn put(&mut self, mut piece: InFlight) -> Result<u16, InFlight> {
+        let id = self.free;
+        match self.places.get_mut(usize::from(id)) {
+            Some(TransmitSlot(place)) => {
+                let Place::Free(next) = *place else {
+                    return Err(piece);
+                };
+                piece.request.id = id;
+                *place = Place::Used(piece);
+                self.free = next;
+                self.used += 1;
+                Ok(id)
+            }
+            None => Err(piece),
+        }
+    }
+
+    /// Takes a piece out. `None`: no request has this identifier.
+    pub(super) fn take(&mut self, id: u16) -> Option<InFlight> {
+        let TransmitSlot(place) = self.places.get_mut(usize::from(id))?;
+        if let Place::Free(_) = place {
+            return None;
+        }
+        let taken = core::mem::replace(place, Place::Free(self.free));
+        self.free = id;
+        self.used -= 1;
+        match taken {
+            Place::Used(piece) => Some(piece),
+            Place::Free(_) => None,
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, id: u16) -> Option<&mut InFlight> {
+        match self.places.get_mut(usize::from(id)) {
+            Some(TransmitSlot(Place::Used(piece))) => Some(piece),
+            _ => None,
+        }
+    }
+
+    /// All pieces in their order, with their identifiers; `next` is the next frame's place in it.
+    pub(super) fn by_age(&self, next: u32) -> Vec<(Age, u16), MAXIMUM_SLOTS> {
+        let used = (0..NONE)
+            .zip(self.places.iter())
+            .filter_map(|(id, place)| match &place.0 {
+                Place::Used(piece) => {
+                    let age = Age {
+                        frame: core::cmp::Reverse(next.wrapping_sub(piece.frame)),
+                        index: piece.index,
+                    };
+                    Some((age, id))
+                }
+                Place::Free(_) => None,
+            });
+        let mut ages: Vec<_, MAXIMUM_SLOTS> = used.take(MAXIMUM_SLOTS).collect();
+        ages.sort_unstable();
+        ages
+    }
+}
+
+/// When a piece was queued: the older, the less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Age {
+    /// How many frames ago.
+    pub(super) frame: core::cmp::Reverse<u32>,
+    index: u8,
+}
+
+impl fmt::Debug for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slots")
+            .field("places", &self.places.len())
+            .field("used", &self.used)
+            .finish()
+    }
+}
