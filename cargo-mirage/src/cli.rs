@@ -32,6 +32,8 @@ pub struct Arguments {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write an appliance of your own: a service, a main for this host, one for Xen, a test.
+    New(NewArguments),
     /// Build an appliance for this host and run it.
     Run(RunArguments),
     /// Build an appliance's image for Xen, check it, and say what its bytes are.
@@ -42,6 +44,14 @@ pub enum Command {
     Test(TestArguments),
     /// Run benchmarks beside their peers; results are JSON and SVG.
     Bench(BenchArguments),
+}
+
+/// `cargo mirage new`.
+#[derive(Debug, Args)]
+pub struct NewArguments {
+    /// What it is called, as a crate is; the folder is made in the current one. With --source, what it depends on are paths
+    /// into that checkout.
+    pub name: String,
 }
 
 /// `cargo mirage run`.

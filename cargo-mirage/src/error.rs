@@ -55,6 +55,11 @@ pub enum Error {
         /// The names there are.
         known: Vec<String>,
     },
+    /// An argument of the command line can't be used.
+    Argument {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An author's own appliance is not enough for it.
     NeedsCheckout {
         /// The subcommand.
@@ -141,6 +146,7 @@ impl Error {
         match self {
             Self::NotInCheckout { .. }
             | Self::NotACheckout { .. }
+            | Self::Argument { .. }
             | Self::NeedsCheckout { .. }
             | Self::Unknown { .. }
             | Self::Arguments { .. } => Fault::Caller,
@@ -179,6 +185,7 @@ impl fmt::Display for Error {
                 "--source {}: not a checkout of Mirage (a folder with a Cargo.toml and a folder `appliances`)",
                 path.display()
             ),
+            Self::Argument { problem } => f.write_str(problem),
             Self::NeedsCheckout { what, root } => write!(
                 f,
                 "`{what}` is for a checkout of Mirage, and {} is an appliance of its own: change into a checkout, or name \

@@ -5,6 +5,7 @@
 //!
 //! | command | what it does | module |
 //! | --- | --- | --- |
+//! | `cargo mirage new NAME` | writes an appliance of the author's own, outside a checkout | [`new_command`] |
 //! | `cargo mirage run APPLIANCE …` | builds the appliance's host main and becomes it | [`run_command`] |
 //! | `cargo mirage build APPLIANCE …` | builds the appliance's image for Xen, checks it, and says what its bytes are | [`build_command`] |
 //! | `cargo mirage lab APPLIANCE …` | runs appliances on a real Xen, in a machine that QEMU emulates | [`lab`] |
@@ -32,6 +33,7 @@ pub mod cli;
 pub mod debian;
 pub mod error;
 pub mod lab;
+pub mod new_command;
 pub mod process;
 pub mod run_command;
 pub mod test_command;
@@ -72,21 +74,22 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
-    let workspace = workspace::Workspace::find(arguments.source.as_deref());
-    let workspace = match &arguments.command {
-        // A command in a lab that runs needs no checkout.
-        Command::Lab(lab) => return lab::command::run(workspace, lab),
-        _ => workspace?,
-    };
+    let source = arguments.source.as_deref();
+    let workspace = workspace::Workspace::find(source);
     match &arguments.command {
-        Command::Run(run) => run_command::run(&workspace, run),
-        Command::Build(build) => build_command::run(&workspace, build),
-        Command::Lab(lab) => lab::command::run(Ok(workspace), lab),
+        // What it makes is outside of any checkout.
+        Command::New(new) => new_command::run(source, new),
+        Command::Run(run) => run_command::run(&workspace?, run),
+        Command::Build(build) => build_command::run(&workspace?, build),
+        // A command in a lab that runs needs no checkout.
+        Command::Lab(lab) => lab::command::run(workspace, lab),
         Command::Test(test) => {
+            let workspace = workspace?;
             workspace.must_be_checkout("test")?;
             test_command::run(&workspace, test)
         }
         Command::Bench(bench) => {
+            let workspace = workspace?;
             workspace.must_be_checkout("bench")?;
             bench_command::run(&workspace, bench)
         }

@@ -174,6 +174,8 @@ fn action(context: &Context<'_>, words: &[String]) -> Result<Action, String> {
                     }
                     Ok(Action::Try(words.to_vec()))
                 }
+                // It would write into the checkout; a test of the tool's runs it elsewhere.
+                cli::Command::New(_) => Ok(Action::Elsewhere),
                 // The step `lab` runs them.
                 cli::Command::Lab(lab) => {
                     for name in &lab.appliances {
