@@ -102,6 +102,10 @@ pub struct LabArguments {
     /// Further words for the command line of an appliance.
     #[arg(long, value_name = "NAME=WORDS")]
     pub append: Vec<String>,
+    /// A port that an appliance serves, for example `web=tcp/80`; those that its manifest names are known. Without root
+    /// it is reached on 127.0.0.1 at WEB_PORT_TCP_80.
+    #[arg(long, value_name = "NAME=PORT")]
+    pub port: Vec<String>,
     /// Show what the appliances say on their consoles.
     #[arg(long)]
     pub console: bool,

@@ -227,3 +227,49 @@ fn a_benchmark_writes_where_it_is_told_and_its_results_are_checked() {
             .is_file()
     );
 }
+
+#[test]
+fn what_no_lab_can_be_made_of_is_said_before_anything_is_fetched() {
+    let folder = checkout();
+    write(&folder.path().join("a.elf"), "");
+    for (arguments, said) in [
+        (&["lab"][..], "which appliance?"),
+        (&["lab", "ecoh"], "there are: echo"),
+        (&["lab", "none.elf"], "there is no file none.elf"),
+        (
+            &["lab", "x=a.elf", "x=a.elf"],
+            "two appliances are called `x`",
+        ),
+        (&["lab", "X=a.elf"], "can't be a guest's name"),
+        (
+            &["lab", "a.elf", "--memory", "b=4"],
+            "no appliance of this lab has that name",
+        ),
+        (&["lab", "a.elf", "--memory", "0"], "not a number of MiB"),
+        (
+            &["lab", "a.elf", "--append", "log=debug"],
+            "no appliance of this lab has that name",
+        ),
+        (
+            &["lab", "a.elf", "--port", "a=53"],
+            "not a port, for example udp/53",
+        ),
+        (&["lab", "--dom0", "xl list"], "no lab runs below"),
+    ] {
+        let output = mirage(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let error = text(&output.stderr);
+        assert!(error.contains(said), "{arguments:?}: {error}");
+    }
+    assert!(!folder.path().join("target/lab").exists());
+}
+
+#[test]
+fn a_folder_without_packages_is_refused() {
+    let folder = checkout();
+    write(&folder.path().join("a.elf"), "");
+    let output = mirage(folder.path(), &["lab", "a.elf", "--packages", "benches"]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.contains("benches: no .deb files there"), "{error}");
+}

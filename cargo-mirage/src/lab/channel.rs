@@ -222,6 +222,17 @@ impl Channel {
     }
 }
 
+impl Drop for Channel {
+    fn drop(&mut self) {
+        // The thread that reads has a handle of its own. If the other end is gone already, so much the better.
+        let writer = self
+            .writer
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        let _ = writer.shutdown(std::net::Shutdown::Both);
+    }
+}
+
 /// A command that runs in dom0; it is killed when this is dropped.
 #[derive(Debug)]
 pub struct Running {

@@ -40,36 +40,31 @@ pub mod packages;
 pub mod record;
 pub mod run_folder;
 mod shutdown;
+mod start;
+mod watch;
 
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Fault};
-use crate::lab::channel::{Channel, Event, Next, Output, Running};
-use crate::lab::dom0::BootFiles;
+use crate::lab::channel::{Output, Running};
 use crate::lab::guest::{Guest, Place};
 use crate::lab::machine::{Link, Machine};
 use crate::lab::network::{Forward, Port, Reservation, Subnet};
 use crate::lab::packages::{Packages, Source};
 use crate::lab::record::Record;
 use crate::lab::run_folder::RunFolder;
-use crate::lab::shutdown::{Reason, Shutdown};
-use crate::process::{Background, Task};
+use crate::lab::watch::{Shared, State};
+use crate::process::Background;
 
-/// How long a machine may take from power-on until xl works.
-const BOOT_LIMIT: Duration = Duration::from_secs(180);
+pub use crate::lab::shutdown::Reason;
 
 /// How long a command in dom0 may take, if it is one of ours or has no limit of its own.
 pub const COMMAND_LIMIT: Duration = Duration::from_secs(120);
-
-/// How long QEMU may take to make its tap.
-const TAP_LIMIT: Duration = Duration::from_secs(20);
 
 /// How many lines of a console are shown in a report.
 const TAIL: usize = 25;
@@ -131,22 +126,6 @@ pub struct Lab {
     folder: RunFolder,
 }
 
-#[derive(Debug)]
-struct Shared {
-    channel: Arc<Channel>,
-    record: Arc<Record>,
-    guests: Mutex<Vec<State>>,
-    gone: AtomicBool,
-}
-
-/// What is known of a guest.
-#[derive(Debug)]
-struct State {
-    name: String,
-    place: Place,
-    shutdowns: Vec<Shutdown>,
-}
-
 impl Lab {
     /// Fetches what is missing, starts the machine, and waits until xl works in it. `on_line` is told what is done.
     ///
@@ -158,10 +137,10 @@ impl Lab {
         let home = std::path::absolute(&home).map_err(Error::file("find", &home))?;
         let folder = RunFolder::create(&home)?;
         let record = Arc::new(Record::create(&folder.log(), options.show_consoles)?);
-        let (packages, boot) = prepare(options, &home, &record, &mut on_line)?;
+        let (packages, boot) = start::prepare(options, &home, &record, &mut on_line)?;
         on_line("starting Xen");
         let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
-        let has_tap = !options.user_network && may_make_taps();
+        let has_tap = !options.user_network && start::may_make_taps();
         let (reservation, subnet) = if has_tap {
             network::choose(options.subnet, &network::parse_routes(&routes))?
         } else {
@@ -174,7 +153,7 @@ impl Lab {
             }
         } else {
             Link::User {
-                forwards: forwards(subnet, &options.ports)?,
+                forwards: start::forwards(subnet, &options.ports)?,
             }
         };
         let machine = Machine {
@@ -190,15 +169,15 @@ impl Lab {
         let mut qemu = Background::start_guarded(&command, record.log())?;
         let lines = qemu.take_lines();
         let (said, hears) = mpsc::channel();
-        let connection = Connection {
+        let connection = start::Connection {
             record: Arc::clone(&record),
             said,
         };
         connection.accept(listener)?;
         if let Link::Tap { interface } = &machine.link {
-            set_up_tap(interface, subnet, &packages, &record, &mut qemu, &lines)?;
+            start::set_up_tap(interface, subnet, &packages, &record, &mut qemu, &lines)?;
         }
-        let channel = wait_for_dom0(&record, &mut qemu, &lines, &hears)?;
+        let channel = start::wait_for_dom0(&record, &mut qemu, &lines, &hears)?;
         let shared = Arc::new(Shared {
             channel,
             record,
@@ -458,317 +437,6 @@ impl Drop for Lab {
         // The rest is QEMU's end, which takes the tap and the network along.
         let mut qemu = self.qemu.lock().unwrap_or_else(PoisonError::into_inner);
         qemu.kill();
-    }
-}
-
-impl Shared {
-    fn guests(&self) -> MutexGuard<'_, Vec<State>> {
-        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Records what the machine prints from now on, until it ends.
-    fn pass_on(self: &Arc<Self>, lines: mpsc::Receiver<String>) {
-        let shared = Arc::clone(self);
-        thread::spawn(move || {
-            for line in lines {
-                shared.record.machine_line(&line);
-            }
-            shared.record.line("lab", "the machine has ended");
-            shared.gone.store(true, Ordering::Relaxed);
-        });
-    }
-
-    /// Records what a guest of that name says on its console from now on.
-    ///
-    /// xenconsoled writes it into what would be a log file: here a FIFO, so that each byte comes at once. During a
-    /// migration to the same dom0 the new domain is called `NAME--incoming`.
-    fn follow_console(self: &Arc<Self>, name: &str) -> Result<(), Error> {
-        self.record.show(name);
-        let script = format!(
-            "cd /var/log/xen/console && mkfifo guest-{name}.log && ln -s guest-{name}.log guest-{name}--incoming.log && \
-             exec cat <>guest-{name}.log"
-        );
-        let mut running = self.channel.start(&script, b"")?;
-        let (record, name) = (Arc::clone(&self.record), name.to_owned());
-        thread::spawn(move || {
-            loop {
-                match running.next(Duration::MAX) {
-                    Next::Event(Event::Out(bytes) | Event::Err(bytes)) => {
-                        record.bytes(&name, &bytes)
-                    }
-                    Next::Event(Event::End(_)) | Next::Gone => return,
-                    Next::Nothing => {}
-                }
-            }
-        });
-        Ok(())
-    }
-
-    /// Notices when domains end, and reports crashes.
-    fn watch(self: &Arc<Self>) -> Result<(), Error> {
-        let mut running = self
-            .channel
-            .start("exec xenstore-watch @releaseDomain", b"")?;
-        let shared = Arc::clone(self);
-        thread::spawn(move || {
-            // xl writes the reason into its log when it hears of the end, as we do: it may take a moment more.
-            let mut looks = 0;
-            loop {
-                let wait = if looks > 0 {
-                    Duration::from_millis(300)
-                } else {
-                    Duration::MAX
-                };
-                match running.next(wait) {
-                    Next::Event(Event::Out(_)) => looks = 10,
-                    Next::Nothing => looks -= 1,
-                    Next::Event(_) => continue,
-                    Next::Gone => return,
-                }
-                match shared.look() {
-                    Ok(true) => looks = 0,
-                    Ok(false) => {}
-                    Err(error) => {
-                        shared.record.line("lab", &format!("watching: {error}"));
-                        return;
-                    }
-                }
-            }
-        });
-        Ok(())
-    }
-
-    /// Looks into xl's logs for domains that ended; whether there is news.
-    fn look(&self) -> Result<bool, Error> {
-        let output = self.channel.run(shutdown::SCRIPT, b"", COMMAND_LIMIT)?;
-        let mut news = false;
-        for (name, shutdown) in shutdown::parse(&output.text()) {
-            let mut guests = self.guests();
-            let Some(guest) = guests.iter_mut().find(|guest| guest.name == name) else {
-                continue;
-            };
-            if guest
-                .shutdowns
-                .iter()
-                .any(|known| known.domain == shutdown.domain)
-            {
-                continue;
-            }
-            guest.shutdowns.push(shutdown);
-            let address = guest.place.address;
-            drop(guests);
-            news = true;
-            let line = format!(
-                "{name} ({address}), domain {}: {}",
-                shutdown.domain, shutdown.reason
-            );
-            self.record.line("lab", &line);
-        }
-        Ok(news)
-    }
-}
-
-/// Fetches packages and makes the boot files; only one process does so at a time.
-fn prepare(
-    options: &Options,
-    home: &Path,
-    record: &Record,
-    on_line: &mut dyn FnMut(&str),
-) -> Result<(Packages, BootFiles), Error> {
-    let path = home.join("lock");
-    let lock = fs::File::create(&path).map_err(Error::file("make", &path))?;
-    if lock.try_lock().is_err() {
-        on_line("waiting for another lab that is fetching packages");
-        lock.lock().map_err(Error::file("lock", &path))?;
-    }
-    let folder = home.join("packages");
-    if options.refresh && folder.exists() {
-        fs::remove_dir_all(&folder).map_err(Error::file("remove", &folder))?;
-    }
-    on_line("looking at the packages");
-    let names = packages::needed_here();
-    let packages = Packages::prepare(
-        &options.source,
-        &names,
-        &folder,
-        record.log(),
-        &mut *on_line,
-    )?;
-    let boot = BootFiles::prepare(&packages, &home.join("boot"), on_line)?;
-    Ok((packages, boot))
-}
-
-fn forwards(subnet: Subnet, ports: &[Vec<Port>]) -> Result<Vec<Forward>, Error> {
-    let mut forwards = Vec::new();
-    for (index, ports) in ports.iter().enumerate() {
-        let place = Place::new(subnet, index)?;
-        for port in ports {
-            forwards.push(Forward::find(place.address, *port)?);
-        }
-    }
-    Ok(forwards)
-}
-
-/// Whether we are root and there is a device for taps: QEMU will say if that is not enough.
-fn may_make_taps() -> bool {
-    rustix::process::geteuid().is_root()
-        && fs::File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/net/tun")
-            .is_ok()
-}
-
-/// Waits for QEMU's tap, and gives it the host's address.
-fn set_up_tap(
-    interface: &str,
-    subnet: Subnet,
-    packages: &Packages,
-    record: &Record,
-    qemu: &mut Background,
-    lines: &mpsc::Receiver<String>,
-) -> Result<(), Error> {
-    let begun = Instant::now();
-    let prefix = format!("{interface}:");
-    loop {
-        let interfaces = fs::read_to_string("/proc/net/dev").unwrap_or_default();
-        if interfaces
-            .lines()
-            .any(|line| line.trim_start().starts_with(&prefix))
-        {
-            break;
-        }
-        if begun.elapsed() > TAP_LIMIT || qemu.ended().is_some() {
-            return Err(machine_failed("QEMU has not made its tap", record, lines));
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    let address = format!("{}/24", subnet.host());
-    for arguments in [
-        &["address", "add", &address, "dev", interface][..],
-        &["link", "set", interface, "up"],
-    ] {
-        let mut command = machine::ip(packages)?;
-        command.args(arguments);
-        let finished = Task::new(command, TAP_LIMIT).run(record.log(), |_| {})?;
-        if !finished.success() {
-            return Err(Error::ProgramFailed {
-                command: format!("ip {}", arguments.join(" ")),
-                status: finished.how(),
-                output: finished.output,
-                fault: Fault::Machine,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// What is heard of the connection to dom0.
-enum Said {
-    Connected(Arc<Channel>),
-    Hello(f64),
-    Ended(Option<String>),
-}
-
-struct Connection {
-    record: Arc<Record>,
-    said: mpsc::Sender<Said>,
-}
-
-impl Connection {
-    /// Takes QEMU's connection, in a thread, for it may never come.
-    fn accept(self, listener: UnixListener) -> Result<(), Error> {
-        thread::spawn(move || {
-            let Ok((stream, _)) = listener.accept() else {
-                return;
-            };
-            let (hello, end, record) = (self.said.clone(), self.said.clone(), self.record);
-            // Whoever listened is gone, or was told before: nobody needs to hear.
-            let channel = Channel::new(
-                stream,
-                move |uptime| drop(hello.send(Said::Hello(uptime))),
-                move |reason| {
-                    record.line(
-                        "lab",
-                        &format!(
-                            "dom0's agent is gone: {}",
-                            reason.clone().unwrap_or_default()
-                        ),
-                    );
-                    drop(end.send(Said::Ended(reason)));
-                },
-            );
-            if let Ok(channel) = channel {
-                let _ = self.said.send(Said::Connected(channel));
-            }
-        });
-        Ok(())
-    }
-}
-
-fn wait_for_dom0(
-    record: &Record,
-    qemu: &mut Background,
-    lines: &mpsc::Receiver<String>,
-    hears: &mpsc::Receiver<Said>,
-) -> Result<Arc<Channel>, Error> {
-    let begun = Instant::now();
-    let (mut channel, mut hello) = (None, None);
-    loop {
-        match hears.try_recv() {
-            Ok(Said::Connected(connected)) => channel = Some(connected),
-            Ok(Said::Hello(uptime)) => hello = Some(uptime),
-            Ok(Said::Ended(reason)) => {
-                let reason = reason.unwrap_or_else(|| "the connection was closed".into());
-                return Err(machine_failed(
-                    &format!("dom0 did not start: {reason}"),
-                    record,
-                    lines,
-                ));
-            }
-            Err(_) => {}
-        }
-        if let (Some(channel), Some(uptime)) = (&channel, hello) {
-            let line = format!("dom0 is there, {uptime} s after its kernel started");
-            record.line("lab", &line);
-            return Ok(Arc::clone(channel));
-        }
-        match lines.recv_timeout(Duration::from_millis(20)) {
-            Ok(line) => record.machine_line(&line),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(machine_failed(
-                    "QEMU ended before dom0 was there",
-                    record,
-                    lines,
-                ));
-            }
-        }
-        if qemu.ended().is_some() {
-            return Err(machine_failed(
-                "QEMU ended before dom0 was there",
-                record,
-                lines,
-            ));
-        }
-        if begun.elapsed() > BOOT_LIMIT {
-            let reason = format!("dom0 was not there after {} s", BOOT_LIMIT.as_secs());
-            return Err(machine_failed(&reason, record, lines));
-        }
-    }
-}
-
-fn machine_failed(reason: &str, record: &Record, lines: &mpsc::Receiver<String>) -> Error {
-    // What it said last is on its way still.
-    while let Ok(line) = lines.recv_timeout(Duration::from_millis(200)) {
-        record.machine_line(&line);
-    }
-    record.line("lab", reason);
-    Error::Lab {
-        reason: reason.into(),
-        tail: record.tail("xen", TAIL),
-        log: record.log().path().to_path_buf(),
-        fault: Fault::Machine,
     }
 }
 

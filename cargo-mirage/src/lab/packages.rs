@@ -58,16 +58,16 @@ impl Packages {
         names: &[&str],
         folder: &Path,
         log: &Log,
-        on_line: impl FnMut(&str),
+        mut on_line: impl FnMut(&str),
     ) -> Result<Self, Error> {
-        // Complete as soon as this file is there, and says what was asked for.
+        // Complete as soon as this file is there, and says what was asked for, or that and more.
         let done = folder.join("complete");
         let wanted = match source {
             Source::Apt => format!("apt\n{}\n", names.join("\n")),
-            Source::Folder(from) => format!("folder\n{}\n", archive::listing(from)?),
+            Source::Folder(from) => format!("folder\n{}", archive::listing(from)?),
         };
         let versions = folder.join("versions");
-        if fs::read_to_string(&done).is_ok_and(|found| found == wanted) {
+        if fs::read_to_string(&done).is_ok_and(|found| covers(&found, &wanted)) {
             let versions = fs::read_to_string(&versions).map_err(Error::file("read", &versions))?;
             for line in versions.lines() {
                 log.line(line);
@@ -77,8 +77,8 @@ impl Packages {
                 versions,
             });
         }
-        // What was asked for before may have been of other versions. Apt's lists and archives may stay.
-        for part in ["root", "unpacked", "complete"] {
+        // What was asked for before may have been of other versions. Apt's lists may stay.
+        for part in ["complete", "root", "unpacked", "apt/archives"] {
             remove(&folder.join(part))?;
         }
         match source {
@@ -93,7 +93,7 @@ impl Packages {
                         },
                         other => other,
                     })?
-                    .fetch(names, log, on_line)?;
+                    .fetch(names, log, |line| on_line(&in_short(line)))?;
             }
             Source::Folder(from) => archive::unpack_folder(from, folder, log, on_line)?,
         }
@@ -261,6 +261,25 @@ pub fn needed_here() -> Vec<&'static str> {
     names
 }
 
+/// Whether what is there is of the kind that is wanted, and has all of it.
+fn covers(found: &str, wanted: &str) -> bool {
+    let found: Vec<&str> = found.lines().collect();
+    let wanted: Vec<&str> = wanted.lines().collect();
+    match (found.first(), wanted.first()) {
+        (Some(&"apt"), Some(&"apt")) => wanted.iter().all(|line| found.contains(line)),
+        _ => found == wanted,
+    }
+}
+
+/// What apt says, for a progress bar: which package comes.
+fn in_short(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match (words.first(), words.get(4)) {
+        (Some(first), Some(package)) if first.starts_with("Get:") => format!("fetching {package}"),
+        _ => line.to_owned(),
+    }
+}
+
 fn remove(path: &Path) -> Result<(), Error> {
     let removed = if path.is_dir() {
         fs::remove_dir_all(path)
@@ -357,6 +376,23 @@ mod tests {
         symlink("b", packages.root().join("a")).unwrap();
         symlink("a", packages.root().join("b")).unwrap();
         assert_eq!(packages.find("a"), None);
+    }
+
+    #[test]
+    fn what_is_there_serves_whoever_wants_less_of_it() {
+        assert!(covers("apt\na\nb\n", "apt\nb\n"));
+        assert!(!covers("apt\na\n", "apt\na\nb\n"));
+        assert!(!covers("folder\na\nb\n", "folder\na\n"));
+        assert!(!covers("folder\na\n", "apt\na\n"));
+        assert!(!covers("", "apt\na\n"));
+    }
+
+    #[test]
+    fn apts_lines_are_told_in_short() {
+        let line =
+            "Get:3 http://example.org/debian bookworm/main amd64 xen-utils amd64 4.17 [276 kB]";
+        assert_eq!(in_short(line), "fetching xen-utils");
+        assert_eq!(in_short("unpacking a.deb"), "unpacking a.deb");
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use strict;
 use warnings;
 
-my ($device) = @ARGV;
-my $CHUNK = 32768;          # bytes read from a command at once; a frame carries at most 65536
-my $COMMANDS = 64;          # commands at once
-my $folder = '/run/agent';
+my ($device, $folder) = @ARGV;   # where the tool is, and where commands' input is kept until they run
+my $CHUNK = 32768;               # bytes read from a command at once; a frame carries at most 65536
+my $COMMANDS = 64;               # commands at once
 mkdir $folder;
 
-open(my $port, '+<', $device) or die "agent: $device: $!\n";
+# The port, or the number of a descriptor that is open already.
+my $mode = $device =~ /\A[0-9]+\z/ ? '+<&=' : '+<';
+open(my $port, $mode, $device) or die "agent: $device: $!\n";
 binmode $port;
 $SIG{PIPE} = 'IGNORE';
 
