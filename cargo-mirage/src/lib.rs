@@ -19,6 +19,7 @@
 //! | [`workspace::Workspace`] | a checkout: its appliances, benchmarks and published crates; or an author's own appliance |
 //! | [`build_command::image`] | an image's ELF file: whether it may be booted, and its bytes by section and crate |
 //! | [`process::Task`] | a child process with a time limit, a log, and no survivors |
+//! | [`lab::Lab`] | a lab: a real Xen with a dom0 and guests, in a machine that QEMU emulates |
 //! | [`debian::Cache`] | Debian packages, unpacked in a folder, installed nowhere |
 //! | [`error::Error`] | what went wrong, and whose fault it was |
 
