@@ -4,6 +4,8 @@
 //!
 //! | module | what it has |
 //! | --- | --- |
+//! | `boot` | with the feature `boot`: the start of an image, its memory, its end |
+//! | `native` | with the feature `boot`: the real hypervisor |
 //! | [`abi`] | structures and numbers of Xen's public headers |
 //! | `simulated` | with the feature of that name: a second `Hypervisor`, for tests on a host |
 //! | [`hypervisor`] | [`Hypervisor`]: what a domain asks of Xen, one method a hypercall |
@@ -46,6 +48,11 @@ pub mod suspend;
 #[cfg(test)]
 mod testing;
 pub mod xenbus;
+#[cfg(all(feature = "boot", target_arch = "x86_64"))]
+pub mod boot;
+pub mod hypervisor;
+#[cfg(all(feature = "boot", target_arch = "x86_64"))]
+pub mod native;
 
 pub use abi::{DomainId, GrantReference, PortNumber, XenError};
 pub use connection::ConnectError;

@@ -9,6 +9,7 @@
 //! | [`parameter`] | `hvm/params.h` |
 //! | [`shutdown`] | `sched.h` |
 //! | [`xs_wire`] | `io/xs_wire.h` |
+//! | [`start_info`] | `arch-x86/hvm/start_info.h` |
 //!
 //! What another domain or Xen writes while we look is made of atomics; everything else is copied out of its page once.
 
@@ -20,6 +21,7 @@ pub mod parameter;
 pub mod shared_info;
 pub mod shutdown;
 pub mod xs_wire;
+pub mod start_info;
 
 use core::fmt;
 

@@ -1,0 +1,317 @@
+//! Page tables: four levels, 4 KiB and 2 MiB pages, nothing that is writable and executable.
+
+#[cfg(test)]
+mod simulated;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use x86_64::PhysAddr;
+use x86_64::structures::paging::PageTableFlags;
+use x86_64::structures::paging::page_table::PageTableEntry;
+
+use super::frames::{FrameRange, MAXIMUM_RANGES, Ranges};
+use super::layout::{LARGE_PAGE, MAXIMUM_TABLES, PAGE, Span};
+use crate::abi::FrameNumber;
+
+pub(crate) use window::Window;
+
+/// How tables are reached: each of them through one page of a window, in the order in which their frames were added. An
+/// entry is read and written whole: the processor sets bits in it.
+pub(crate) trait TableMemory {
+    /// The address of a place in the window.
+    fn place(&self, place: u64) -> u64;
+
+    /// How many tables the window shows.
+    fn count(&self) -> u64;
+
+    /// How many more it has room for.
+    fn room(&self) -> u64 {
+        MAXIMUM_TABLES - self.count()
+    }
+
+    /// Says that `frames` are shown from the first free place on. `false`: there is no room for them.
+    ///
+    /// # Safety
+    ///
+    /// They are, writable, and nothing else reaches them any more.
+    unsafe fn add(&mut self, frames: FrameRange) -> bool;
+
+    /// Writes zeros over a table that is not in use.
+    fn clear(&mut self, table: FrameNumber);
+
+    fn entry(&self, table: FrameNumber, index: usize) -> PageTableEntry;
+    fn set_entry(&mut self, table: FrameNumber, index: usize, entry: PageTableEntry);
+}
+
+/// What a page may be used for. None that is made here is executable: text is mapped by the trampoline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadOnly,
+    ReadWrite,
+}
+
+impl Access {
+    fn flags(self) -> PageTableFlags {
+        let read = PageTableFlags::PRESENT | PageTableFlags::NO_EXECUTE;
+        match self {
+            Self::ReadOnly => read,
+            Self::ReadWrite => read | PageTableFlags::WRITABLE,
+        }
+    }
+}
+
+/// No frame is left for another table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OutOfTables;
+
+/// The tables, and the frames for more of them.
+pub(crate) struct Tables<M> {
+    pub(crate) memory: M,
+    root: FrameNumber,
+    /// Frames for tables, zeroed, that `memory` reaches.
+    spare: heapless::Vec<FrameRange, 4>,
+}
+
+/// The bit of an address at which the index into a page table of the first level begins.
+const PAGE_SHIFT: u32 = 12;
+/// Bits that an index has.
+const INDEX_BITS: u32 = 9;
+
+fn index(address: u64, level: u32) -> usize {
+    (address >> (PAGE_SHIFT + INDEX_BITS * (level - 1))) as usize & 511
+}
+
+impl<M: TableMemory> Tables<M> {
+    /// The tables below the top-level table `root`.
+    pub(crate) fn new(memory: M, root: FrameNumber) -> Self {
+        Self {
+            memory,
+            root,
+            spare: heapless::Vec::new(),
+        }
+    }
+
+    /// Gives frames for more tables. The window shows them, and they are not in use.
+    pub(crate) fn add_spare(&mut self, frames: FrameRange) -> Result<(), OutOfTables> {
+        for table in frames.iter() {
+            self.memory.clear(table);
+        }
+        self.spare.retain(|range| !range.is_empty());
+        self.spare.push(frames).map_err(|_| OutOfTables)
+    }
+
+    /// Shows `frames` in the window and gives them to the tables.
+    ///
+    /// # Safety
+    ///
+    /// Nothing reaches them any more through another address.
+    pub(crate) unsafe fn add_run(&mut self, frames: FrameRange) -> Result<(), OutOfTables> {
+        let place = self.memory.count();
+        if frames.count() > self.memory.room() {
+            return Err(OutOfTables);
+        }
+        // The window's own table has been there since the trampoline.
+        self.map(self.memory.place(place), frames, Access::ReadWrite)?;
+        // SAFETY: they were mapped just now; the rest is the caller's promise.
+        if !unsafe { self.memory.add(frames) } {
+            return Err(OutOfTables);
+        }
+        self.add_spare(frames)
+    }
+
+    /// Takes the right to write away from the pages of `also` and from all tables. Where it was is not
+    /// remembered by the processor once the caller has flushed that.
+    pub(crate) fn seal(mut self, also: Span) -> Result<(), OutOfTables> {
+        self.forbid_writing(also)?;
+        let start = self.memory.place(0);
+        let end = self.memory.place(self.memory.count());
+        let Some((own, _)) = self.find(start) else {
+            return Err(OutOfTables);
+        };
+        // The table that holds these entries loses its own last: the right to write to it is needed until then.
+        let mut own_page = None;
+        for page in (start..end).step_by(PAGE as usize) {
+            let shown = self.memory.entry(own, index(page, 1));
+            if frame_of(&shown) == own {
+                own_page = Some(page);
+                continue;
+            }
+            self.forbid_writing(Span {
+                start: page,
+                end: page + PAGE,
+            })?;
+        }
+        own_page.map_or(Err(OutOfTables), |page| {
+            self.forbid_writing(Span {
+                start: page,
+                end: page + PAGE,
+            })
+        })
+    }
+
+    /// How many frames for tables are left.
+    pub(crate) fn spare(&self) -> u64 {
+        self.spare.iter().map(|range| range.count()).sum()
+    }
+
+    /// Maps `frames` at `address`, by 2 MiB pages where both are aligned to it. What was mapped there is replaced.
+    pub(crate) fn map(
+        &mut self,
+        address: u64,
+        frames: FrameRange,
+        access: Access,
+    ) -> Result<(), OutOfTables> {
+        let mut address = address;
+        let mut frames = frames;
+        while !frames.is_empty() {
+            let physical = frames.start().0 * PAGE;
+            let large = (address | physical).is_multiple_of(LARGE_PAGE)
+                && frames.count() >= LARGE_PAGE / PAGE;
+            let (level, size, flags) = if large {
+                (2, LARGE_PAGE, access.flags() | PageTableFlags::HUGE_PAGE)
+            } else {
+                (1, PAGE, access.flags())
+            };
+            let table = self.table_for(address, level)?;
+            self.set(table, index(address, level), physical, flags);
+            address += size;
+            let mapped = frames.take_front(size / PAGE);
+            debug_assert!(mapped.is_some());
+        }
+        Ok(())
+    }
+
+    /// Takes the pages of `span` out. A 2 MiB page that reaches over its end is split.
+    pub(crate) fn unmap(&mut self, span: Span) -> Result<(), OutOfTables> {
+        self.change(span, |entry| entry.set_unused())
+    }
+
+    /// Takes the right to write away from the pages of `span`. A 2 MiB page that reaches over its end is split.
+    pub(crate) fn forbid_writing(&mut self, span: Span) -> Result<(), OutOfTables> {
+        self.change(span, |entry| {
+            let flags = entry.flags();
+            entry.set_flags(flags - PageTableFlags::WRITABLE);
+        })
+    }
+
+    fn change(
+        &mut self,
+        span: Span,
+        mut change: impl FnMut(&mut PageTableEntry),
+    ) -> Result<(), OutOfTables> {
+        let mut address = span.start;
+        while address < span.end {
+            let Some((table, level)) = self.find(address) else {
+                // Nothing is mapped in this page.
+                address = (address & !(PAGE - 1)) + PAGE;
+                continue;
+            };
+            let whole = address.is_multiple_of(LARGE_PAGE) && span.end - address >= LARGE_PAGE;
+            if level == 2 && !whole {
+                self.table_for(address, 1)?;
+                continue;
+            }
+            let place = index(address, level);
+            let mut entry = self.memory.entry(table, place);
+            change(&mut entry);
+            self.memory.set_entry(table, place, entry);
+            address += if level == 2 { LARGE_PAGE } else { PAGE };
+        }
+        Ok(())
+    }
+
+    /// The table that holds the entry of the page at `address`, and its level: 1, or 2 for a 2 MiB page.
+    fn find(&self, address: u64) -> Option<(FrameNumber, u32)> {
+        let mut table = self.root;
+        for level in (1..=4).rev() {
+            let entry = self.memory.entry(table, index(address, level));
+            let flags = entry.flags();
+            if !flags.contains(PageTableFlags::PRESENT) {
+                return None;
+            }
+            if level == 1 || flags.contains(PageTableFlags::HUGE_PAGE) {
+                return Some((table, level));
+            }
+            table = frame_of(&entry);
+        }
+        None
+    }
+
+    /// The table of `level` for `address`. Those above it are made where they are missing, and a 2 MiB page in
+    /// the way is split into pages with the same rights.
+    fn table_for(&mut self, address: u64, level: u32) -> Result<FrameNumber, OutOfTables> {
+        let mut table = self.root;
+        for above in (level + 1..=4).rev() {
+            let place = index(address, above);
+            let entry = self.memory.entry(table, place);
+            let flags = entry.flags();
+            if flags.contains(PageTableFlags::PRESENT) && !flags.contains(PageTableFlags::HUGE_PAGE)
+            {
+                table = frame_of(&entry);
+                continue;
+            }
+            let below = self.take_spare()?;
+            if flags.contains(PageTableFlags::HUGE_PAGE) {
+                let rights = flags - PageTableFlags::HUGE_PAGE;
+                for (page, place) in (0..512).enumerate() {
+                    let physical = entry.addr().as_u64() + page as u64 * PAGE;
+                    self.set(below, place, physical, rights);
+                }
+            }
+            // The page's own entry decides.
+            let pass = PageTableFlags::PRESENT | PageTableFlags::WRITABLE;
+            self.set(table, place, below.0 * PAGE, pass);
+            table = below;
+        }
+        Ok(table)
+    }
+
+    fn set(&mut self, table: FrameNumber, index: usize, physical: u64, flags: PageTableFlags) {
+        let mut entry = PageTableEntry::new();
+        entry.set_addr(PhysAddr::new_truncate(physical), flags);
+        self.memory.set_entry(table, index, entry);
+    }
+
+    fn take_spare(&mut self) -> Result<FrameNumber, OutOfTables> {
+        let taken = self.spare.iter_mut().find_map(|range| range.take_front(1));
+        taken.map(FrameRange::start).ok_or(OutOfTables)
+    }
+}
+
+fn frame_of(entry: &PageTableEntry) -> FrameNumber {
+    FrameNumber(entry.addr().as_u64() / PAGE)
+}
+
+/// How many tables below the top-level one [`Tables::map`] needs for all of `heap` and `kept`, each at its own physical
+/// address in a range that begins at a slot of the top-level table: exactly as many.
+pub(crate) fn tables_for(heap: &Ranges, kept: &Ranges) -> u64 {
+    const FRAMES_OF_TABLE: u64 = 512;
+    const FRAMES_OF_DIRECTORY: u64 = 512 * 512;
+    let mut ranges: heapless::Vec<FrameRange, { 2 * MAXIMUM_RANGES }> =
+        heap.iter().chain(kept.iter()).collect();
+    ranges.sort_unstable_by_key(|range| range.start().0);
+    let mut count = u64::from(!ranges.is_empty());
+    // The first directory and the first table that were not counted yet.
+    let (mut next_directory, mut next_table) = (0, 0);
+    for range in ranges {
+        let (start, end) = (range.start().0, range.end().0);
+        let first = (start / FRAMES_OF_DIRECTORY).max(next_directory);
+        next_directory = end.div_ceil(FRAMES_OF_DIRECTORY);
+        count += next_directory - first;
+        // Only where a range covers a part of what a table maps is there a table.
+        let (first, last) = (start / FRAMES_OF_TABLE, (end - 1) / FRAMES_OF_TABLE);
+        let begins_within = !start.is_multiple_of(FRAMES_OF_TABLE);
+        let ends_within = !end.is_multiple_of(FRAMES_OF_TABLE);
+        for (partly, table) in [
+            (begins_within || (ends_within && first == last), first),
+            (ends_within, last),
+        ] {
+            if partly && table >= next_table {
+                count += 1;
+                next_table = table + 1;
+            }
+        }
+    }
+    count
+}
