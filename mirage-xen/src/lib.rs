@@ -29,6 +29,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod abi;
+#[cfg(all(feature = "boot", target_arch = "x86_64"))]
+pub mod boot;
 mod byte_ring;
 pub mod clock;
 mod connection;
@@ -37,6 +39,8 @@ pub mod control;
 pub mod event_channel;
 pub mod grant_table;
 pub mod hypervisor;
+#[cfg(all(feature = "boot", target_arch = "x86_64"))]
+pub mod native;
 pub mod netfront;
 pub mod platform;
 pub mod ring;
@@ -48,11 +52,6 @@ pub mod suspend;
 #[cfg(test)]
 mod testing;
 pub mod xenbus;
-#[cfg(all(feature = "boot", target_arch = "x86_64"))]
-pub mod boot;
-pub mod hypervisor;
-#[cfg(all(feature = "boot", target_arch = "x86_64"))]
-pub mod native;
 
 pub use abi::{DomainId, GrantReference, PortNumber, XenError};
 pub use connection::ConnectError;

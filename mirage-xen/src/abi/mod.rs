@@ -8,8 +8,8 @@
 //! | [`netif`] | `io/netif.h`: the network rings' slots |
 //! | [`parameter`] | `hvm/params.h` |
 //! | [`shutdown`] | `sched.h` |
-//! | [`xs_wire`] | `io/xs_wire.h` |
 //! | [`start_info`] | `arch-x86/hvm/start_info.h` |
+//! | [`xs_wire`] | `io/xs_wire.h` |
 //!
 //! What another domain or Xen writes while we look is made of atomics; everything else is copied out of its page once.
 
@@ -20,8 +20,8 @@ pub mod netif;
 pub mod parameter;
 pub mod shared_info;
 pub mod shutdown;
-pub mod xs_wire;
 pub mod start_info;
+pub mod xs_wire;
 
 use core::fmt;
 
