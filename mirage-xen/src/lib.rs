@@ -17,6 +17,7 @@
 //! | [`clock`] | [`XenClock`](clock::XenClock): monotonic time over suspensions, the wall clock, deadlines |
 //! | [`netfront`] | [`Netfront`](netfront::Netfront): network interfaces |
 //! | [`platform`] | [`XenPlatform`](platform::XenPlatform): the machine below an executor |
+//! | [`entropy`] | [`XenRng`](entropy::XenRng): the processor's random words or the toolstack's seed, into ChaCha20 |
 //! | [`static_cell`] | [`StaticCell`](static_cell::StaticCell): room in a `static` for what is made once |
 //! | [`xenbus`] | [`Frontend`](xenbus::Frontend): a device's states and keys in xenstore |
 //! | [`control`] | [`Control`](control::Control): what the toolstack wants of the domain |
@@ -36,6 +37,7 @@ pub mod clock;
 mod connection;
 pub mod console;
 pub mod control;
+pub mod entropy;
 pub mod event_channel;
 pub mod grant_table;
 pub mod hypervisor;
