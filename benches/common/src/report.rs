@@ -7,6 +7,8 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::figure::number;
+
 /// Whatever ends a benchmark: its text says what went wrong and whose fault it was.
 pub type Error = Box<dyn std::error::Error>;
 
@@ -36,6 +38,43 @@ impl Published {
             source: Cow::Borrowed(ASPLOS_2013),
             remark: Cow::Borrowed("published, other hardware"),
         }
+    }
+}
+
+/// What was to be reached, and whether it was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Goal {
+    /// What was to be reached, with the unit.
+    pub goal: String,
+    /// What is not to be exceeded.
+    pub limit: f64,
+    /// What was measured; nothing where it could not be.
+    pub measured: Option<f64>,
+    /// Whether that is within the limit.
+    pub reached: bool,
+}
+
+impl Goal {
+    /// A value that is not to exceed a limit.
+    pub fn at_most(goal: impl Into<String>, limit: f64, measured: Option<f64>) -> Self {
+        Self {
+            goal: goal.into(),
+            limit,
+            measured,
+            reached: measured.is_some_and(|measured| measured <= limit),
+        }
+    }
+}
+
+impl core::fmt::Display for Goal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let verdict = if self.reached { "reached" } else { "missed" };
+        let measured = self
+            .measured
+            .map_or_else(|| "not measured".to_owned(), number);
+        let limit = number(self.limit);
+        write!(f, "{verdict}: {}: {measured}, at most {limit}", self.goal)
     }
 }
 
@@ -70,6 +109,19 @@ pub fn write<T: Serialize>(path: &Path, results: &T) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_goal_that_could_not_be_measured_is_missed() {
+        let reached = Goal::at_most("bytes", 120_000.0, Some(119_000.0));
+        assert_eq!(
+            reached.to_string(),
+            "reached: bytes: 119,000, at most 120,000"
+        );
+        assert!(!Goal::at_most("bytes", 120_000.0, Some(120_001.0)).reached);
+        let unknown = Goal::at_most("bytes", 120_000.0, None);
+        assert!(!unknown.reached);
+        assert!(unknown.to_string().contains("not measured"));
+    }
 
     #[test]
     fn what_was_written_is_read_and_other_content_refused() {

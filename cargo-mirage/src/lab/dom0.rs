@@ -125,9 +125,23 @@ fn made_from(packages: &Packages) -> String {
     .join("\n---\n")
 }
 
-/// dom0's kernel without its compression, if we know it: Xen would take seconds for it on an emulated processor.
-fn kernel(packages: &Packages, folder: &Path) -> Result<Vec<u8>, Error> {
-    let path = newest(packages, "boot", "vmlinuz-", "")?;
+/// The kernel as it is packaged: the newest.
+///
+/// # Errors
+///
+/// [`Error::Content`] if there is none.
+pub fn packaged_kernel(packages: &Packages) -> Result<PathBuf, Error> {
+    newest(packages, "boot", "vmlinuz-", "")
+}
+
+/// The newest kernel without its compression, if we know it: Xen and xl would take seconds for it on an emulated processor.
+/// `folder` is for what is written meanwhile.
+///
+/// # Errors
+///
+/// [`Error::Content`] if there is none, [`Error::File`] if the folder can't be written.
+pub fn kernel(packages: &Packages, folder: &Path) -> Result<Vec<u8>, Error> {
+    let path = packaged_kernel(packages)?;
     let image = fs::read(&path).map_err(Error::file("read", &path))?;
     let Some(payload) = payload(&image) else {
         return Ok(image);

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
+pub use plotters::style::RGBColor;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::report::Error;
@@ -18,21 +19,8 @@ pub const PEER: RGBColor = RGBColor(200, 80, 0);
 pub const NEUTRAL: RGBColor = RGBColor(150, 150, 150);
 /// The colour of what others published; drawn as an outline.
 pub const PUBLISHED: RGBColor = RGBColor(70, 70, 70);
-/// Colours for many parts of one bar, to be told apart.
-pub const PARTS: [RGBColor; 12] = [
-    RGBColor(0, 90, 180),
-    RGBColor(0, 150, 90),
-    RGBColor(200, 80, 0),
-    RGBColor(130, 80, 170),
-    RGBColor(200, 160, 0),
-    RGBColor(0, 150, 180),
-    RGBColor(180, 60, 110),
-    RGBColor(100, 130, 50),
-    RGBColor(110, 90, 70),
-    RGBColor(90, 120, 200),
-    RGBColor(60, 60, 60),
-    RGBColor(190, 190, 190),
-];
+/// Colours for the parts of one bar, to be told apart.
+pub const PARTS: [RGBColor; 3] = [OURS, RGBColor(0, 150, 90), RGBColor(200, 160, 0)];
 
 /// A figure: one SVG file.
 #[derive(Clone, Debug, Default)]

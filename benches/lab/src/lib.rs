@@ -1,0 +1,21 @@
+//! What the benchmarks on a real Xen have in common.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`arguments`] | the options that each takes |
+//! | [`laboratory`] | a lab with the appliance and its peer, and what goes on in it |
+//! | [`linux_guest`] | the peer: Debian's kernel with NSD, as a PV guest |
+//! | [`meter`] | Xen's own accounting of processor time, and a domain's way from `xl create` to its first answer |
+//! | [`console`] | what guests say of themselves |
+//! | [`dnsperf`] | load from the host, and what became of it |
+//! | [`queries`] | what is asked: the example zone's names |
+
+#![forbid(unsafe_code)]
+
+pub mod arguments;
+pub mod console;
+pub mod dnsperf;
+pub mod laboratory;
+pub mod linux_guest;
+pub mod meter;
+pub mod queries;
