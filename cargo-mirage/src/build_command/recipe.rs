@@ -140,7 +140,10 @@ impl Recipe<'_> {
         for folder in self.path_dependencies()? {
             // Of a checkout all is renamed alike, so that its appliances share what they are built from.
             match Workspace::find_above(&folder) {
-                Some(workspace) => rename(workspace.root(), &base_name(workspace.root())),
+                Some(workspace) => {
+                    let name = workspace.own_appliance().unwrap_or("mirage").to_owned();
+                    rename(workspace.root(), &name);
+                }
                 None => rename(&folder, &base_name(&folder)),
             }
         }
