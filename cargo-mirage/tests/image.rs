@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use cargo_mirage::build_command::Seed;
 use cargo_mirage::build_command::image::{Image, Report, strip};
+use cargo_mirage::build_command::{Seed, Target, Toolchain};
 use tempfile::TempDir;
 
 /// The host's target, whatever else is installed: the results must not depend on that.
@@ -291,6 +291,27 @@ fn an_image_is_built_checked_counted_and_repeated() {
     .unwrap();
     let linked = linked.filter(|entry| entry.as_ref().unwrap().path().extension().is_none());
     assert_eq!(linked.count(), 1);
+}
+
+#[test]
+fn bare_metals_target_does_the_same_where_it_is_installed() {
+    let toolchain = Toolchain::find(Path::new(".")).unwrap();
+    if !toolchain.has(Target::None) {
+        println!(
+            "SKIPPED: bare_metals_target_does_the_same_where_it_is_installed: {} is not",
+            Target::None.triple()
+        );
+        return;
+    }
+    let checkout = Checkout::new();
+    // It is the first choice.
+    let output = checkout.mirage(&["build", "small", "--seed", "c0ffee"]);
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains(Target::None.triple()), "{said}");
+    let shipped = Image::parse(&fs::read(checkout.file("small.elf")).unwrap()).unwrap();
+    let seed: Seed = "c0ffee".parse().unwrap();
+    assert_eq!(shipped.check(seed.virtual_base()), Ok(()));
 }
 
 #[test]
