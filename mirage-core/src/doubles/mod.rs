@@ -8,6 +8,7 @@
 //! | [`FaultInjector`] | the same faults around any other [`Netif`](crate::Netif) |
 //! | [`Capture`] | any `Netif`, with a pcap file of what passes |
 //! | [`CheckedLender`] | the other domain: reaches pages only while they are lent to it |
+//! | [`Packet`] | a frame outside any page |
 //! | [`SplitMix64`] | the small generator that all of them draw from |
 //!
 //! Nothing here knows the time of day, and the same seed gives the same run.
@@ -33,5 +34,6 @@ pub use ethernet::{PortConfig, PortControl, PortCounters, VirtualEthernet, Virtu
 pub use faults::{Chance, FaultCounters, Faults};
 pub use injector::{FaultControl, FaultInjector, Injection, InjectorCounters};
 pub use lender::{CheckedLender, Violation};
+pub use packet::Packet;
 pub use platform::VirtualPlatform;
 pub use rng::SplitMix64;

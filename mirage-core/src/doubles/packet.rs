@@ -6,14 +6,17 @@ use crate::frame::{Checksum, Frame, FrameMetadata, Segment};
 use crate::pool::Reserve;
 
 /// A frame outside any page, so that a wire holds no buffers of either side.
-#[derive(Clone, Debug)]
-pub(super) struct Packet {
-    pub(super) bytes: Vec<u8>,
-    pub(super) metadata: FrameMetadata,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// The frame, without its frame check sequence.
+    pub bytes: Vec<u8>,
+    /// What is said of it.
+    pub metadata: FrameMetadata,
 }
 
 impl Packet {
-    pub(super) fn of(frame: &Frame) -> Self {
+    /// A frame's copy.
+    pub fn of(frame: &Frame) -> Self {
         let mut bytes = Vec::with_capacity(frame.len());
         for segment in frame.segments() {
             bytes.extend_from_slice(segment);
@@ -26,7 +29,7 @@ impl Packet {
 
     /// Fills in a partial checksum: the sum of everything from `start` on, the pseudo-header's being in the field already
     /// (virtio 1.2, 5.1.6.2). Nothing, where the field isn't in the frame.
-    pub(super) fn complete_checksum(&mut self) {
+    pub fn complete_checksum(&mut self) {
         if let Checksum::Partial { start, offset } = self.metadata.checksum {
             let (start, offset) = (usize::from(start), usize::from(offset));
             let Some(covered) = self.bytes.get_mut(start..) else {
@@ -44,7 +47,7 @@ impl Packet {
 
     /// The frame, in pages of `reserve` with `headroom` before the first bytes, each segment at most `segment_len` long.
     /// `None` when the reserve has too few pages, or the frame is in more segments than one may have.
-    pub(super) fn into_frame(
+    pub fn into_frame(
         self,
         reserve: &Reserve,
         headroom: usize,

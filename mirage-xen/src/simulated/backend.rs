@@ -15,8 +15,18 @@ pub(super) trait Backend {
     /// Runs once.
     fn run(&self, machine: &'static Machine);
 
-    /// The domain went on in a new one: what was connected to the old is gone.
+    /// The domain makes a hypercall, while this program does what it must not.
+    fn meddle(&self, machine: &'static Machine) {
+        let _ = machine;
+    }
+
+    /// The domain goes on in a new one: what was connected to the old is gone.
     fn reset(&self, machine: &'static Machine);
+
+    /// The toolstack has made the new one's keys: those of devices are this program's to make.
+    fn rebuild(&self, machine: &'static Machine) {
+        let _ = machine;
+    }
 }
 
 /// All backends, and when each runs next (nanoseconds since the simulation's start).
@@ -57,10 +67,19 @@ impl Backends {
         for due in &*self.due.borrow() {
             due.set(None);
         }
-        // A copy: a backend that resets may schedule itself.
-        let all = self.all.borrow().clone();
-        for backend in all {
-            backend.reset(machine);
+        self.for_each(|backend| backend.reset(machine));
+    }
+
+    pub(super) fn for_each(&self, act: impl Fn(&'static dyn Backend)) {
+        // By number: what is done may add one.
+        let mut index = 0;
+        loop {
+            let backend = self.all.borrow().get(index).copied();
+            let Some(backend) = backend else {
+                return;
+            };
+            act(backend);
+            index += 1;
         }
     }
 }

@@ -83,6 +83,8 @@ faults! {
         RingUnknownId,
         /// A response comes twice.
         RingRepeated,
+        /// Requests to transmit are answered in another order than they came in, as a backend may.
+        RingReordered,
         /// A response has random bits in its other fields.
         RingGarbage,
         /// Slots change after they were read, or once they can have been: those of requests when the backend has taken them,

@@ -198,6 +198,21 @@ impl Reach<'_> {
         Ok(())
     }
 
+    /// As [`read`](Self::read), of whatever is there: that some of it isn't the domain's is no fault.
+    pub(super) fn try_read(
+        self,
+        mapping: &Mapping,
+        offset: usize,
+        to: &mut [u8],
+    ) -> Result<(), Refused> {
+        let pins = self.grants.pins.borrow().get(&mapping.reference).copied();
+        let frame = pins.ok_or(Refused)?.frame;
+        if self.memory.bytes(frame, offset, to.len()).is_none() {
+            return Err(Refused);
+        }
+        self.read(mapping, offset, to)
+    }
+
     /// Copies into a mapped frame.
     pub(super) fn write(
         self,

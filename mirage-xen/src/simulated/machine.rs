@@ -18,6 +18,7 @@ use super::faults::{Fault, FaultPlan};
 use super::grants::{Grants, Reach};
 use super::hypervisor::SimulatedHypervisor;
 use super::memory::Memory;
+use super::netback::{Netback, SimulatedNetback, VifConfig};
 use super::store::StoreBackend;
 use super::suspend::{Resumption, SuspendScript};
 use super::time::Time;
@@ -50,6 +51,7 @@ pub(super) struct Machine {
     pub(super) hardware_random: Cell<HardwareRandom>,
     backends: Backends,
     ethernets: RefCell<Vec<VirtualEthernet>>,
+    pub(super) netbacks: RefCell<Vec<&'static Netback>>,
     pub(super) store: StoreBackend,
     pub(super) console: ConsoleBackend,
     pub(super) suspend: Suspend,
@@ -95,6 +97,7 @@ impl Machine {
             hardware_random: Cell::new(config.hardware_random),
             backends: Backends::default(),
             ethernets: RefCell::default(),
+            netbacks: RefCell::default(),
             store: StoreBackend::new(config.domain, config.store_quota),
             console: ConsoleBackend::new(),
             suspend: Suspend {
@@ -126,6 +129,20 @@ impl Machine {
 
     pub(super) fn add_backend(&self, backend: &'static dyn Backend) -> BackendId {
         self.backends.add(backend)
+    }
+
+    pub(super) fn add_vif(&'static self, config: VifConfig) -> SimulatedNetback {
+        let index = self.netbacks.borrow().len();
+        let netback = Netback::leak(self, index, config);
+        self.netbacks.borrow_mut().push(netback);
+        self.netback(netback)
+    }
+
+    pub(super) fn netback(&'static self, netback: &'static Netback) -> SimulatedNetback {
+        SimulatedNetback {
+            machine: self,
+            netback,
+        }
     }
 
     pub(super) fn connect(&self, ethernet: VirtualEthernet) {
@@ -247,6 +264,12 @@ impl Machine {
         for ethernet in ethernets {
             delivered += ethernet.deliver(Instant::from_nanos(now));
         }
+        if delivered > 0 {
+            self.netbacks
+                .borrow()
+                .iter()
+                .for_each(|netback| self.wake(netback.id()));
+        }
         while let Some(port) = self.events.arrive(now) {
             self.deliver(port);
         }
@@ -267,6 +290,7 @@ impl Machine {
         if due && let Some(hook) = self.hook.take() {
             (hook.action)(self.simulation());
         }
+        self.backends.for_each(|backend| backend.meddle(self));
         if self.happens(Fault::Race)
             && let Some((_, id)) = self.backends.next()
         {
@@ -326,6 +350,7 @@ impl Machine {
         // The toolstack builds the new domain before it runs: what is connected to the old one is gone by then.
         self.backends.reset(self);
         self.build(to.first_port);
+        self.backends.for_each(|backend| backend.rebuild(self));
         self.suspend.restoring.set(true);
     }
 

@@ -6,6 +6,7 @@
 //! | [`Simulation`] | a machine with the domain under test, and everything around it |
 //! | [`SimulatedHypervisor`] | what the domain's drivers stand on |
 //! | [`SimulatedStore`] | xenstore, with dom0's rights |
+//! | [`SimulatedNetback`] | a network interface's backend, and the wire behind it |
 //! | [`SimulatedConsole`] | the console's other end |
 //! | [`SimulatedPeer`] | another domain, that the test plays |
 //! | [`Fault`], [`Faults`] | what goes wrong on the other side |
@@ -45,6 +46,7 @@ mod grants;
 mod hypervisor;
 mod machine;
 mod memory;
+mod netback;
 mod page;
 mod peer;
 mod store;
@@ -68,6 +70,7 @@ pub use config::{HardwareRandom, SimulationConfig};
 pub use console::SimulatedConsole;
 pub use faults::{Fault, Faults};
 pub use hypervisor::SimulatedHypervisor;
+pub use netback::{NetbackCounters, SimulatedNetback, VifConfig};
 pub use peer::{AccessRefused, SimulatedPeer};
 pub use store::{Permission, SimulatedStore, StoreQuota};
 pub use suspend::{Resumption, SuspendScript};
@@ -114,6 +117,17 @@ impl Simulation {
     /// Lets frames move on `ethernet`, too, as time passes.
     pub fn connect(self, ethernet: &VirtualEthernet) {
         self.machine.connect(ethernet.clone());
+    }
+
+    /// Gives the domain a network interface: the next index of `device/vif`.
+    pub fn add_vif(self, config: VifConfig) -> SimulatedNetback {
+        self.machine.add_vif(config)
+    }
+
+    /// The backend of the network interface with this index.
+    pub fn netback(self, index: usize) -> Option<SimulatedNetback> {
+        let netback = self.machine.netbacks.borrow().get(index).copied()?;
+        Some(self.machine.netback(netback))
     }
 
     /// Xenstore.

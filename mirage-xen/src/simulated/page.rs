@@ -32,6 +32,12 @@ impl Page {
         Self(unsafe { SharedPage::new(address) })
     }
 
+    /// The other side's hand on a page that is shared already.
+    #[cfg(test)]
+    pub(super) fn of(page: SharedPage) -> Self {
+        Self(page)
+    }
+
     pub(super) fn shared(self) -> SharedPage {
         self.0
     }
