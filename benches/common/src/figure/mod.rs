@@ -78,13 +78,13 @@ impl Bar {
         }
     }
 
-    /// A figure that others published.
-    pub fn published(label: impl Into<String>, value: f64) -> Self {
+    /// A figure that others published, which may be of other hardware.
+    pub fn published(label: impl Into<String>, value: f64, remark: &str) -> Self {
         Self {
             label: label.into(),
             parts: vec![(value, PUBLISHED)],
             spread: None,
-            text: number(value),
+            text: format!("{} ({remark})", number(value)),
             outline: true,
         }
     }
@@ -125,19 +125,25 @@ pub fn number(value: f64) -> String {
         Some(text) => ("-", text),
         None => ("", text.as_str()),
     };
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let (digits, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let point = if fraction.is_empty() { "" } else { "." };
+    format!("{sign}{}{point}{fraction}", grouped(digits))
+}
+
+/// A whole number with thousands apart.
+pub fn whole(value: u64) -> String {
+    grouped(&value.to_string())
+}
+
+fn grouped(digits: &str) -> String {
     let mut grouped = String::new();
-    for (index, digit) in whole.chars().enumerate() {
-        if index > 0 && (whole.len() - index).is_multiple_of(3) {
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
     }
-    if fraction.is_empty() {
-        format!("{sign}{grouped}")
-    } else {
-        format!("{sign}{grouped}.{fraction}")
-    }
+    grouped
 }
 
 /// A number at the axis: without zeros that say nothing.
@@ -349,7 +355,7 @@ impl Bar {
         let middle = i32::midpoint(upper, lower);
         text(area, &self.label, (LEFT - 8, middle - 7), 13, HPos::Right)?;
         let (mut from, mut sum) = (LEFT, 0.0);
-        for (value, color) in &self.parts {
+        for (value, color) in self.parts.iter().filter(|(value, _)| *value > 0.0) {
             sum += value;
             let to = place(sum).max(from + 1);
             let corners = [(from, upper), (to, lower)];

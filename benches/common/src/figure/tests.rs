@@ -16,6 +16,10 @@ fn numbers_have_three_digits_that_mean_something() {
         assert_eq!(number(value), text);
     }
     assert_eq!(
+        [0, 66, 999, 1000, 65_906_612].map(whole),
+        ["0", "66", "999", "1,000", "65,906,612"]
+    );
+    assert_eq!(
         [0.1, 2.0, 10.0, 1000.0].map(tick_label),
         ["0.1", "2", "10", "1,000"]
     );
@@ -26,7 +30,7 @@ fn panel(logarithmic: bool, values: &[f64]) -> Panel {
         logarithmic,
         bars: values
             .iter()
-            .map(|value| Bar::published("x", *value))
+            .map(|value| Bar::published("x", *value, ""))
             .collect(),
         ..Panel::default()
     }
@@ -84,7 +88,7 @@ fn a_figure_holds_its_texts() {
             logarithmic: true,
             bars: vec![
                 Bar::measured("a", value.unwrap(), OURS),
-                Bar::published("b", 37.0),
+                Bar::published("b", 37.0, "published"),
                 Bar::without("c", "not possible"),
             ],
             goal: Some((3.0, "goal: 3 us".into())),
@@ -96,7 +100,7 @@ fn a_figure_holds_its_texts() {
         "Title",
         "&lt;with&gt;",
         "2.00 (1.00 to 4.00)",
-        "37.0",
+        "37.0 (published)",
         "goal: 3 us",
         "not possible",
     ] {
