@@ -8,6 +8,7 @@
 //! | `native` | with the feature `boot`: the real hypervisor |
 //! | [`abi`] | structures and numbers of Xen's public headers |
 //! | `simulated` | with the feature of that name: a second `Hypervisor`, for tests on a host |
+//! | `fuzzing` | with the feature of that name: rings and grants driven by arbitrary input |
 //! | [`hypervisor`] | [`Hypervisor`]: what a domain asks of Xen, one method a hypercall |
 //! | [`event_channel`] | [`EventChannels`](event_channel::EventChannels): ports, their tokens, the sleep |
 //! | [`grant_table`] | [`GrantTable`](grant_table::GrantTable): which domain may reach which page; lends a pool's blocks |
@@ -39,6 +40,8 @@ pub mod console;
 pub mod control;
 pub mod entropy;
 pub mod event_channel;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod grant_table;
 pub mod hypervisor;
 #[cfg(all(feature = "boot", target_arch = "x86_64"))]
