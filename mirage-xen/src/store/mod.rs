@@ -11,6 +11,9 @@
 //! | [`transaction`](Store::transaction), [`transact`](Store::transact) | all of it or nothing |
 //! | [`quiesce`](Store::quiesce), [`restored`](Store::restored) | before and after the domain is suspended |
 //!
+//! A request has a place among those that can be outstanding from when it is first polled until it has given its reply or is
+//! dropped, so whoever holds many polls all of them, as [`join`] does; further ones wait for a place, first come first served.
+//!
 //! A request that was sent is owned by the store until it is answered: dropping its future loses nothing but the
 //! reply. Replies are matched by their id. Whatever xenstored sends that was not asked for is dropped and counted
 //! ([`StoreCounters`]); nothing that it sends can do more than to fail requests.

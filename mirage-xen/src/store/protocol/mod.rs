@@ -12,7 +12,9 @@
 //! After each input or mutator, poll `poll_wake` until there is nothing left, then `poll_freed`.
 
 mod exchange;
+mod link;
 mod receiver;
+mod replies;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -32,13 +34,12 @@ pub(super) use watches::{TakenEvent, WatchSlot};
 
 use self::exchange::{Exchange, PLACES, Place, PlaceSet, Sequence, Stage};
 use self::receiver::Receiver;
-use self::requests::{RequestState, Requests, survives};
+use self::replies::{Handled, Replies};
+use self::requests::{RequestState, Requests};
 use self::transactions::TransactionState;
-use self::watches::{Pushed, WatchState, Watches};
+use self::watches::{WatchState, Watches};
 use super::counters::StoreCounters;
 use super::error::{StoreError, StoreFault};
-use super::text::{parse_decimal, single_string};
-use crate::abi::XenError;
 use crate::abi::xs_wire::{MessageHeader, MessageType, XENSTORE_PAYLOAD_MAX};
 
 /// How often in a row the ring is set up again without a reply between.
@@ -186,111 +187,6 @@ impl<'m> Protocol<'m> {
             Handled::Reset => self.set_again(),
         }
         Ok(taken)
-    }
-
-    /// An input: the ring can't be used. `true`: ask xenstored to set it up again, which it offers if `offered`. Else
-    /// all that is outstanding has failed.
-    pub(super) fn handle_fault(&mut self, fault: StoreFault, offered: bool) -> bool {
-        self.counters.faults += 1;
-        self.receiver.reset();
-        if offered && self.reconnections_in_a_row < MAXIMUM_RECONNECTIONS {
-            self.reconnections_in_a_row += 1;
-            self.counters.reconnections += 1;
-            self.handle_disconnection(Tree::Same);
-            return true;
-        }
-        self.link = Link::Broken(fault);
-        self.sending = None;
-        self.queue.clear();
-        for index in 0..self.requests.len() {
-            self.end_request(index, StoreError::Broken(fault));
-        }
-        for index in 0..self.watches.slots.len() {
-            let slot = &mut self.watches.slots[index];
-            slot.exchange.stage = Stage::Idle;
-            slot.established = false;
-            if slot.state == WatchState::Unwanted {
-                slot.state = WatchState::Free;
-            }
-            self.wakes.insert(Place::Watch(index));
-        }
-        for index in 0..self.transactions.len() {
-            self.lose_transaction(index, StoreError::Broken(fault));
-        }
-        false
-    }
-
-    /// An input: the ring is being set up again. It will lead to `tree`, or to another one than now if it was to before.
-    pub(super) fn handle_disconnection(&mut self, tree: Tree) {
-        if self.link != Link::Reconnecting || tree == Tree::New {
-            self.next_tree = tree;
-        }
-        self.link = Link::Reconnecting;
-        self.receiver.reset();
-        self.sending = None;
-    }
-
-    /// An input: the ring was set up again, and leads to `tree`. Watches are set again with their tokens, and each fires once;
-    /// open transactions end in [`XenError::TryAgain`], with what was asked in them.
-    ///
-    /// What was outstanding is sent again: all of it where the tree is another one, since it was not carried out there; where it is
-    /// the same, what only reads, and what xenstored has seen nothing of. The rest ends in [`StoreError::Interrupted`].
-    pub(super) fn handle_renewal(&mut self, tree: Tree) {
-        self.receiver.reset();
-        self.sending = None;
-        self.link = Link::Up;
-        if tree == Tree::New {
-            self.reconnections_in_a_row = 0;
-        }
-        for index in 0..self.requests.len() {
-            let Some(slot) = self.requests.slot(index) else {
-                continue;
-            };
-            match (slot.state, survives(slot, tree == Tree::Same)) {
-                (RequestState::Waiting, Err(error)) => self.end_request(index, error),
-                (RequestState::Abandoned, _) => self.free_request(index),
-                _ => {}
-            }
-        }
-        for index in 0..self.transactions.len() {
-            if self.transactions[index].state != TransactionState::Starting
-                || self.transactions[index].abandoned
-            {
-                self.lose_transaction(index, StoreError::Refused(XenError::TryAgain));
-            }
-        }
-        let mut again = Deque::<u8, PLACES>::new();
-        let mut push = |place: Place, exchange: &mut Exchange| {
-            exchange.stage = Stage::Queued;
-            // Each place is there once.
-            let _ = again.push_back(place.code());
-        };
-        for (index, slot) in self.watches.slots.iter_mut().enumerate() {
-            if slot.state == WatchState::Unwanted {
-                slot.state = WatchState::Free;
-                slot.exchange.stage = Stage::Idle;
-            } else if slot.state == WatchState::Wanted {
-                slot.established = false;
-                push(Place::Watch(index), &mut slot.exchange);
-            }
-        }
-        // What xenstored had seen comes first, in the order that it had been sent in; then what it had not.
-        while let Some(place) = self.oldest_in_flight() {
-            if let Some(exchange) = self.exchange_mut(place) {
-                push(place, exchange);
-            }
-        }
-        while let Some(code) = self.queue.pop_front() {
-            let place = Place::from_code(code);
-            let is_watch = matches!(place, Place::Watch(_));
-            if let Some(exchange) = self.exchange_mut(place)
-                && exchange.stage == Stage::Queued
-                && !is_watch
-            {
-                push(place, exchange);
-            }
-        }
-        self.queue = again;
     }
 
     /// An output: the next bytes for xenstored, up to `room.len()`. How many.
@@ -444,20 +340,6 @@ impl<'m> Protocol<'m> {
         }
     }
 
-    /// The place whose message was begun first of those that xenstored may know.
-    fn oldest_in_flight(&self) -> Option<Place> {
-        let requests = (0..self.requests.len()).map(Place::Request);
-        let watches = (0..self.watches.slots.len()).map(Place::Watch);
-        let transactions = (0..self.transactions.len()).map(Place::Transaction);
-        requests
-            .chain(watches)
-            .chain(transactions)
-            .filter_map(|place| Some((place, self.exchange(place)?)))
-            .filter(|(_, exchange)| exchange.is_in_flight())
-            .max_by_key(|(_, exchange)| self.sequence.age(exchange.id))
-            .map(|(place, _)| place)
-    }
-
     /// Puts a place's message behind those that wait.
     fn enqueue(&mut self, place: Place) {
         if let Some(exchange) = self.exchange_mut(place) {
@@ -478,22 +360,6 @@ impl<'m> Protocol<'m> {
         }
         if let Some(exchange) = self.exchange_mut(place) {
             exchange.stage = Stage::Idle;
-        }
-    }
-
-    /// Xenstored has forgotten which watches it had taken, and the open transactions.
-    fn set_again(&mut self) {
-        for index in 0..self.watches.slots.len() {
-            let slot = &mut self.watches.slots[index];
-            if slot.established && slot.state == WatchState::Wanted {
-                slot.established = false;
-                self.enqueue(Place::Watch(index));
-            }
-        }
-        for index in 0..self.transactions.len() {
-            if let TransactionState::Open(_) = self.transactions[index].state {
-                self.lose_transaction(index, StoreError::Refused(XenError::TryAgain));
-            }
         }
     }
 
@@ -527,26 +393,6 @@ impl<'m> Protocol<'m> {
         }
     }
 
-    /// Xenstored does not know the transaction any more.
-    fn lose_transaction(&mut self, index: usize, error: StoreError) {
-        let slot = &mut self.transactions[index];
-        let queued = slot.exchange.stage == Stage::Queued;
-        slot.exchange.stage = Stage::Idle;
-        slot.state = match slot.state {
-            TransactionState::Free => TransactionState::Free,
-            _ if slot.abandoned => TransactionState::Free,
-            TransactionState::Starting | TransactionState::Ending { .. } => {
-                TransactionState::Ended(Err(error))
-            }
-            TransactionState::Open(_) | TransactionState::Lost => TransactionState::Lost,
-            TransactionState::Ended(result) => TransactionState::Ended(result),
-        };
-        if queued {
-            self.dequeue(Place::Transaction(index));
-        }
-        self.wakes.insert(Place::Transaction(index));
-    }
-
     /// Held, and xenstored owes no reply.
     fn is_quiet(&self) -> bool {
         self.holds != 0 && self.sending.is_none() && self.oldest_in_flight().is_none()
@@ -563,262 +409,10 @@ impl Freed {
     }
 }
 
-/// What became of a message from xenstored.
-enum Handled {
-    /// Nobody asked for it.
-    Dropped,
-    /// It is where it belongs.
-    Replied,
-    /// It led to another message, of this place.
-    Queue(Place),
-    /// Xenstored has forgotten our watches and transactions.
-    Reset,
-}
-
-/// All that a message from xenstored may change.
-struct Replies<'a, 'm> {
-    requests: &'a mut Requests<'m>,
-    watches: &'a mut Watches<'m>,
-    transactions: &'a mut [TransactionSlot],
-    wakes: &'a mut PlaceSet,
-    freed: &'a mut Freed,
-    depth_answered: &'a mut u64,
-    counters: &'a mut StoreCounters,
-}
-
-impl Replies<'_, '_> {
-    fn handle(&mut self, header: MessageHeader, payload: &[u8]) -> Handled {
-        let kind = MessageType::from_number(header.kind.get());
-        if kind == Some(MessageType::WatchEvent) {
-            self.handle_event(payload);
-            return Handled::Dropped;
-        }
-        let id = header.request.get();
-        let place = Sequence::place(id);
-        let exchange = match place {
-            Place::Request(index) => self
-                .requests
-                .get_mut(index)
-                .map(|(slot, _)| &mut slot.exchange),
-            Place::Watch(index) => self
-                .watches
-                .slots
-                .get_mut(index)
-                .map(|slot| &mut slot.exchange),
-            Place::Transaction(index) => self
-                .transactions
-                .get_mut(index)
-                .map(|slot| &mut slot.exchange),
-        };
-        let Some(exchange) = exchange.filter(|exchange| exchange.id == id && id != 0) else {
-            self.counters.unknown_replies += 1;
-            return Handled::Dropped;
-        };
-        match exchange.stage {
-            Stage::Sent => {}
-            // The id was the place's last.
-            Stage::Idle | Stage::Queued => {
-                self.counters.duplicate_replies += 1;
-                return Handled::Dropped;
-            }
-            // Before the request was whole: xenstored can't know yet what it says.
-            Stage::Sending => {
-                self.counters.unknown_replies += 1;
-                return Handled::Dropped;
-            }
-        }
-        exchange.stage = Stage::Idle;
-        *self.depth_answered = (*self.depth_answered).max(exchange.depth);
-        self.counters.replies += 1;
-        match place {
-            Place::Request(index) => self.handle_reply(index, kind, payload),
-            Place::Watch(index) => self.handle_watch_reply(index, kind, payload),
-            Place::Transaction(index) => self.handle_transaction_reply(index, kind, payload),
-        }
-    }
-
-    /// Whether a reply is the one that was asked for, or the error that it brings.
-    fn check(
-        &mut self,
-        kind: Option<MessageType>,
-        asked: MessageType,
-        payload: &[u8],
-    ) -> Result<(), StoreError> {
-        if kind == Some(asked) {
-            return Ok(());
-        }
-        if kind != Some(MessageType::Error) {
-            self.counters.wrong_type += 1;
-            return Err(StoreError::Malformed);
-        }
-        self.counters.errors += 1;
-        let name = single_string(payload).ok_or_else(|| self.malformed())?;
-        let known = XenError::from_name(name).map(StoreError::Refused);
-        Err(known.unwrap_or(StoreError::RefusedOtherwise))
-    }
-
-    fn malformed(&mut self) -> StoreError {
-        self.counters.malformed_replies += 1;
-        StoreError::Malformed
-    }
-
-    fn handle_reply(&mut self, index: usize, kind: Option<MessageType>, payload: &[u8]) -> Handled {
-        let large = self.requests.is_large(index);
-        let Some(asked) = self.requests.slot(index).map(|slot| slot.kind) else {
-            return Handled::Dropped;
-        };
-        let mut result = self.check(kind, asked, payload);
-        let Some((slot, bytes)) = self.requests.get_mut(index) else {
-            return Handled::Dropped;
-        };
-        let handled = if asked == MessageType::ResetWatches && result.is_ok() {
-            Handled::Reset
-        } else {
-            Handled::Replied
-        };
-        if slot.state == RequestState::Abandoned {
-            self.counters.abandoned_replies += 1;
-            slot.state = RequestState::Free;
-            self.freed.add(large);
-            return handled;
-        }
-        if result.is_ok() {
-            slot.length = payload.len();
-            match bytes.get_mut(..payload.len()) {
-                Some(room) => room.copy_from_slice(payload),
-                None => {
-                    self.counters.too_long_replies += 1;
-                    result = Err(StoreError::ReplyTooLong {
-                        length: payload.len(),
-                    });
-                }
-            }
-        }
-        slot.state = RequestState::Answered(result);
-        self.wakes.insert(Place::Request(index));
-        handled
-    }
-
-    fn handle_watch_reply(
-        &mut self,
-        index: usize,
-        kind: Option<MessageType>,
-        payload: &[u8],
-    ) -> Handled {
-        let place = Place::Watch(index);
-        let unwatched = self.watches.slots[index].established;
-        let asked = if unwatched {
-            MessageType::Unwatch
-        } else {
-            MessageType::Watch
-        };
-        let result = self.check(kind, asked, payload);
-        let slot = &mut self.watches.slots[index];
-        let unwanted = slot.state == WatchState::Unwanted;
-        if unwatched {
-            // Whatever it says: there is nothing that could be done about it.
-            slot.established = false;
-            slot.state = WatchState::Free;
-            return Handled::Replied;
-        }
-        match result {
-            Ok(()) => slot.established = true,
-            Err(_) if unwanted => slot.state = WatchState::Free,
-            Err(error) => slot.state = WatchState::Refused(error),
-        }
-        if unwanted && slot.established {
-            return Handled::Queue(place);
-        }
-        self.wakes.insert(place);
-        Handled::Replied
-    }
-
-    fn handle_transaction_reply(
-        &mut self,
-        index: usize,
-        kind: Option<MessageType>,
-        payload: &[u8],
-    ) -> Handled {
-        let place = Place::Transaction(index);
-        let ending = matches!(
-            self.transactions[index].state,
-            TransactionState::Ending { .. }
-        );
-        let asked = if ending {
-            MessageType::TransactionEnd
-        } else {
-            MessageType::TransactionStart
-        };
-        let result = self.check(kind, asked, payload);
-        let state = if ending {
-            TransactionState::Ended(result)
-        } else {
-            let number = result.and_then(|()| {
-                let number = single_string(payload).and_then(parse_decimal);
-                let number = number.and_then(|number| u32::try_from(number).ok());
-                // Zero would be no transaction at all.
-                let number = number.filter(|number| *number != 0);
-                number.ok_or_else(|| self.malformed())
-            });
-            match number {
-                Ok(number) => TransactionState::Open(number),
-                Err(error) => TransactionState::Ended(Err(error)),
-            }
-        };
-        let slot = &mut self.transactions[index];
-        slot.state = state;
-        if !slot.abandoned {
-            self.wakes.insert(place);
-            return Handled::Replied;
-        }
-        if let TransactionState::Open(number) = state {
-            slot.state = TransactionState::Ending {
-                number,
-                commit: false,
-            };
-            return Handled::Queue(place);
-        }
-        slot.state = TransactionState::Free;
-        Handled::Replied
-    }
-
-    /// `XS_WATCH_EVENT`: a path and a token, with a NUL behind each.
-    fn handle_event(&mut self, payload: &[u8]) {
-        let mut parts = payload.split(|byte| *byte == 0);
-        let (Some(path), Some(token), Some([]), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            self.counters.malformed_events += 1;
-            return;
-        };
-        let Some(index) = self.watches.find(token) else {
-            self.counters.unknown_tokens += 1;
-            return;
-        };
-        match self.watches.push(index, path) {
-            Pushed::Queued => self.counters.watch_events += 1,
-            Pushed::Coalesced => self.counters.watch_events_coalesced += 1,
-            Pushed::Overflow => self.counters.watch_overflows += 1,
-        }
-        self.wakes.insert(Place::Watch(index));
-    }
-}
-
 /// Has the task woken later.
 fn register(place: &mut Option<Waker>, context: &Context<'_>) {
     match place {
         Some(waker) => waker.clone_from(context.waker()),
         None => *place = Some(context.waker().clone()),
-    }
-}
-
-impl TransactionSlot {
-    /// The payload of its message.
-    fn payload(&self) -> &'static [u8] {
-        match self.state {
-            TransactionState::Ending { commit: true, .. } => b"T\0",
-            TransactionState::Ending { commit: false, .. } => b"F\0",
-            _ => b"\0",
-        }
     }
 }

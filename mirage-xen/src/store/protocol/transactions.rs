@@ -41,4 +41,13 @@ impl TransactionSlot {
             waker: None,
         }
     }
+
+    /// The payload of its message.
+    pub(super) fn payload(&self) -> &'static [u8] {
+        match self.state {
+            TransactionState::Ending { commit: true, .. } => b"T\0",
+            TransactionState::Ending { commit: false, .. } => b"F\0",
+            _ => b"\0",
+        }
+    }
 }

@@ -66,14 +66,13 @@ impl Protocol<'_> {
         let length = slot.length;
         let result = result.and_then(|()| {
             let reply = bytes.get(..length).unwrap_or_default();
-            let room = buffer.get_mut(..length);
-            let room = room.ok_or(StoreError::ReplyTooLong { length })?;
+            let room = buffer.get_mut(..length).ok_or_else(|| {
+                self.counters.too_long_replies += 1;
+                StoreError::ReplyTooLong { length }
+            })?;
             room.copy_from_slice(reply);
             Ok(length)
         });
-        if let Err(StoreError::ReplyTooLong { .. }) = result {
-            self.counters.too_long_replies += 1;
-        }
         self.free_request(index);
         Poll::Ready(result)
     }

@@ -7,6 +7,7 @@ use core::cell::{Cell, RefCell};
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering::Relaxed;
 use core::task::Poll;
 use core::time::Duration;
 
@@ -16,7 +17,7 @@ use mirage_core::time::{Clock, Instant};
 pub(crate) use xenstored::Xenstored;
 
 use super::Store;
-use crate::abi::xs_wire::StoreInterface;
+use crate::abi::xs_wire::{StoreInterface, XENSTORE_RECONNECT};
 use crate::abi::{PAGE_SIZE, PortNumber};
 use crate::event_channel::EventChannels;
 use crate::hypervisor::SharedPage;
@@ -70,12 +71,25 @@ impl Rig {
 
     /// On a ring whose indices are somewhere.
     pub(crate) fn with_indices(request: u32, response: u32) -> Self {
-        use core::sync::atomic::Ordering::Relaxed;
         let (page, interface) = new_page();
         interface.request_consumer.store(request, Relaxed);
         interface.request_producer.store(request, Relaxed);
         interface.response_consumer.store(response, Relaxed);
         interface.response_producer.store(response, Relaxed);
+        Self::with(page, interface)
+    }
+
+    /// On a ring that is being set up again.
+    pub(crate) fn reconnecting() -> Self {
+        let (page, interface) = new_page();
+        interface.connection.store(XENSTORE_RECONNECT, Relaxed);
+        Self::with(page, interface)
+    }
+
+    /// On a ring in which bytes lie for somebody before us.
+    pub(crate) fn with_stale_bytes(count: u32) -> Self {
+        let (page, interface) = new_page();
+        interface.response_producer.store(count, Relaxed);
         Self::with(page, interface)
     }
 

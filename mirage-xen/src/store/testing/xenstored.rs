@@ -10,7 +10,8 @@ use std::format;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::abi::xs_wire::{
-    MessageHeader, MessageType, StoreInterface, XENSTORE_PAYLOAD_MAX, XENSTORE_RING_SIZE,
+    MessageHeader, MessageType, StoreInterface, XENSTORE_CONNECTED, XENSTORE_PAYLOAD_MAX,
+    XENSTORE_RING_SIZE,
 };
 
 /// The domain that asks: names that don't begin with a slash are below its directory.
@@ -55,14 +56,14 @@ pub(crate) struct Xenstored {
     pub(crate) piece: usize,
     /// It takes requests, and answers none.
     pub(crate) silent: bool,
-    /// It takes nothing.
-    pub(crate) stalled: bool,
     /// Watches are refused.
     pub(crate) refuse_watches: bool,
     /// Called for each request; `true`: it is dealt with.
     pub(crate) script: Option<fn(&mut Xenstored, &Asked) -> bool>,
     /// Bytes of a list in one message.
     pub(crate) list_limit: usize,
+    /// The domain is told, whatever it moves.
+    pub(crate) notify: bool,
 }
 
 type Answer = Result<Vec<u8>, &'static str>;
@@ -81,10 +82,10 @@ impl Xenstored {
             asked: Vec::new(),
             piece: usize::MAX,
             silent: false,
-            stalled: false,
             refuse_watches: false,
             script: None,
             list_limit: XENSTORE_PAYLOAD_MAX,
+            notify: false,
         };
         xenstored.set("/", "");
         xenstored.set(HOME, "");
@@ -113,6 +114,28 @@ impl Xenstored {
         Some(String::from_utf8(node.value.clone()).unwrap())
     }
 
+    /// It is asked to set the ring up again, and does.
+    pub(crate) fn reconnect(&mut self) {
+        self.input.clear();
+        self.output.clear();
+        self.watches.clear();
+        self.transactions.clear();
+        self.silent = false;
+        let interface = self.interface;
+        for index in [
+            &interface.request_consumer,
+            &interface.request_producer,
+            &interface.response_consumer,
+            &interface.response_producer,
+        ] {
+            index.store(0, Ordering::Relaxed);
+        }
+        interface
+            .connection
+            .store(XENSTORE_CONNECTED, Ordering::Release);
+        self.notify = true;
+    }
+
     /// How often it was asked that.
     pub(crate) fn count(&self, kind: MessageType) -> usize {
         self.asked.iter().filter(|asked| asked.kind == kind).count()
@@ -131,8 +154,9 @@ impl Xenstored {
 
     /// Moves bytes, and answers. Whether it moved any.
     pub(crate) fn step(&mut self) -> bool {
-        if self.stalled {
-            return false;
+        let notify = core::mem::take(&mut self.notify);
+        if self.interface.connection.load(Ordering::Relaxed) != XENSTORE_CONNECTED {
+            return notify;
         }
         let read = self.read();
         while let Some(asked) = self.next_request() {
@@ -142,7 +166,7 @@ impl Xenstored {
                 self.answer(&asked);
             }
         }
-        read | self.write()
+        read | self.write() | notify
     }
 
     fn read(&mut self) -> bool {

@@ -3,6 +3,8 @@
 use super::testing::Rig;
 use super::*;
 
+mod directories;
 mod hazards;
+mod model;
 mod operations;
 mod resume;

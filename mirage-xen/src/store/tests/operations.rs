@@ -166,3 +166,161 @@ fn a_watch_is_told_at_once_and_of_each_change() {
     rig.settle();
     assert!(rig.xenstored(|xenstored| xenstored.watches.is_empty()));
 }
+
+#[test]
+fn each_operation_has_the_payload_of_the_specification() {
+    let rig = Rig::new();
+    let store = rig.store;
+    rig.xenstored(|xenstored| {
+        xenstored.script = Some(|xenstored, asked| {
+            // An error for all, so that nothing else is asked.
+            xenstored.send(MessageType::Error as u32, asked.id, 0, b"EINVAL\0");
+            true
+        });
+    });
+    let mut buffer = [0; 64];
+    let permissions = [
+        Permission {
+            domain: DomainId(7),
+            access: Access::None,
+        },
+        Permission {
+            domain: DomainId(0),
+            access: Access::Read,
+        },
+    ];
+    rig.run(async {
+        store.read("a", &mut buffer).await.unwrap_err();
+        store.write(("a", "b"), b"x\0y").await.unwrap_err();
+        store.make_directory("a").await.unwrap_err();
+        store.remove("a").await.unwrap_err();
+        store.directory("a", &mut buffer).await.unwrap_err();
+        store.permissions("a", &mut buffer).await.unwrap_err();
+        store.set_permissions("a", &permissions).await.unwrap_err();
+        store.domain_path::<32>(DomainId(3)).await.unwrap_err();
+        store.is_introduced(DomainId(3)).await.unwrap_err();
+        store.watch("@releaseDomain").await.unwrap_err();
+        store.transaction().await.unwrap_err();
+        store.reset_watches().await.unwrap_err();
+    });
+    let asked = rig.xenstored(|xenstored| core::mem::take(&mut xenstored.asked));
+    let asked: Vec<_> = asked
+        .iter()
+        .map(|asked| (asked.kind as u32, &*asked.payload))
+        .collect();
+    let golden: [(u32, &[u8]); 12] = [
+        (2, b"a\0"),
+        (11, b"a/b\0x\0y"),
+        (12, b"a\0"),
+        (13, b"a\0"),
+        (1, b"a\0"),
+        (3, b"a\0"),
+        (14, b"a\0n7\0r0\0"),
+        (10, b"3\0"),
+        (17, b"3\0"),
+        (4, b"@releaseDomain\x0000000100\0"),
+        (6, b"\0"),
+        (21, b"\0"),
+    ];
+    assert_eq!(asked, golden);
+}
+
+#[test]
+fn the_callers_mistakes_do_not_reach_xenstored() {
+    let rig = Rig::new();
+    let store = rig.store;
+    let mut buffer = [0; 8];
+    let nul = StoreError::Key(KeyError::Character(0));
+    rig.run(async {
+        assert_eq!(store.read("a\0b", &mut buffer).await, Err(nul));
+        assert_eq!(store.write("a\0b", b"").await, Err(nul));
+        assert_eq!(store.watch("a\0b").await.unwrap_err(), nul);
+        let long = [0; 4_095];
+        let too_long = StoreError::RequestTooLong { length: 4_097 };
+        assert_eq!(store.write("a", &long).await, Err(too_long));
+        store.write("a", &long[1..]).await.unwrap();
+    });
+    assert_eq!(store.counters().requests, 1);
+}
+
+#[test]
+fn values_longer_than_a_small_place_go_through_the_large_one() {
+    let rig = Rig::new();
+    let store = rig.store;
+    let long: Vec<u8> = (0..4_000).map(|index| b'a' + (index % 26) as u8).collect();
+    rig.run(async {
+        store.write("data/long", &long).await.unwrap();
+        let mut buffer = [0; 4_096];
+        assert_eq!(store.read("data/long", &mut buffer).await, Ok(&*long));
+        let mut short = [0; 300];
+        let too_long = StoreError::ReplyTooLong { length: 4_000 };
+        assert_eq!(store.read("data/long", &mut short).await, Err(too_long));
+        assert_eq!(
+            store.read("data/long", &mut short[..16]).await,
+            Err(too_long)
+        );
+    });
+    assert_eq!(store.counters().too_long_replies, 2);
+}
+
+#[test]
+fn values_that_are_not_of_the_kind_are_whoever_wrote_them_s_fault() {
+    let rig = Rig::new();
+    let store = rig.store;
+    for value in [
+        "",
+        "x",
+        "-1",
+        " 1",
+        "1 ",
+        "99999999999999999999",
+        "111111111111111111111",
+    ] {
+        rig.xenstored(|xenstored| xenstored.set("data/a", value));
+        assert_eq!(
+            rig.run(store.read_decimal("data/a")),
+            Err(StoreError::Value),
+            "{value}"
+        );
+    }
+    rig.run(store.write("data/a", b"\xFF")).unwrap();
+    let text = rig.run(store.read_string::<8>("data/a"));
+    assert_eq!(text, Err(StoreError::Value));
+}
+
+#[test]
+fn a_conflict_is_tried_again_as_often_as_the_caller_says() {
+    let rig = Rig::new();
+    let store = rig.store;
+    rig.xenstored(|xenstored| xenstored.set("data/count", "5"));
+    let conflicts = core::cell::Cell::new(2);
+    let add = async |transaction: &Transaction<'_, _>| {
+        let count = transaction.read_decimal("data/count").await?;
+        if conflicts.get() != 0 {
+            conflicts.set(conflicts.get() - 1);
+            rig.xenstored(|xenstored| xenstored.set("data/count", &(count + 10).to_string()));
+        }
+        transaction.write_decimal("data/count", count + 1).await?;
+        Ok(count + 1)
+    };
+    assert_eq!(rig.run(store.transact(3, add)), Ok(26));
+    assert_eq!(
+        rig.xenstored(|xenstored| xenstored.get("data/count")),
+        Some("26".into())
+    );
+    conflicts.set(9);
+    let error = rig.run(store.transact(3, add)).unwrap_err();
+    assert!(error.is_try_again());
+    assert_eq!(conflicts.get(), 6);
+    // Another error is not tried again, and the transaction is aborted.
+    let failed = rig.run(store.transact(3, async |transaction| {
+        transaction.read_decimal("data/missing").await
+    }));
+    assert!(failed.unwrap_err().is_not_found());
+    rig.settle();
+    let (starts, ends) = rig.xenstored(|xenstored| {
+        let starts = xenstored.count(MessageType::TransactionStart);
+        (starts, xenstored.count(MessageType::TransactionEnd))
+    });
+    assert_eq!((starts, ends), (7, 7));
+}
