@@ -126,7 +126,7 @@ impl Checkout {
             &package(
                 "small-xen",
                 "[workspace]\n[dependencies]\npart = { path = \"../../../part\" }\n\
-                 [profile.release]\nopt-level = \"s\"\nlto = \"fat\"\ncodegen-units = 1\ndebug = 1\n",
+                 [profile.release]\nopt-level = \"s\"\nlto = \"fat\"\ncodegen-units = 1\n",
             ),
         );
         write(
@@ -236,6 +236,12 @@ fn an_image_is_built_checked_counted_and_repeated() {
     let debug = fs::read(checkout.file("small.debug")).unwrap();
     assert_eq!(strip(&debug).unwrap(), first);
     let whole = Image::parse(&debug).unwrap();
+    assert!(
+        whole
+            .sections
+            .iter()
+            .any(|section| section.name == ".debug_line")
+    );
     assert!(
         !whole
             .sections

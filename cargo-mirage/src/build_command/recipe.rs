@@ -61,7 +61,12 @@ impl Recipe<'_> {
             ])
             // Nothing unwinds, whatever the manifest says; and the symbols are needed to tell what the bytes are.
             .args(["--config", "profile.release.panic=\"abort\""])
-            .args(["--config", "profile.release.strip=\"none\""])
+            .args(["--config", "profile.release.strip=\"none\""]);
+        if !self.says_debug()? {
+            // So that an address in a report of the image's is a line of a source.
+            command.args(["--config", "profile.release.debug=\"line-tables-only\""]);
+        }
+        command
             .arg("--")
             .args(["-C", "linker-flavor=ld.lld", "-C", "relro-level=off", "-C"])
             .arg(joined("linker=", &self.toolchain.linker()?))
@@ -74,6 +79,13 @@ impl Recipe<'_> {
             command.arg("-C").arg(joined("link-arg=", object));
         }
         Ok(command)
+    }
+
+    /// Whether the main's manifest says itself how much debugging information there is to be.
+    fn says_debug(&self) -> Result<bool, Error> {
+        let path = &self.package.manifest_path;
+        let manifest = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
+        Ok(says_debug(&manifest))
     }
 
     /// The call of cargo that removes what was linked before: each base has a file of its own there, and they would pile up.
@@ -223,6 +235,16 @@ impl PartialOrd for Folder {
     }
 }
 
+fn says_debug(manifest: &str) -> bool {
+    let lines = manifest.lines().map(str::trim);
+    lines
+        .skip_while(|line| *line != "[profile.release]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split_once('='))
+        .any(|(key, _)| key.trim() == "debug")
+}
+
 /// Where cargo keeps what it downloads.
 fn cargo_home() -> Option<PathBuf> {
     env::var_os("CARGO_HOME")
@@ -253,6 +275,21 @@ mod tests {
             .into();
         let order: Vec<&Path> = folders.iter().map(|folder| folder.0.as_path()).collect();
         assert_eq!(order, ["/a", "/b", "/b/c", "/b/c/d"].map(Path::new));
+    }
+
+    #[test]
+    fn a_manifest_that_says_how_much_debugging_information_keeps_its_say() {
+        assert!(says_debug(
+            "[profile.release]\nlto = true\ndebug = 2\n[x]\n"
+        ));
+        for silent in [
+            "",
+            "[profile.dev]\ndebug = 1\n",
+            "[profile.release]\nopt-level = 3\n[profile.dev]\ndebug = 1\n",
+            "[profile.release]\ndebug-assertions = true\n",
+        ] {
+            assert!(!says_debug(silent), "{silent}");
+        }
     }
 
     #[test]

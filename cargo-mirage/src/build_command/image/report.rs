@@ -14,8 +14,9 @@ const SYMBOLS: usize = 12;
 /// Where what comes from no crate is counted: assembly, and functions that are exported under a name of their own.
 const UNMANGLED: &str = "(exported and assembly)";
 
-/// Where what has no symbol is counted: strings and other constants without a name, and what lies between things.
-const UNNAMED: &str = "(constants without a name)";
+/// Where what has no symbol is counted: mostly strings and other constants; stacks and tables that the link script makes; and what
+/// lies between things.
+const UNNAMED: &str = "(without a name)";
 
 /// Bytes of an image, by section and by crate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
