@@ -41,6 +41,7 @@ pub use port::EventPort;
 pub const MAXIMUM_PORTS: usize = 128;
 
 const WORDS: usize = PORTS / 64;
+const _: () = assert!(WORDS == 64, "`occupied` has a bit for each");
 /// The end of a word's list of slots.
 const NONE: u8 = u8::MAX;
 const _: () = assert!(MAXIMUM_PORTS <= NONE as usize);
@@ -49,6 +50,8 @@ const _: () = assert!(MAXIMUM_PORTS <= NONE as usize);
 pub struct EventChannels<H: Hypervisor> {
     hypervisor: &'static H,
     generation: Cell<u32>,
+    /// A bit for each word in which a port is bound.
+    occupied: Cell<u64>,
     words: [Word; WORDS],
     slots: [Slot; MAXIMUM_PORTS],
     counters: Tally,
@@ -77,6 +80,7 @@ impl<H: Hypervisor> EventChannels<H> {
         let channels = Self {
             hypervisor,
             generation: Cell::new(0),
+            occupied: Cell::new(0),
             words: array::from_fn(|_| Word {
                 bound: Cell::new(0),
                 first: Cell::new(NONE),
@@ -149,12 +153,9 @@ impl<H: Hypervisor> EventChannels<H> {
     pub fn scan(&self) -> usize {
         let pending_words = &self.hypervisor.shared_info().event_pending;
         let mut fired = 0;
-        for (word, pending_word) in self.words.iter().zip(pending_words) {
-            let bound = word.bound.get();
-            if bound == 0 {
-                continue;
-            }
-            let pending = pending_word.load(Ordering::Acquire) & bound;
+        for index in ones(self.occupied.get()) {
+            let (word, pending_word) = (&self.words[index], &pending_words[index]);
+            let pending = pending_word.load(Ordering::Acquire) & word.bound.get();
             if pending == 0 {
                 continue;
             }
@@ -177,8 +178,8 @@ impl<H: Hypervisor> EventChannels<H> {
     /// Where Xen refuses, which is counted, it has not slept.
     pub fn wait(&self, until: Option<u64>) {
         let mut ports = Vec::<PortNumber, MAXIMUM_PORTS>::new();
-        for word in self.words.iter().filter(|word| word.bound.get() != 0) {
-            for slot in self.slots_in(word) {
+        for index in ones(self.occupied.get()) {
+            for slot in self.slots_in(&self.words[index]) {
                 // There are as many places as slots.
                 let _ = ports.push(PortNumber(slot.port.get()));
             }
@@ -200,7 +201,8 @@ impl<H: Hypervisor> EventChannels<H> {
     pub fn restored(&self) {
         self.mask();
         self.generation.set(self.generation.get().wrapping_add(1));
-        for word in &self.words {
+        for index in ones(self.occupied.replace(0)) {
+            let word = &self.words[index];
             for slot in self.slots_in(word) {
                 slot.event.set();
             }
@@ -248,7 +250,8 @@ impl<H: Hypervisor> EventChannels<H> {
     }
 
     fn bind(&self, index: u8, number: PortNumber) -> Result<(), EventError> {
-        let word = self.word(number).ok_or(EventError::OutOfRange(number))?;
+        let at = word_of(number).ok_or(EventError::OutOfRange(number))?;
+        let word = &self.words[at];
         if word.bound.get() & bit(number.0) != 0 {
             return Err(EventError::AlreadyBound(number));
         }
@@ -258,15 +261,20 @@ impl<H: Hypervisor> EventChannels<H> {
         slot.port.set(number.0);
         slot.next.set(word.first.replace(index));
         word.bound.set(word.bound.get() | bit(number.0));
+        self.occupied.set(self.occupied.get() | 1 << at);
         Ok(())
     }
 
     /// Takes a port of this generation off its word's list.
     fn unbind(&self, index: u8, number: PortNumber) {
-        let Some(word) = self.word(number) else {
+        let Some(at) = word_of(number) else {
             return;
         };
+        let word = &self.words[at];
         word.bound.set(word.bound.get() & !bit(number.0));
+        if word.bound.get() == 0 {
+            self.occupied.set(self.occupied.get() & !(1 << at));
+        }
         let next = self.slots[usize::from(index)].next.get();
         let mut link = &word.first;
         while link.get() != index {
@@ -276,15 +284,6 @@ impl<H: Hypervisor> EventChannels<H> {
             link = &slot.next;
         }
         link.set(next);
-    }
-
-    /// The word of a port that the ABI has.
-    fn word(&self, number: PortNumber) -> Option<&Word> {
-        let word = usize::try_from(number.0 / 64).ok()?;
-        if number.0 == 0 {
-            return None;
-        }
-        self.words.get(word)
     }
 
     fn slots_in(&self, word: &Word) -> impl Iterator<Item = &Slot> {
@@ -302,6 +301,21 @@ impl<H: Hypervisor> fmt::Debug for EventChannels<H> {
             .field("counters", &self.counters())
             .finish()
     }
+}
+
+/// The word of a port, if it is one that the ABI has.
+fn word_of(port: PortNumber) -> Option<usize> {
+    let word = usize::try_from(port.0 / 64).ok()?;
+    (port.0 != 0 && word < WORDS).then_some(word)
+}
+
+/// The numbers of a word's bits that are set.
+fn ones(mut word: u64) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let lowest = (word != 0).then(|| word.trailing_zeros() as usize);
+        word &= word.wrapping_sub(1);
+        lowest
+    })
 }
 
 /// A port's bit in its word.

@@ -2,6 +2,7 @@ use super::*;
 use crate::testing::{Call, TestHypervisor};
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
+use proptest::prelude::*;
 use std::format;
 use std::vec::Vec;
 
@@ -240,4 +241,89 @@ fn xens_refusal_is_told_as_xens() {
         format!("{refused}"),
         "Xen refused the event channel: ENOSPC"
     );
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Bind(u32),
+    Drop(usize),
+    Raise(u32),
+    Take(usize),
+    Scan,
+    Resume,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    // Few words, so that their lists grow; and the edges.
+    let number = prop_oneof![1u32..20, 60u32..70, 4_090u32..4_100];
+    prop_oneof![
+        3 => number.clone().prop_map(Step::Bind),
+        2 => (0usize..40).prop_map(Step::Drop),
+        3 => number.prop_map(|number| Step::Raise(number.min(4_095))),
+        2 => (0usize..40).prop_map(Step::Take),
+        2 => Just(Step::Scan),
+        1 => Just(Step::Resume),
+    ]
+}
+
+proptest! {
+    /// Whatever is bound, dropped and resumed: each bound port's token fires when its bit was set, and no other's.
+    #[test]
+    fn each_token_hears_of_its_own_port(steps in proptest::collection::vec(step(), 0..120)) {
+        let (hypervisor, channels) = channels();
+        // Ports with what their tokens should hold.
+        let mut ports: Vec<(EventPort<TestHypervisor>, bool)> = Vec::new();
+        for step in steps {
+            let bound = |ports: &[(EventPort<TestHypervisor>, bool)], number| {
+                ports.iter().any(|(port, _)| port.is_current() && port.number().0 == number)
+            };
+            match step {
+                Step::Bind(number) => {
+                    let possible = number < 4_096 && !bound(&ports, number);
+                    hypervisor.next_port.set(number);
+                    let port = channels.offer(DomainId::DOM0);
+                    prop_assert_eq!(port.is_ok(), possible);
+                    ports.extend(port.ok().map(|port| (port, false)));
+                }
+                Step::Drop(index) if index < ports.len() => drop(ports.remove(index)),
+                Step::Raise(number) => hypervisor.raise(number),
+                Step::Take(index) if index < ports.len() => {
+                    let (port, expected) = &mut ports[index];
+                    prop_assert_eq!(port.event().take(), core::mem::take(expected));
+                }
+                Step::Scan => {
+                    let mut fired = 0;
+                    for (port, expected) in &mut ports {
+                        if port.is_current() && hypervisor.is_pending(port.number().0) {
+                            *expected = true;
+                            fired += 1;
+                        }
+                    }
+                    prop_assert_eq!(channels.scan(), fired);
+                }
+                Step::Resume => {
+                    for (port, expected) in &mut ports {
+                        *expected |= port.is_current();
+                    }
+                    hypervisor.suspend().unwrap();
+                    channels.restored();
+                }
+                Step::Drop(_) | Step::Take(_) => {}
+            }
+            hypervisor.take_calls();
+            channels.wait(None);
+            let current = ports.iter().filter(|(port, _)| port.is_current());
+            let mut expected: Vec<_> = current.map(|(port, _)| port.number().0).collect();
+            let mut calls = hypervisor.take_calls();
+            let Some(Call::Poll(listed, None)) = calls.first_mut() else {
+                panic!("{calls:?}");
+            };
+            listed.sort();
+            expected.sort();
+            prop_assert_eq!(&*listed, &expected);
+        }
+        for (port, expected) in ports {
+            prop_assert_eq!(port.event().is_set(), expected);
+        }
+    }
 }
