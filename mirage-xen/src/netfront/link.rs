@@ -180,6 +180,10 @@ impl<H: Hypervisor> Link<H> {
     pub(super) fn disconnect(&mut self) {
         self.port = None;
         self.receiver.disconnect();
+        if !self.fault {
+            // What was answered need not be sent again. A backend that breaks the protocol now does so in vain.
+            let _ = self.transmitter.reap();
+        }
         if let Standing::Up { .. } = self.standing {
             self.standing = Standing::Down;
             self.counters.disconnections += 1;
@@ -386,8 +390,12 @@ impl<H: Hypervisor> Link<H> {
                 return Err(self.fail());
             }
             self.check_quarantine()?;
-            let waiting = self.ready_waker.is_some() && !self.transmitter.has_room();
-            let scarce = waiting || self.pages.pool().free() < SCARCE_PAGES;
+            let room = self.transmitter.has_room();
+            if room && self.ready_waker.is_some() {
+                // What was waited for is over, and no event will say so.
+                self.wake();
+            }
+            let scarce = !room || self.pages.pool().free() < SCARCE_PAGES;
             if !self.transmitter.lazy_check(scarce) {
                 return Ok(());
             }
@@ -420,6 +428,7 @@ impl<H: Hypervisor> Link<H> {
     /// The backend broke the protocol: the connection is over.
     fn fail(&mut self) -> NetifError {
         self.counters.faults += 1;
+        // Its word counts for nothing from here on.
         self.fault = true;
         self.disconnect();
         NetifError::DeviceFault
