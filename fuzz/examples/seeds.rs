@@ -47,6 +47,9 @@ fn main() -> io::Result<()> {
             &as_flagged(&frames, 4 | 8 | 128),
         )?;
     }
+    for (name, steps) in netfront() {
+        write("xen_netfront", name, &steps)?;
+    }
     for (name, octets) in streams() {
         write("dns_framing", name, &octets)?;
     }
@@ -532,6 +535,27 @@ fn message(
 
 fn name(text: &str) -> NameBuf {
     NameBuf::from_text(text).expect("a name")
+}
+
+/// Steps of `mirage_xen::netfront::fuzzing`: a byte that says what happens, and what that takes.
+fn netfront() -> Vec<(&'static str, Vec<u8>)> {
+    // A piece of a received frame: flags, length, 64 bytes.
+    let piece = |flags: u8, length: u8| [&[0, flags, 0, length, 0][..], &[1; 64]].concat();
+    vec![
+        ("received", [piece(0, 60), vec![3, 5]].concat()),
+        (
+            "in-pieces",
+            [piece(4, 60), piece(0, 60), vec![3, 5]].concat(),
+        ),
+        ("hoarded", [piece(0, 60), vec![3]].concat().repeat(20)),
+        ("sent", vec![6, 0, 15, 0, 8, 10]),
+        ("many-pieces", vec![6, 19, 1, 8, 10, 6, 17, 4, 8, 10]),
+        (
+            "never-asked",
+            vec![2, 9, 0, 0, 0, 0, 0, 60, 0, 3, 9, 200, 1, 0, 0, 10],
+        ),
+        ("index", vec![11, 255, 255, 255, 255, 11, 0, 0, 33, 0]),
+    ]
 }
 
 /// Master files, right and wrong.

@@ -39,6 +39,8 @@ mod assembler;
 mod chain;
 mod config;
 mod counters;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod handshake;
 mod headers;
 mod keys;
@@ -47,7 +49,7 @@ mod pages;
 mod receive;
 mod run;
 mod sum;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 mod testing;
 #[cfg(all(test, feature = "simulated"))]
 mod tests;

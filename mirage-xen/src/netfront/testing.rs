@@ -194,6 +194,7 @@ pub(super) fn bytes_of(frame: &Frame) -> Vec<u8> {
 }
 
 /// An Ethernet frame of so many bytes, that differ by `seed`.
+#[cfg(test)]
 pub(super) fn ethernet(seed: u8, length: usize) -> Vec<u8> {
     let header = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5];
     let body = (0..length.saturating_sub(14)).map(|at| seed.wrapping_add(at as u8));
@@ -201,6 +202,7 @@ pub(super) fn ethernet(seed: u8, length: usize) -> Vec<u8> {
 }
 
 /// A UDP datagram in IPv4, whose checksum has the pseudo-header's sum alone.
+#[cfg(test)]
 pub(super) fn udp(payload: &[u8]) -> Vec<u8> {
     let length = (8 + payload.len()) as u16;
     let mut frame = ethernet(0, 14);
