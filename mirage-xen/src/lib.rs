@@ -17,6 +17,7 @@
 //! | [`store`] | [`Store`](store::Store): xenstore's client, asynchronous, with many requests outstanding |
 //! | [`clock`] | [`XenClock`](clock::XenClock): monotonic time over suspensions, the wall clock, deadlines |
 //! | [`netfront`] | [`Netfront`](netfront::Netfront): network interfaces |
+//! | `machine` | with the feature `alloc`: all of these put together, as an appliance's main function needs them |
 //! | [`platform`] | [`XenPlatform`](platform::XenPlatform): the machine below an executor |
 //! | [`entropy`] | [`XenRng`](entropy::XenRng): the processor's random words or the toolstack's seed, into ChaCha20 |
 //! | [`static_cell`] | [`StaticCell`](static_cell::StaticCell): room in a `static` for what is made once |
@@ -44,6 +45,8 @@ pub mod event_channel;
 pub mod fuzzing;
 pub mod grant_table;
 pub mod hypervisor;
+#[cfg(feature = "alloc")]
+pub mod machine;
 #[cfg(all(feature = "boot", target_arch = "x86_64"))]
 pub mod native;
 pub mod netfront;

@@ -54,3 +54,43 @@ impl<T> Default for StaticCell<T> {
         Self::new()
     }
 }
+
+/// A place in a `static` for one value that is there from the beginning, and given out once: for what is too large for a
+/// stack.
+///
+/// ```
+/// use mirage_xen::static_cell::StaticValue;
+///
+/// static PLACE: StaticValue<[u8; 1 << 20]> = StaticValue::new([0; 1 << 20]);
+///
+/// assert!(PLACE.take().is_some());
+/// assert!(PLACE.take().is_none()); // once
+/// ```
+pub struct StaticValue<T> {
+    taken: AtomicBool,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is lent out by the one call of `take` that finds `taken` false; what may not go to another thread than
+// that which made it can't be in a `static` (`T: Send`).
+unsafe impl<T: Send> Sync for StaticValue<T> {}
+
+impl<T> StaticValue<T> {
+    /// A place that holds the value. Zeros take no room in the image.
+    pub const fn new(value: T) -> Self {
+        Self {
+            taken: AtomicBool::new(false),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// The value. `None` from the second call on.
+    #[expect(clippy::mut_from_ref, reason = "given out once")]
+    pub fn take(&'static self) -> Option<&'static mut T> {
+        if self.taken.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        // SAFETY: `taken` was false and never becomes so again: this is the only time that the cell is borrowed.
+        Some(unsafe { &mut *self.value.get() })
+    }
+}

@@ -35,6 +35,13 @@ struct Accounts<const RESERVES: usize> {
     reserves: [Account; RESERVES],
 }
 
+// SAFETY: metadata that somebody owns are no pool's yet: a pool borrows them for 'static. So no `Pool` is in them, no chain has a
+// segment, and what the cells hold is tied to no thread.
+unsafe impl<const BLOCKS: usize, const RESERVES: usize, const STATICS: usize, const CHAINS: usize>
+    Send for PoolMetadata<BLOCKS, RESERVES, STATICS, CHAINS>
+{
+}
+
 /// The tables that a pool keeps.
 pub(super) struct Tables<'a> {
     pub(super) states: &'a [BlockState],

@@ -181,6 +181,3 @@ impl Ranges {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -63,6 +63,25 @@ impl<H: Hypervisor> XenClock<H> {
     ///
     /// `None` where Xen shows no time: the multiplier is zero, or the version stays odd.
     pub fn system_time(&self) -> Option<u64> {
+        let (scale, ticks) = self.look()?;
+        Some(scale.system_time_at(ticks))
+    }
+
+    /// How long ago the time stamp counter was at `ticks`: zero, if it wasn't yet. For a value of this domain's own, since it
+    /// was resumed.
+    ///
+    /// `None` as of [`system_time`](Self::system_time).
+    pub fn since(&self, ticks: u64) -> Option<Duration> {
+        let (scale, now) = self.look()?;
+        let from_there = TimeScale {
+            tsc_timestamp: ticks,
+            system_time: 0,
+            ..scale
+        };
+        Some(Duration::from_nanos(from_there.system_time_at(now)))
+    }
+
+    fn look(&self) -> Option<(TimeScale, u64)> {
         let time = &self.hypervisor.shared_info().vcpu_info.first()?.time;
         let (scale, ticks) = read(&time.version, || {
             let scale = TimeScale {
@@ -73,7 +92,7 @@ impl<H: Hypervisor> XenClock<H> {
             };
             (scale, self.hypervisor.time_stamp_counter())
         })?;
-        (scale.tsc_to_system_multiplier != 0).then(|| scale.system_time_at(ticks))
+        (scale.tsc_to_system_multiplier != 0).then_some((scale, ticks))
     }
 
     /// The system time at an instant, as `SCHEDOP_poll` takes it: at least 1, for 0 would be no limit, and less than 2⁶³,

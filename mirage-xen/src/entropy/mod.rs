@@ -23,7 +23,7 @@ use core::fmt;
 use core::sync::atomic::Ordering;
 
 use rand_chacha::ChaCha20Rng;
-use rand_core::{Rng, SeedableRng, TryCryptoRng, TryRng};
+use rand_core::{CryptoRng, Rng, SeedableRng, TryCryptoRng, TryRng};
 
 use crate::hypervisor::Hypervisor;
 use crate::suspend::{Resume, ResumeError, Stage};
@@ -107,6 +107,18 @@ impl<H: Hypervisor> XenRng<H> {
     /// Whether numbers can be drawn. Not between a suspension and the next [`reseed`](Self::reseed) that succeeds.
     pub fn is_ready(&self) -> bool {
         self.state.get() == State::Ready
+    }
+
+    /// A source of its own, seeded from this one, for what takes an infallible source: it knows nothing of suspensions, so nothing
+    /// that is seeded by it may keep it.
+    ///
+    /// # Errors
+    ///
+    /// [`EntropyError::NotReseeded`]: as of any number that is drawn.
+    pub fn generator(&self) -> Result<impl CryptoRng + use<H>, EntropyError> {
+        let mut key = Key::default();
+        self.draw(|generator| generator.fill_bytes(&mut key))?;
+        Ok(ChaCha20Rng::from_seed(key))
     }
 
     /// Mixes new entropy in: from the processor, from the seed, from both. What was there before stays part of it.
