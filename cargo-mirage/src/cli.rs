@@ -124,6 +124,9 @@ pub struct LabArguments {
     /// Fetch the newest packages even if there are some.
     #[arg(long)]
     pub refresh: bool,
+    /// Start Xen and dom0 from power-on, not from the state that an earlier lab has saved.
+    #[arg(long)]
+    pub cold: bool,
     /// The lab's network [default: the first of 10.98.0.0/24, 10.98.1.0/24 … that is free]
     #[arg(long, value_name = "NETWORK")]
     pub network: Option<Subnet>,

@@ -1,7 +1,7 @@
 //! What the memory of an image must forbid, and what an image says that tried it.
 //!
-//! The main for Xen does one [`Probe`] a start, named by the word `probe=` of its command line, and must end in the crash that
-//! [`Probe::report`] names. [`Probe::Allowed`] does all that is allowed, and must end well.
+//! The main for Xen does one [`Probe`] a start, named by the word `probe=` of its command line, and must end in the
+//! crash that [`Probe::report`] names. [`Probe::Allowed`] does all that is allowed, and must end well.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -158,6 +158,25 @@ impl fmt::Display for Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    extern crate std;
+
+    #[test]
+    fn the_readme_lists_each_probe_with_its_line() {
+        let readme = include_str!("../README.md");
+        let rows = readme.lines().filter(|line| line.starts_with("| `"));
+        assert_eq!(
+            rows.clone().filter(|row| !row.contains("`probe=`")).count(),
+            Probe::ALL.len()
+        );
+        for (probe, row) in Probe::ALL
+            .iter()
+            .zip(rows.filter(|row| !row.contains("`probe=`")))
+        {
+            let start = std::format!("| `{}` | `{}` | ", probe.name(), probe.report());
+            assert!(row.starts_with(&start), "{row}");
+        }
+    }
 
     #[test]
     fn names_are_one_word_each_and_their_own() {

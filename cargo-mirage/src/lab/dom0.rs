@@ -9,6 +9,7 @@ use crate::lab::packages::Packages;
 
 const INIT: &str = include_str!("files/init");
 const AGENT: &str = include_str!("files/agent.pl");
+const RESUME: &str = include_str!("files/resume.pl");
 const VIF_BRIDGE: &str = include_str!("files/vif-bridge");
 const BLOCK: &str = include_str!("files/block");
 
@@ -67,6 +68,8 @@ pub struct BootFiles {
     pub kernel: PathBuf,
     /// dom0's root file system.
     pub initramfs: PathBuf,
+    /// A text that differs where they would.
+    pub made_from: String,
 }
 
 impl BootFiles {
@@ -85,10 +88,11 @@ impl BootFiles {
             xen: folder.join("xen"),
             kernel: folder.join("kernel"),
             initramfs: folder.join("initramfs"),
+            made_from: made_from(packages),
         };
-        let made_from = made_from(packages);
+        let made_from = &files.made_from;
         let stamp = folder.join("made-from");
-        if fs::read_to_string(&stamp).is_ok_and(|found| found == made_from) {
+        if fs::read_to_string(&stamp).is_ok_and(|found| found == *made_from) {
             return Ok(files);
         }
         if let Err(error) = fs::remove_file(&stamp)
@@ -118,6 +122,7 @@ fn made_from(packages: &Packages) -> String {
         packages.versions(),
         INIT,
         AGENT,
+        RESUME,
         VIF_BRIDGE,
         BLOCK,
         &lists.join("\n"),
@@ -227,6 +232,7 @@ fn root(packages: &Packages) -> Result<Builder<'_>, Error> {
         .symlink("var/lock", "/run/lock")
         .script("init", INIT)
         .file("lab/agent.pl", AGENT)
+        .file("lab/resume.pl", RESUME)
         .script("etc/xen/scripts/vif-bridge", VIF_BRIDGE)
         .script("etc/xen/scripts/block", BLOCK)
         .packaged_file("etc/xen/xl.conf")?;

@@ -13,6 +13,9 @@ use crate::lab::packages::Packages;
 /// The name of the control connection's socket, in the lab's folder.
 pub const DOM0_SOCKET: &str = "dom0";
 
+/// The name of the socket for QEMU's monitor, in the lab's folder.
+pub const MONITOR_SOCKET: &str = "monitor";
+
 /// How the machine is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Link {
@@ -44,7 +47,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The call of QEMU, in the lab's folder, where the socket for dom0 is.
+    /// The call of QEMU, in the lab's folder, where the sockets are. With a saved state, a file there, the machine goes on
+    /// from it.
     ///
     /// # Errors
     ///
@@ -54,6 +58,7 @@ impl Machine {
         packages: &Packages,
         boot: &BootFiles,
         folder: &Path,
+        state: Option<&str>,
     ) -> Result<Command, Error> {
         let mut command = qemu(packages)?;
         command.current_dir(folder);
@@ -72,7 +77,12 @@ impl Machine {
         // QEMU separates modules by commas, and a module's name from its arguments by a space: no other name is in there.
         for (name, target) in [("kernel", &boot.kernel), ("initramfs", &boot.initramfs)] {
             let link = folder.join(name);
-            symlink(target, &link).map_err(Error::file("make", &link))?;
+            match symlink(target, &link) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(Error::file("make", &link)(error));
+                }
+                _ => {}
+            }
         }
         let modules = format!("kernel {kernel},initramfs");
         for (option, value) in [
@@ -91,6 +101,11 @@ impl Machine {
                 "virtio-net-pci,netdev=lab,mac=52:54:00:4d:00:01,romfile=",
             ),
             ("-chardev", &format!("socket,id=dom0,path={DOM0_SOCKET}")),
+            (
+                "-chardev",
+                &format!("socket,id=monitor,path={MONITOR_SOCKET}"),
+            ),
+            ("-mon", "chardev=monitor,mode=control"),
             ("-device", "virtio-serial-pci"),
             ("-device", "virtserialport,chardev=dom0,name=mirage.dom0"),
             ("-append", &xen),
@@ -100,7 +115,22 @@ impl Machine {
         }
         command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-kernel"]);
         command.arg(&boot.xen);
+        if let Some(state) = state {
+            command.args(["-incoming", &format!("exec:cat {state}")]);
+        }
         Ok(command)
+    }
+
+    /// All of it that a saved state depends on: neither addresses nor names.
+    pub fn description(&self) -> String {
+        let link = match self.link {
+            Link::Tap { .. } => "tap",
+            Link::User { .. } => "user",
+        };
+        format!(
+            "{} MiB, {} MiB, {}, {link}",
+            self.memory, self.dom0_memory, self.cpu_features
+        )
     }
 
     fn network(&self) -> String {
@@ -126,7 +156,7 @@ impl Machine {
 }
 
 /// QEMU: the one on PATH, else the packages', with its data and its modules.
-fn qemu(packages: &Packages) -> Result<Command, Error> {
+pub(super) fn qemu(packages: &Packages) -> Result<Command, Error> {
     const NAME: &str = "qemu-system-x86_64";
     if let Some(path) = debian::find_program(NAME) {
         return Ok(Command::new(path));
@@ -154,5 +184,64 @@ pub fn ip(packages: &Packages) -> Result<Command, Error> {
             let program: PathBuf = packages.program("ip")?;
             packages.command(&program)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::network::Port;
+
+    fn machine(link: Link) -> Machine {
+        Machine {
+            memory: 1024,
+            dom0_memory: 256,
+            cpu_features: String::new(),
+            subnet: Subnet::of_lab(7),
+            link,
+        }
+    }
+
+    fn user() -> Link {
+        let port: Port = "udp/53".parse().unwrap();
+        Link::User {
+            forwards: vec![Forward {
+                address: Subnet::of_lab(7).guest(0).unwrap(),
+                port,
+                local: 40_000,
+            }],
+        }
+    }
+
+    fn tap() -> Link {
+        Link::Tap {
+            interface: "mirage-lab7".into(),
+        }
+    }
+
+    #[test]
+    fn networks_as_qemu_spells_them() {
+        assert_eq!(
+            machine(tap()).network(),
+            "tap,id=lab,ifname=mirage-lab7,script=no,downscript=no"
+        );
+        assert_eq!(
+            machine(user()).network(),
+            "user,id=lab,net=10.98.7.0/24,host=10.98.7.254,dns=10.98.7.253,restrict=on,\
+             hostfwd=udp:127.0.0.1:40000-10.98.7.2:53"
+        );
+    }
+
+    #[test]
+    fn a_saved_state_fits_other_addresses_but_no_other_machine() {
+        let mut other = machine(tap());
+        other.subnet = Subnet::of_lab(8);
+        other.link = Link::Tap {
+            interface: "mirage-lab8".into(),
+        };
+        assert_eq!(other.description(), machine(tap()).description());
+        assert_ne!(machine(user()).description(), machine(tap()).description());
+        other.cpu_features = "+rdrand".into();
+        assert_ne!(other.description(), machine(tap()).description());
     }
 }

@@ -35,19 +35,21 @@ pub mod frame;
 pub mod guest;
 pub mod initramfs;
 pub mod machine;
+pub mod monitor;
 pub mod network;
 pub mod packages;
+mod power;
 pub mod record;
 pub mod run_folder;
 mod shutdown;
+pub mod snapshot;
 mod start;
 mod watch;
 
 use std::fs;
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Fault};
@@ -56,6 +58,7 @@ use crate::lab::guest::{Guest, Place};
 use crate::lab::machine::{Link, Machine};
 use crate::lab::network::{Forward, Port, Reservation, Subnet};
 use crate::lab::packages::{Packages, Source};
+use crate::lab::power::Power;
 use crate::lab::record::Record;
 use crate::lab::run_folder::RunFolder;
 use crate::lab::watch::{Shared, State};
@@ -90,6 +93,8 @@ pub struct Options {
     pub user_network: bool,
     /// The ports that guests serve, by the guest's number: what is forwarded in a user network.
     pub ports: Vec<Vec<Port>>,
+    /// Start from the saved state of a machine whose dom0 has just come up, or save one.
+    pub snapshot: bool,
     /// Show the guests' consoles on the standard error.
     pub show_consoles: bool,
 }
@@ -107,6 +112,7 @@ impl Options {
             subnet: None,
             user_network: false,
             ports: Vec::new(),
+            snapshot: true,
             show_consoles: false,
         }
     }
@@ -163,21 +169,18 @@ impl Lab {
             subnet,
             link,
         };
-        let socket = folder.path().join(machine::DOM0_SOCKET);
-        let listener = control::short(&socket, "make", |path| UnixListener::bind(path))?;
-        let command = machine.command(&packages, &boot, folder.path())?;
-        let mut qemu = Background::start_guarded(&command, record.log())?;
-        let lines = qemu.take_lines();
-        let (said, hears) = mpsc::channel();
-        let connection = start::Connection {
-            record: Arc::clone(&record),
-            said,
+        let power = Power {
+            machine: &machine,
+            packages: &packages,
+            boot: &boot,
+            folder: folder.path(),
+            record: &record,
         };
-        connection.accept(listener)?;
-        if let Link::Tap { interface } = &machine.link {
-            start::set_up_tap(interface, subnet, &packages, &record, &mut qemu, &lines)?;
-        }
-        let channel = start::wait_for_dom0(&record, &mut qemu, &lines, &hears)?;
+        let power::Running {
+            qemu,
+            lines,
+            channel,
+        } = power.on(&home, options.snapshot)?;
         let shared = Arc::new(Shared {
             channel,
             record,

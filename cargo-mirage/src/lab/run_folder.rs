@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::lab::control;
+use crate::lab::{control, machine, snapshot};
 
 /// How many folders of labs that have ended are kept.
 const KEPT: usize = 16;
@@ -71,7 +71,10 @@ impl Drop for RunFolder {
         // Only the log is of use from now on.
         for name in [
             CONTROL,
-            crate::lab::machine::DOM0_SOCKET,
+            machine::DOM0_SOCKET,
+            machine::MONITOR_SOCKET,
+            snapshot::LINK,
+            snapshot::NEW,
             "kernel",
             "initramfs",
         ] {

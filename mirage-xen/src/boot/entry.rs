@@ -1,9 +1,9 @@
 //! The first instructions, up to the first Rust line.
 //!
 //! Xen enters at `mirage_start` in 32-bit protected mode without paging, `ebx` pointing to the `hvm_start_info`
-//! (`docs/misc/pvh.pandoc`). The trampoline checks the processor, builds page tables that are already right for every page of the image,
-//! turns on what guards memory (`CR0.WP`, `EFER.NXE`, `CR4.SMEP`, `CR4.SMAP`) together with paging, goes to the image's virtual addresses
-//! and takes its own page out of the tables.
+//! (`docs/misc/pvh.pandoc`). The trampoline checks the processor, builds page tables that are already right for every
+//! page of the image, turns on what guards memory (`CR0.WP`, `EFER.NXE`, `CR4.SMEP`, `CR4.SMAP`) together with paging,
+//! goes to the image's virtual addresses and takes its own page out of the tables.
 //!
 //! It says what it misses on the port that Xen logs from every guest (`XEN_HVM_DEBUGCONS_IOPORT`), and ends the domain.
 

@@ -1,7 +1,7 @@
 //! Descriptor tables, and what the processor enters when it raises an exception.
 //!
-//! Every handler runs on a stack of its own, says what happened and ends the domain. None returns, and no interrupt is ever
-//! taken: `RFLAGS.IF` is never set.
+//! Every handler runs on a stack of its own, says what happened and ends the domain. None returns, and no interrupt is
+//! ever taken: `RFLAGS.IF` is never set.
 
 #[cfg(mirage_image)]
 use core::arch::global_asm;
@@ -60,7 +60,8 @@ pub(crate) struct Frame {
 
 const _: () = assert!(size_of::<Frame>() == 22 * 8);
 
-// Vectors 8, 10 to 14, 17, 21, 29 and 30 come with an error code (AMD64 manual, volume 2, chapter 8); the others get a zero in its place.
+// Vectors 8, 10 to 14, 17, 21, 29 and 30 come with an error code (AMD64 manual, volume 2, chapter 8); the others get a
+// zero in its place.
 #[cfg(mirage_image)]
 global_asm!(
     r#"
@@ -150,8 +151,8 @@ pub(crate) unsafe fn init(layout: &Layout) {
     // SAFETY: `task` lies in a static that is never moved.
     let task = unsafe { Descriptor::tss_segment_unchecked(&raw const descriptors.task) };
     let task = descriptors.segments.append(task);
-    // SAFETY: the table has flat segments for long mode with privilege 0, is in a static, and is not changed after this. The task state segment
-    // names two stacks that are mapped and used for nothing else.
+    // SAFETY: the table has flat segments for long mode with privilege 0, is in a static, and is not changed after
+    // this. The task state segment names two stacks that are mapped and used for nothing else.
     unsafe {
         descriptors.segments.load_unsafe();
         CS::set_reg(code);

@@ -181,3 +181,6 @@ impl Ranges {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,8 +47,8 @@ impl Extents {
         self.extents.push(span).is_ok()
     }
 
-    /// Cuts `length` bytes off the end of the extent that has most left. Both ends of the cut are multiples of `length`'s alignment
-    /// if all extents' are. `None`: no extent has so much.
+    /// Cuts `length` bytes off the end of the extent that has most left. Both ends of the cut are multiples of
+    /// `length`'s alignment if all extents' are. `None`: no extent has so much.
     pub(crate) fn take_back(&mut self, length: u64) -> Option<Span> {
         let longest = self
             .extents

@@ -74,8 +74,8 @@ impl From<OutOfTables> for StartError {
     }
 }
 
-/// The first Rust line. The trampoline passes the physical address of the start info, the time stamp counter at its first
-/// instruction, and how many of the first tables it used.
+/// The first Rust line. The trampoline passes the physical address of the start info, the time stamp counter at its
+/// first instruction, and how many of the first tables it used.
 #[cfg_attr(
     not(mirage_image),
     expect(dead_code, reason = "an image's entry calls it")
@@ -100,7 +100,8 @@ pub(super) extern "C" fn start(start_info: u32, time_stamp: u64, tables: u32) ->
 
 /// # Safety
 ///
-/// Called once, by `start`, with what the trampoline gave it: the tables map the image as `layout` says and nothing else.
+/// Called once, by `start`, with what the trampoline gave it: the tables map the image as `layout` says and nothing
+/// else.
 unsafe fn begin(
     layout: Layout,
     start_info: u32,
@@ -231,7 +232,8 @@ fn toolstack_frame(cpu: Cpu, parameter: Parameter) -> Result<Option<FrameNumber>
 
 /// # Safety
 ///
-/// The frames of `bytes` are mapped for reading in the range of all memory, for the rest of the program, and never written.
+/// The frames of `bytes` are mapped for reading in the range of all memory, for the rest of the program, and never
+/// written.
 unsafe fn kept_bytes(layout: &Layout, bytes: PhysicalBytes) -> &'static [u8] {
     let address = layout.memory + bytes.address;
     // SAFETY: the bytes are mapped (the caller's promise), initialised by the toolstack, and don't change.

@@ -244,8 +244,8 @@ impl AddressSpace {
         }
     }
 
-    /// The frame that holds the byte at `address`, if that is a byte of ours that another domain may be let at: not one of a page
-    /// table, of sealed data or of a stack for exceptions.
+    /// The frame that holds the byte at `address`, if that is a byte of ours that another domain may be let at: not one
+    /// of a page table, of sealed data or of a stack for exceptions.
     pub(crate) fn frame_number(&self, address: u64) -> Option<FrameNumber> {
         match self.region(address) {
             Region::Text | Region::Constants | Region::Data | Region::Stack => {
@@ -261,3 +261,6 @@ impl AddressSpace {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -72,7 +72,8 @@ impl fmt::Display for MemoryError {
 
 impl core::error::Error for MemoryError {}
 
-/// Decides. `image` are the image's frames, `spare` tables are there already, and physical addresses have `address_bits` bits.
+/// Decides. `image` are the image's frames, `spare` tables are there already, and physical addresses have
+/// `address_bits` bits.
 ///
 /// # Errors
 ///
@@ -146,8 +147,9 @@ fn carve_tables(
 
 /// A run of frames that the memory map says nothing of, as low as there is one.
 ///
-/// Xen takes any frame for what it maps, and gives back what was there (`xenmem_add_to_physmap_one`): where nothing was, nothing is
-/// lost. After a restore the toolstack has made RAM of these frames, which is given back when the pages are mapped again.
+/// Xen takes any frame for what it maps, and gives back what was there (`xenmem_add_to_physmap_one`): where nothing
+/// was, nothing is lost. After a restore the toolstack has made RAM of these frames, which is given back when the pages
+/// are mapped again.
 fn window(claimed: &Ranges, address_bits: u32) -> Option<FrameRange> {
     let end = FrameNumber(1 << (address_bits.clamp(32, 52) - 12));
     let after = |range: FrameRange| range.end().0.next_multiple_of(LARGE);

@@ -30,16 +30,24 @@
 //! | Xen's and other domains' pages | read, write | a range of their own |
 //! | page tables | read, write; read only after [`Boot::seal`] | a range of their own, and nowhere else |
 //!
-//! Nothing is ever writable and executable, and nothing else is mapped: not the page at zero, nor the code that entered. Each range
-//! lies in slots of the top-level table (512 GiB) of its own. Where, follows from the virtual base: who knows that knows
-//! the rest.
+//! Nothing is ever writable and executable, and nothing else is mapped: not the page at zero, nor the code that
+//! entered. Each range lies in slots of the top-level table (512 GiB) of its own. Where, follows from the virtual base:
+//! who knows that knows the rest.
 //!
-//! `CR0.WP`, `EFER.NXE`, and `CR4.SMEP` and `CR4.SMAP` where the processor has them, are set before the first Rust line. `RFLAGS.IF` is never set.
+//! `CR0.WP`, `EFER.NXE`, and `CR4.SMEP` and `CR4.SMAP` where the processor has them, are set before the first Rust
+//! line. `RFLAGS.IF` is never set.
 //!
 //! # Cost
 //!
-//! All RAM is mapped at the start, by 2 MiB pages; the allocator takes it piece by piece. A thousand times the memory costs
-//! a thousand entries more, two microseconds a gibibyte.
+//! All RAM is mapped at the start, by 2 MiB pages: one more entry for each 2 MiB, one more table for each GiB. The
+//! allocator takes it piece by piece, and touches none that it doesn't give out. 4 MiB of RAM are enough for a start
+//! (Xen's toolstack must be told to give such a domain's own page tables more than it does by itself:
+//! `shadow_memory=4`).
+//!
+//! # Suspension
+//!
+//! After a resume in a new domain nothing here is done again but [`Hypervisor::restore`](crate::Hypervisor::restore):
+//! the memory, the tables and the frames of the window are as they were.
 
 mod command_line;
 mod frames;
@@ -77,8 +85,8 @@ pub use report::panicked;
 /// Makes a function the appliance's main function: `fn(Boot) -> ShutdownReason`, or `fn(Boot) -> !`.
 ///
 /// Called once, in the binary of an image, which is `#![no_std]` and `#![no_main]`. It also makes the global allocator
-/// ([`Heap`](crate::boot::Heap)) and the panic handler, which says what happened and ends the domain with the crash reason. The binary may
-/// forbid unsafe code.
+/// ([`Heap`](crate::boot::Heap)) and the panic handler, which says what happened and ends the domain with the crash
+/// reason. The binary may forbid unsafe code.
 #[macro_export]
 macro_rules! entry {
     ($main:path) => {
@@ -146,7 +154,8 @@ impl Boot {
         self.time_stamp
     }
 
-    /// The window's pages that have no purpose of their own: for grants that are mapped later. `None`, if they were taken before.
+    /// The window's pages that have no purpose of their own: for grants that are mapped later. `None`, if they were
+    /// taken before.
     pub fn take_foreign_pages(&mut self) -> Option<ForeignPages> {
         self.foreign_pages.take()
     }
@@ -164,7 +173,8 @@ impl Boot {
         }
         let layout = &space.layout;
         let pages = count as u64;
-        // A table for each 2 MiB, directories and what is above them, and two for large pages of the heap that are broken up.
+        // A table for each 2 MiB, directories and what is above them, and two for large pages of the heap that are
+        // broken up.
         let table_count = pages.div_ceil(512) + pages.div_ceil(512 * 512) + 1 + 1 + 2;
         if table_count > tables.memory.room() {
             return Err(TakeError::TooMany);
@@ -179,8 +189,8 @@ impl Boot {
         let mut io = layout.memory_frames(taken);
         space.taken.set(io);
         let for_tables = io.take_front(table_count).unwrap_or_default();
-        // SAFETY: the frames were just taken from the heap, which had not given them out. They are still mapped there, and nothing uses that
-        // until it is taken out below.
+        // SAFETY: the frames were just taken from the heap, which had not given them out. They are still mapped there,
+        // and nothing uses that until it is taken out below.
         let mapped = unsafe { tables.add_run(for_tables) }
             .and_then(|()| tables.unmap(taken))
             .and_then(|()| tables.map(layout.io_pages, io, Access::ReadWrite));
@@ -189,16 +199,16 @@ impl Boot {
         space.io.set(io);
         let address = ptr::with_exposed_provenance_mut::<u8>(layout.io_pages as usize);
         let bytes = count * PAGE as usize;
-        // SAFETY: the pages are mapped for reading and writing, for the rest of the program, at an address that nothing else has, and their frames
-        // are mapped nowhere else.
+        // SAFETY: the pages are mapped for reading and writing, for the rest of the program, at an address that nothing
+        // else has, and their frames are mapped nowhere else.
         unsafe {
             address.write_bytes(0, bytes);
             Ok(slice::from_raw_parts_mut(address, bytes))
         }
     }
 
-    /// Makes the page tables, the descriptor tables and what is known of the machine read-only, and leaves no way to write to them. After it nothing
-    /// can be mapped; Xen's and other domains' pages still appear in their window.
+    /// Makes the page tables, the descriptor tables and what is known of the machine read-only, and leaves no way to
+    /// write to them. After it nothing can be mapped; Xen's and other domains' pages still appear in their window.
     ///
     /// It stops stray writes, and those of an attacker who controls only data. It doesn't stop code that already
     /// runs privileged instructions of its choice: that can turn `CR0.WP` off or load another `CR3`.
@@ -209,7 +219,7 @@ impl Boot {
             return;
         };
         let sealed = tables.seal(self.hypervisor.space.layout.sealed);
-        debug_assert_eq!(sealed, Ok(()));
+        debug_assert!(sealed.is_ok());
         tlb::flush_all();
     }
 }

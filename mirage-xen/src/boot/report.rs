@@ -1,6 +1,7 @@
 //! What an appliance says when it can't go on, and its end.
 //!
-//! Nothing here allocates, or calls what may fail again: text goes to Xen's log and, as far as it has room, to the domain's console.
+//! Nothing here allocates, or calls what may fail again: text goes to Xen's log and, as far as it has room, to the
+//! domain's console.
 
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
@@ -187,9 +188,9 @@ pub(crate) fn refuse(why: &dyn fmt::Display) -> ! {
 
 fn begin(report: impl FnOnce(&mut emergency::Console)) -> ! {
     match ENDS.fetch_add(1, Ordering::Relaxed) {
-        0 => report(&mut emergency::Console::new()),
+        0 => report(&mut emergency::Console::new(HYPERVISOR.get())),
         1 => {
-            let _ = emergency::Console::new()
+            let _ = emergency::Console::new(None)
                 .write_str("mirage: another fault in the report of the first\n");
         }
         2 => {}
@@ -197,3 +198,6 @@ fn begin(report: impl FnOnce(&mut emergency::Console)) -> ! {
     }
     emergency::end(ShutdownReason::Crash)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,8 @@ pub(crate) struct Sealed<T> {
     is_set: Cell<bool>,
 }
 
-// SAFETY: an image has one virtual processor and takes no interrupt: there is no second thread. On a host, nothing is ever put in.
+// SAFETY: an image has one virtual processor and takes no interrupt: there is no second thread. On a host, nothing is
+// ever put in.
 unsafe impl<T> Sync for Sealed<T> {}
 
 impl<T> Sealed<T> {
@@ -25,8 +26,8 @@ impl<T> Sealed<T> {
     ///
     /// # Safety
     ///
-    /// Called once, before the tables are sealed, and there is one thread. Through the reference nothing is changed after they are, nor once
-    /// [`get`](Self::get) was called.
+    /// Called once, before the tables are sealed, and there is one thread. Through the reference nothing is changed
+    /// after they are, nor once [`get`](Self::get) was called.
     #[expect(
         clippy::mut_from_ref,
         reason = "the caller promises that there is no other"

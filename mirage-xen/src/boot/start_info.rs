@@ -1,5 +1,5 @@
-//! What Xen's toolstack says at the start: `hvm_start_info` (arch-x86/hvm/start_info.h), copied out of raw memory once and
-//! checked against bounds of ours.
+//! What Xen's toolstack says at the start: `hvm_start_info` (arch-x86/hvm/start_info.h), copied out of raw memory once
+//! and checked against bounds of ours.
 
 use core::fmt;
 

@@ -9,7 +9,8 @@ const XEN_FIRST_LEAF: u32 = 0x4000_0000;
 const XEN_LAST_LEAF: u32 = 0x4001_0000;
 /// `XEN_CPUID_SIGNATURE_EBX`, `_ECX` and `_EDX`: "XenVMMXenVMM".
 const XEN_SIGNATURE: [u32; 3] = [0x566e_6558, 0x6558_4d4d, 0x4d4d_566e];
-/// How often a random number is asked for before the source counts as empty (Intel's manual, volume 1, 7.3.17: ten times).
+/// How often a random number is asked for before the source counts as empty (Intel's manual, volume 1, 7.3.17: ten
+/// times).
 const RANDOM_TRIES: u32 = 10;
 
 /// The processor's features that this crate looks at.
@@ -99,7 +100,8 @@ pub(crate) fn is_xen() -> bool {
 
 /// The time stamp counter.
 pub(super) fn time_stamp_counter() -> u64 {
-    // SAFETY: the instruction has no precondition at privilege 0 (CR4.TSD only concerns the others), and each x86-64 processor has it.
+    // SAFETY: the instruction has no precondition at privilege 0 (CR4.TSD only concerns the others), and each x86-64
+    // processor has it.
     unsafe { _rdtsc() }
 }
 
@@ -108,7 +110,13 @@ fn read_seed() -> Option<u64> {
     let valid: u8;
     // SAFETY: only called where CPUID says that the instruction is there; it writes one register and flags.
     unsafe {
-        asm!("rdseed {value}", "setc {valid}", value = out(reg) value, valid = out(reg_byte) valid, options(nomem, nostack));
+        asm!(
+            "rdseed {value}",
+            "setc {valid}",
+            value = out(reg) value,
+            valid = out(reg_byte) valid,
+            options(nomem, nostack),
+        );
     }
     (valid != 0).then_some(value)
 }
@@ -118,7 +126,13 @@ fn read_number() -> Option<u64> {
     let valid: u8;
     // SAFETY: as for `read_seed`.
     unsafe {
-        asm!("rdrand {value}", "setc {valid}", value = out(reg) value, valid = out(reg_byte) valid, options(nomem, nostack));
+        asm!(
+            "rdrand {value}",
+            "setc {valid}",
+            value = out(reg) value,
+            valid = out(reg_byte) valid,
+            options(nomem, nostack),
+        );
     }
     (valid != 0).then_some(value)
 }

@@ -118,7 +118,8 @@ impl HypercallInstruction {
     ///
     /// # Safety
     ///
-    /// On Xen alone, at privilege 0. The arguments are as the hypercall says; what they point to is valid for what Xen reads and writes there.
+    /// On Xen alone, at privilege 0. The arguments are as the hypercall says; what they point to is valid for what Xen
+    /// reads and writes there.
     pub(super) unsafe fn call(
         self,
         number: Hypercall,
@@ -127,8 +128,8 @@ impl HypercallInstruction {
         let result: i64;
         let [first, second, third] = arguments;
         match self {
-            // SAFETY: Xen changes `rax`, the arguments' registers and the memory that they point to, nothing else; it is the caller's promise
-            // that this is right.
+            // SAFETY: Xen changes `rax`, the arguments' registers and the memory that they point to, nothing else; it
+            // is the caller's promise that this is right.
             Self::Vmcall => unsafe {
                 asm!("vmcall", inlateout("rax") number as u64 => result, inlateout("rdi") first => _,
                     inlateout("rsi") second => _, inlateout("rdx") third => _, options(nostack));

@@ -31,7 +31,8 @@ const UNDELIVERABLE_CALLBACK: u64 = 1;
 /// Frames of the grant table that are mapped. Not in the hypervisor itself, which is sealed.
 static GRANT_FRAMES: AtomicU32 = AtomicU32::new(0);
 
-/// Xen, as an image has it: by hypercalls and by the pages in the window of foreign pages. [`Boot`](crate::boot::Boot) has it.
+/// Xen, as an image has it: by hypercalls and by the pages in the window of foreign pages. [`Boot`](crate::boot::Boot)
+/// has it.
 #[derive(Debug)]
 pub struct NativeHypervisor {
     cpu: Cpu,
@@ -48,8 +49,8 @@ impl NativeHypervisor {
     ///
     /// # Safety
     ///
-    /// In an image, on Xen, once. `space` describes the address space, and the pages of `window` are mapped there to its frames for
-    /// the rest of the program and used for nothing else.
+    /// In an image, on Xen, once. `space` describes the address space, and the pages of `window` are mapped there to
+    /// its frames for the rest of the program and used for nothing else.
     pub(crate) unsafe fn new(
         cpu: Cpu,
         space: AddressSpace,
@@ -57,11 +58,11 @@ impl NativeHypervisor {
     ) -> Result<Self, XenError> {
         let this = Self { cpu, space, window };
         this.map_foreign(XENMAPSPACE_SHARED_INFO, 0, WindowPage::SharedInfo)?;
-        // The toolstack tells a cancelled suspension to such a domain, by the return value 1, only if this parameter isn't zero: it takes that as the
-        // sign of drivers that know of Xen (`modify_returncode` in tools/libs/guest/xg_resume.c). Events never interrupt us, so
-        // name a line of an interrupt controller that a PVH domain doesn't have: Xen keeps the number and sets up nothing
-        // (`hvm_set_callback_via`). It also takes this as the moment to see that we are a 64-bit domain
-        // (`hvm_latch_shinfo_size`).
+        // The toolstack tells a cancelled suspension to such a domain, by the return value 1, only if this parameter
+        // isn't zero: it takes that as the sign of drivers that know of Xen (`modify_returncode` in
+        // tools/libs/guest/xg_resume.c). Events never interrupt us, so name a line of an interrupt controller that a
+        // PVH domain doesn't have: Xen keeps the number and sets up nothing (`hvm_set_callback_via`). It also takes
+        // this as the moment to see that we are a 64-bit domain (`hvm_latch_shinfo_size`).
         if this.parameter(Parameter::CallbackInterrupt)? == 0 {
             this.set_parameter(Parameter::CallbackInterrupt, UNDELIVERABLE_CALLBACK)?;
         }
@@ -84,7 +85,8 @@ impl NativeHypervisor {
 
     /// # Safety
     ///
-    /// `argument` is the structure that the operation takes, and what the operation does to the domain's memory is right.
+    /// `argument` is the structure that the operation takes, and what the operation does to the domain's memory is
+    /// right.
     unsafe fn operate<T>(
         &self,
         number: Hypercall,
@@ -109,7 +111,8 @@ impl NativeHypervisor {
         if mapped != FrameNumber(frame) {
             return Err(XenError::BadAddress);
         }
-        // SAFETY: the page is mapped in the window for the rest of the program (promised to `new`); nothing refers to its bytes.
+        // SAFETY: the page is mapped in the window for the rest of the program (promised to `new`); nothing refers to
+        // its bytes.
         Ok(unsafe { SharedPage::new(self.window.address(page)) })
     }
 }
@@ -129,8 +132,8 @@ pub(crate) fn parameter(cpu: Cpu, parameter: Parameter) -> Result<u64, XenError>
     Ok(argument.value)
 }
 
-// SAFETY: Xen lets another domain at this one's memory only through the grant table, whose entries are mapped in the window, and
-// the toolstack's two rings. `frame_number` answers from the tables that are mapped, which don't change.
+// SAFETY: Xen lets another domain at this one's memory only through the grant table, whose entries are mapped in the
+// window, and the toolstack's two rings. `frame_number` answers from the tables that are mapped, which don't change.
 unsafe impl Hypervisor for NativeHypervisor {
     fn poll(&self, ports: &[PortNumber], until: Option<u64>) -> Result<(), XenError> {
         if ports.len() > MAXIMUM_POLL_PORTS {
@@ -153,8 +156,8 @@ unsafe impl Hypervisor for NativeHypervisor {
 
     fn suspend(&self) -> Result<Suspended, XenError> {
         let mut reason = SHUTDOWN_SUSPEND;
-        // SAFETY: the structure is one 32-bit reason. The domain's memory is the same when it goes on, but for the pages of Xen's, which
-        // are atomics, and the rings, which are never referred to.
+        // SAFETY: the structure is one 32-bit reason. The domain's memory is the same when it goes on, but for the
+        // pages of Xen's, which are atomics, and the rings, which are never referred to.
         let answer = unsafe { self.operate(Hypercall::Scheduler, SCHEDOP_SHUTDOWN, &mut reason) }?;
         Ok(if answer == 0 {
             Suspended::Resumed
@@ -272,8 +275,8 @@ unsafe impl Hypervisor for NativeHypervisor {
             .address(WindowPage::Grant(0))
             .cast::<GrantEntry>();
         let count = frames as usize * ENTRIES_PER_FRAME;
-        // SAFETY: the pages of `frames` frames lie one behind the other and are mapped for the rest of the program; an entry is made of
-        // atomics.
+        // SAFETY: the pages of `frames` frames lie one behind the other and are mapped for the rest of the program; an
+        // entry is made of atomics.
         Ok(unsafe { NonNull::slice_from_raw_parts(address, count).as_ref() })
     }
 

@@ -1,5 +1,5 @@
-//! The window of foreign pages: addresses that are mapped for good to frames where nothing is, so that Xen's own pages and other domains'
-//! can appear there without a change to a page table.
+//! The window of foreign pages: addresses that are mapped for good to frames where nothing is, so that Xen's own pages
+//! and other domains' can appear there without a change to a page table.
 
 use core::ptr::{self, NonNull};
 
@@ -35,7 +35,8 @@ impl Window {
     /// The first page that has no purpose of its own.
     const FREE: u64 = Self::place(WindowPage::Console) + 1;
 
-    /// The window at `address`, to the frames from `first` on. The rings are in the toolstack's own frames, if there are any.
+    /// The window at `address`, to the frames from `first` on. The rings are in the toolstack's own frames, if there
+    /// are any.
     pub(crate) fn new(
         address: u64,
         first: FrameNumber,
@@ -114,7 +115,8 @@ pub struct ForeignPages {
 /// One of them.
 #[derive(Debug)]
 pub struct ForeignPage {
-    /// Where it is in the address space. Until something was mapped at its frame, its bytes read as ones and writing has no effect.
+    /// Where it is in the address space. Until something was mapped at its frame, its bytes read as ones and writing
+    /// has no effect.
     pub page: SharedPage,
     /// Where it is in the domain's physical memory.
     pub frame: FrameNumber,
@@ -130,7 +132,8 @@ impl Iterator for ForeignPages {
         let place = self.next;
         self.next += 1;
         Some(ForeignPage {
-            // SAFETY: the page is mapped in the window for the rest of the program, and given out once; it is reached as a `SharedPage` alone.
+            // SAFETY: the page is mapped in the window for the rest of the program, and given out once; it is reached
+            // as a `SharedPage` alone.
             page: unsafe { SharedPage::new(self.window.address_of(place)) },
             frame: FrameNumber(self.window.first.0 + place),
         })

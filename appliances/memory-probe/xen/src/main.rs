@@ -77,6 +77,16 @@ fn main(mut boot: Boot) -> ShutdownReason {
     );
     let _ = writeln!(log, "memory-probe: {sizes:?}");
     let line = boot.command_line();
+    for module in boot.modules() {
+        let sum = module
+            .iter()
+            .fold(0_u32, |sum, byte| sum.rotate_left(1) ^ u32::from(*byte));
+        let _ = writeln!(
+            log,
+            "memory-probe: a module of {} bytes, sum {sum:#010x}",
+            module.len()
+        );
+    }
     let name = line.value("probe").unwrap_or(Probe::Allowed.name());
     let Some(probe) = Probe::from_name(name) else {
         let _ = writeln!(log, "memory-probe: there is no probe {name:?}");

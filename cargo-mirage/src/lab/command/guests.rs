@@ -1,8 +1,6 @@
 //! Which guests the command line asks for.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::wrong;
 use crate::build_command;
@@ -187,13 +185,12 @@ impl Appliance {
     }
 }
 
-/// 32 bytes from the kernel's random number generator, in hexadecimal.
+/// 32 random bytes in hexadecimal.
 fn seed() -> Result<String, Error> {
-    let path = Path::new("/dev/urandom");
     let mut bytes = [0; 32];
-    let mut file = File::open(path).map_err(Error::file("read", path))?;
-    file.read_exact(&mut bytes)
-        .map_err(Error::file("read", path))?;
+    getrandom::fill(&mut bytes).map_err(|error| Error::Unsupported {
+        reason: format!("no random numbers: {error}"),
+    })?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

@@ -14,6 +14,8 @@ use super::frames::{FrameRange, MAXIMUM_RANGES, Ranges};
 use super::layout::{LARGE_PAGE, MAXIMUM_TABLES, PAGE, Span};
 use crate::abi::FrameNumber;
 
+#[cfg(test)]
+pub(crate) use simulated::SimulatedTables;
 pub(crate) use window::Window;
 
 /// How tables are reached: each of them through one page of a window, in the order in which their frames were added. An
@@ -69,7 +71,7 @@ pub(crate) struct OutOfTables;
 pub(crate) struct Tables<M> {
     pub(crate) memory: M,
     root: FrameNumber,
-    /// Frames for tables, zeroed, that `memory` reaches.
+    /// Frames for tables, zeroed, that the window shows.
     spare: heapless::Vec<FrameRange, 4>,
 }
 
@@ -120,9 +122,9 @@ impl<M: TableMemory> Tables<M> {
         self.add_spare(frames)
     }
 
-    /// Takes the right to write away from the pages of `also` and from all tables. Where it was is not
-    /// remembered by the processor once the caller has flushed that.
-    pub(crate) fn seal(mut self, also: Span) -> Result<(), OutOfTables> {
+    /// Takes the right to write away from the pages of `also` and from all tables. The processor forgets what it
+    /// remembers of that right when the caller flushes it.
+    pub(crate) fn seal(mut self, also: Span) -> Result<M, OutOfTables> {
         self.forbid_writing(also)?;
         let start = self.memory.place(0);
         let end = self.memory.place(self.memory.count());
@@ -142,12 +144,12 @@ impl<M: TableMemory> Tables<M> {
                 end: page + PAGE,
             })?;
         }
-        own_page.map_or(Err(OutOfTables), |page| {
-            self.forbid_writing(Span {
-                start: page,
-                end: page + PAGE,
-            })
-        })
+        let page = own_page.ok_or(OutOfTables)?;
+        self.forbid_writing(Span {
+            start: page,
+            end: page + PAGE,
+        })?;
+        Ok(self.memory)
     }
 
     /// How many frames for tables are left.

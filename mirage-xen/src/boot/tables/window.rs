@@ -20,8 +20,8 @@ impl Window {
     ///
     /// # Safety
     ///
-    /// The frames of `first` are mapped there, writable and nowhere else, hold page tables or zeros, and this is the only thing that
-    /// reaches them. `address` is 2 MiB-aligned.
+    /// The frames of `first` are mapped there, writable and nowhere else, hold page tables or zeros, and this is the
+    /// only thing that reaches them. `address` is 2 MiB-aligned.
     pub(crate) unsafe fn new(address: u64, first: FrameRange) -> Self {
         let mut runs = heapless::Vec::new();
         let pushed = runs.push(first);
@@ -57,15 +57,16 @@ impl TableMemory for Window {
     }
 
     fn clear(&mut self, table: FrameNumber) {
-        // SAFETY: the page shows `table` (promised to `new` and `add`) and holds 512 entries. The processor doesn't look at
-        // it: it isn't in use.
+        // SAFETY: the page shows `table` (promised to `new` and `add`) and holds 512 entries. The processor doesn't
+        // look at it: it isn't in use.
         unsafe { self.pointer(table, 0).write_bytes(0, 512) };
     }
 
     fn entry(&self, table: FrameNumber, index: usize) -> PageTableEntry {
         assert!(index < 512);
-        // SAFETY: the pointer is into the page that shows `table`, which is mapped (promised to `new` and `add`) and holds
-        // 512 entries; `index` was checked. The processor may set bits of the entry meanwhile: the read is volatile.
+        // SAFETY: the pointer is into the page that shows `table`, which is mapped (promised to `new` and `add`) and
+        // holds 512 entries; `index` was checked. The processor may set bits of the entry meanwhile: the read is
+        // volatile.
         unsafe { self.pointer(table, index).read_volatile() }
     }
 
