@@ -50,7 +50,8 @@ pub struct Guest {
     pub ports: Vec<Port>,
     /// Further lines for xl's configuration, for example `disk=['phy:/dev/loop0,xvda,w']`.
     pub configuration: Vec<String>,
-    /// 32 random bytes in hexadecimal, for guests on processors without a random number generator.
+    /// Random bytes in hexadecimal that it finds in `data/mirage-seed` from its first instruction on, for processors that
+    /// have none. [`crate::lab::Options::seeds`] gives some to domains that are restored or migrate, as well.
     pub seed: Option<String>,
 }
 

@@ -95,6 +95,8 @@ pub struct Options {
     pub ports: Vec<Vec<Port>>,
     /// Start from the saved state of a machine whose dom0 has just come up, or save one.
     pub snapshot: bool,
+    /// Give each domain that appears random bytes, in `data/mirage-seed` of its home in xenstore.
+    pub seeds: bool,
     /// Show the guests' consoles on the standard error.
     pub show_consoles: bool,
 }
@@ -113,6 +115,7 @@ impl Options {
             user_network: false,
             ports: Vec::new(),
             snapshot: true,
+            seeds: true,
             show_consoles: false,
         }
     }
@@ -201,11 +204,11 @@ impl Lab {
             _reservation: reservation,
             folder,
         };
-        lab.set_up_dom0()?;
+        lab.set_up_dom0(options.seeds)?;
         Ok(lab)
     }
 
-    fn set_up_dom0(&self) -> Result<(), Error> {
+    fn set_up_dom0(&self, seeds: bool) -> Result<(), Error> {
         let script = format!(
             "ip link add xenbr0 type bridge && ip address add {}/24 dev xenbr0 && ip link set xenbr0 up && \
              ip link set eth0 up && ip link set eth0 master xenbr0 && mkdir -p /lab/guests",
@@ -213,6 +216,9 @@ impl Lab {
         );
         self.must(&script, b"")?;
         self.shared.watch()?;
+        if seeds {
+            self.shared.give_seeds()?;
+        }
         control::serve(&self.folder.control(), &self.shared.channel)
     }
 

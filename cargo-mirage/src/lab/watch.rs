@@ -106,6 +106,23 @@ impl Shared {
         Ok(())
     }
 
+    /// Gives random bytes to domains that appear.
+    pub(super) fn give_seeds(self: &Arc<Self>) -> Result<(), Error> {
+        let mut running = self.channel.start("exec sh /lab/seeds", b"")?;
+        let record = Arc::clone(&self.record);
+        thread::spawn(move || {
+            // It ends with the lab; only its complaints are of interest.
+            loop {
+                match running.next(Duration::MAX) {
+                    Next::Event(Event::Err(bytes)) => record.bytes("seeds", &bytes),
+                    Next::Event(Event::End(_)) | Next::Gone => return,
+                    Next::Event(Event::Out(_)) | Next::Nothing => {}
+                }
+            }
+        });
+        Ok(())
+    }
+
     /// Looks into xl's logs for domains that ended; whether there is news.
     pub(super) fn look(&self) -> Result<bool, Error> {
         let output = self.channel.run(shutdown::SCRIPT, b"", COMMAND_LIMIT)?;

@@ -63,6 +63,7 @@ pub fn run(
     options.user_network = arguments.user_network;
     options.ports = guests.iter().map(|guest| guest.ports.clone()).collect();
     options.snapshot = !arguments.cold;
+    options.seeds = !arguments.no_seed;
     options.show_consoles = arguments.console;
     if let Some(folder) = &arguments.packages {
         options.source = Source::Folder(folder.clone());
