@@ -1,4 +1,4 @@
-//! Rings and grants under a peer that does what the input says: for fuzz targets and property tests.
+//! Rings, grants and xenstore's client under a peer that does what the input says: for fuzz targets and property tests.
 //!
 //! What a target needs for its life (memory that a peer reaches is never given back) is made once: [`RingPlace`],
 //! [`GrantPlace`].
@@ -9,18 +9,28 @@ mod rings;
 pub use grants::GrantPlace;
 pub use rings::RingPlace;
 
-/// Bytes of the input, from its beginning.
-struct Input<'a>(&'a [u8]);
+pub use crate::store::fuzzing::store;
 
-impl Input<'_> {
+/// Bytes of the input, from its beginning.
+pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Input<'a> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*taken)
     }
 
-    fn byte(&mut self) -> Option<u8> {
+    pub(crate) fn byte(&mut self) -> Option<u8> {
         self.take::<1>().map(|[byte]| byte)
+    }
+
+    /// A length below or at `most`, and as many bytes, or what is left.
+    pub(crate) fn bytes(&mut self, most: usize) -> Option<&'a [u8]> {
+        let length = usize::from(self.byte()?) % (most + 1);
+        let (taken, rest) = self.0.split_at(length.min(self.0.len()));
+        self.0 = rest;
+        Some(taken)
     }
 
     fn number(&mut self) -> Option<u32> {

@@ -24,6 +24,8 @@
 mod counters;
 mod directory;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod join;
 mod key;
 mod operations;
