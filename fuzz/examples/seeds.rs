@@ -50,6 +50,9 @@ fn main() -> io::Result<()> {
     for (name, steps) in netfront() {
         write("xen_netfront", name, &steps)?;
     }
+    for (name, steps) in store() {
+        write("xen_store", name, &steps)?;
+    }
     for (name, octets) in streams() {
         write("dns_framing", name, &octets)?;
     }
@@ -555,6 +558,42 @@ fn netfront() -> Vec<(&'static str, Vec<u8>)> {
             vec![2, 9, 0, 0, 0, 0, 0, 60, 0, 3, 9, 200, 1, 0, 0, 10],
         ),
         ("index", vec![11, 255, 255, 255, 255, 11, 0, 0, 33, 0]),
+    ]
+}
+
+/// Steps of `mirage_xen::fuzzing::store`: a byte that says what happens, and what that takes.
+fn store() -> Vec<(&'static str, Vec<u8>)> {
+    let ask = [&[0, 0, 4][..], b"a/b\0", &[9, 99]].concat();
+    let reply = [&[11, 0, 0, 3][..], b"OK\0", &[15]].concat();
+    let watch = [&[4, 4][..], b"data", &[9, 99]].concat();
+    let event = [&[13, 1, 0, 6][..], b"data/x", &[15]].concat();
+    let begun = [&[6, 9, 99, 11, 0, 0, 2][..], b"2\0"].concat();
+    let header = [10, 16, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 16, 0, 0, 1];
+    vec![
+        ("answered", [&ask[..], &reply].concat()),
+        (
+            "refused",
+            [&ask[..], &[11, 0, 210, 7], b"ENOENT\0", &[15]].concat(),
+        ),
+        ("given-up", [&ask[..], &[8, 1], &reply].concat()),
+        ("twice", [&ask[..], &ask, &reply, &reply].concat()),
+        (
+            "watched",
+            [&watch[..], &event, &reply, &event, &[5, 9, 99], &reply].concat(),
+        ),
+        (
+            "committed",
+            [&begun[..], &ask, &reply, &[7, 0, 9, 99], &reply].concat(),
+        ),
+        (
+            "resumed",
+            [&begun[..], &watch, &ask, &[14, 0, 9, 99], &reply].concat(),
+        ),
+        ("quiet", [&ask[..], &[14, 2, 15], &reply, &[14, 7]].concat()),
+        (
+            "too-long",
+            [&ask[..], &header, &[14, 1, 9, 99], &reply].concat(),
+        ),
     ]
 }
 
