@@ -1,8 +1,8 @@
-//! Rings of bytes in a shared page, as xenstore and the console have them: indices that run freely modulo 2³², each written by
-//! one end.
+//! Rings of bytes in a shared page, as xenstore and the console have them: indices that run freely modulo 2³², each
+//! written by one end.
 //!
-//! Our index is kept here and never read back; the other end's is read once, checked, then used. Bytes are read once, into
-//! a local copy.
+//! Our index is kept here and never read back; the other end's is read once, checked, then used. Bytes are read once,
+//! into a local copy.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};

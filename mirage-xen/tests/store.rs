@@ -1,5 +1,5 @@
-//! Xenstore's client, the toolstack's commands and the console on the simulated hypervisor, whose xenstored and xenconsoled
-//! know nothing of them: with faults, and across suspensions.
+//! Xenstore's client, the toolstack's commands and the console on the simulated hypervisor, whose xenstored and
+//! xenconsoled know nothing of them: with faults, and across suspensions.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -281,7 +281,8 @@ fn users_notice_nothing_of_suspensions() {
             let user = async move {
                 for round in 0..30 {
                     let key = ["data/a", "data/b", "data/c", "data/d"][task as usize];
-                    // A read that follows a write may be in another tree: the write is done again then, by whoever uses it.
+                    // A read that follows a write may be in another tree: the write is done again then, by whoever
+                    // uses it.
                     let value = loop {
                         store.write_decimal(key, round).await.unwrap();
                         match store.read_decimal(key).await {

@@ -7,8 +7,8 @@ pub const INPUT_SIZE: usize = 1_024;
 /// Bytes of the ring from the domain.
 pub const OUTPUT_SIZE: usize = 2_048;
 
-/// `struct xencons_interface`, as of Xen 4.17: the page that a domain shares with its console. All of it may change while it is
-/// looked at.
+/// `struct xencons_interface`, as of Xen 4.17: the page that a domain shares with its console. All of it may change
+/// while it is looked at.
 #[derive(Debug)]
 #[repr(C)]
 pub struct ConsoleInterface {

@@ -122,7 +122,8 @@ impl MessageHeader {
     pub const LENGTH: usize = size_of::<Self>();
 }
 
-/// `struct xenstore_domain_interface`: the page that a domain shares with xenstored. All of it may change while it is looked at.
+/// `struct xenstore_domain_interface`: the page that a domain shares with xenstored. All of it may change while it is
+/// looked at.
 #[derive(Debug)]
 #[repr(C)]
 pub struct StoreInterface {
@@ -191,7 +192,8 @@ impl Default for StoreInterface {
 }
 
 bitflags! {
-    /// `XENSTORE_SERVER_FEATURE_*`: what xenstored can, set by it and never taken back. The C xenstored of Xen 4.17 sets none.
+    /// `XENSTORE_SERVER_FEATURE_*`: what xenstored can, set by it and never taken back. The C xenstored of Xen 4.17
+    /// sets none.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct ServerFeatures: u32 {
         /// `XENSTORE_SERVER_FEATURE_RECONNECTION`: the domain may ask for the ring to be set up again.

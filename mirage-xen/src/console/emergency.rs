@@ -8,8 +8,8 @@ use crate::hypervisor::Hypervisor;
 /// Bytes that go to Xen at a time.
 const PIECE: usize = 128;
 
-/// Xen's own log ([`Hypervisor::write_emergency_console`]), by lines: works before the console is found and after a fault, costs a
-/// hypercall for each line, and is lost where Xen does not take it.
+/// Xen's own log ([`Hypervisor::write_emergency_console`]), by lines: works before the console is found and after a
+/// fault, costs a hypercall for each line, and is lost where Xen does not take it.
 pub struct EmergencyConsole<H: Hypervisor>(&'static H);
 
 impl<H: Hypervisor> EmergencyConsole<H> {

@@ -4,7 +4,8 @@ use core::fmt::{self, Write};
 
 /// Where lines go, one at a time. The end of the line is the sink's business.
 pub trait LineSink {
-    /// Says a line. Control characters in it are escaped. Never waits; a line for which there is no room is dropped and counted.
+    /// Says a line. Control characters in it are escaped. Never waits; a line for which there is no room is dropped
+    /// and counted.
     fn line(&self, line: fmt::Arguments<'_>);
 }
 

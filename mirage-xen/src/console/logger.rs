@@ -3,7 +3,7 @@
 //! ```no_run
 //! # use mirage_xen::console::{Console, EmergencyConsole, logger};
 //! # use mirage_xen::Hypervisor;
-//! # fn example<H: Hypervisor>(hypervisor: &'static H, emergency: &'static EmergencyConsole<H>, console: &'static Console<H>) {
+//! # fn example<H: Hypervisor>(emergency: &'static EmergencyConsole<H>, console: &'static Console<H>) {
 //! let level = logger::level("ip=10.0.0.2/24 log=debug").unwrap_or(None);
 //! // SAFETY: an appliance has one processor, takes no interrupt, and starts no thread.
 //! let logging = unsafe { logger::install(emergency) }.unwrap();
@@ -29,8 +29,9 @@ struct Logger {
     clock: Cell<Option<&'static dyn Clock>>,
 }
 
-// SAFETY: the cells, and what they lead to, are touched by `Logging`, which does not leave its thread, and by `log`, once this was
-// given to the crate `log`. That is done by `install` alone, whose caller says that the thread which called it is the only one.
+// SAFETY: the cells, and what they lead to, are touched by `Logging`, which does not leave its thread, and by `log`,
+// once this was given to the crate `log`. That is done by `install` alone, whose caller says that the thread which
+// called it is the only one.
 unsafe impl Sync for Logger {}
 // SAFETY: `Log` wants it; nobody moves a static.
 unsafe impl Send for Logger {}
@@ -44,8 +45,9 @@ static LOGGER: Logger = Logger {
 ///
 /// # Safety
 ///
-/// The calling thread is the only one, from now to the program's end, that uses the macros of the crate `log`, or its logger in another way:
-/// the sink and the clock are used without a lock, and by whoever logs. No interrupt's handler does so, either.
+/// The calling thread is the only one, from now to the program's end, that uses the macros of the crate `log`, or its
+/// logger in another way: the sink and the clock are used without a lock, and by whoever logs. No interrupt's handler
+/// does so, either.
 ///
 /// # Errors
 ///

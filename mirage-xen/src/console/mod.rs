@@ -7,12 +7,13 @@
 //! | [`LineSink`] | either of them: where lines go |
 //! | [`logger`] | the crate `log`'s macros, to one of them |
 //!
-//! Nothing waits for the console: a line goes into a bounded buffer and from there into the ring, as far as there is room. **When
-//! the buffer is full, the newest line is dropped**, as a whole, and counted: what led to it stays, and no line is torn. The next
-//! one that fits is told how many are missing. A console that nobody serves so costs its buffer, and nothing else.
+//! Nothing waits for the console: a line goes into a bounded buffer and from there into the ring, as far as there is
+//! room. **When the buffer is full, the newest line is dropped**, as a whole, and counted: what led to it stays, and
+//! no line is torn. The next one that fits is told how many are missing. A console that nobody serves so costs its
+//! buffer, and nothing else.
 //!
-//! A line may hold what came from a wire or another domain. Control characters in it are escaped, line ends among them: nobody's
-//! text can move the cursor, or look like a line of its own.
+//! A line may hold what came from a wire or another domain. Control characters in it are escaped, line ends among
+//! them: nobody's text can move the cursor, or look like a line of its own.
 
 mod emergency;
 mod input;
@@ -50,7 +51,8 @@ const PIECE: usize = 128;
 
 /// The domain's end of the console. One for a domain, for the life of the program.
 ///
-/// Lines go out at once while there is room in the ring; [`run`](Self::run), a task of its own, sends the rest when there is.
+/// Lines go out at once while there is room in the ring; [`run`](Self::run), a task of its own, sends the rest when
+/// there is.
 pub struct Console<H: Hypervisor> {
     channels: &'static EventChannels<H>,
     ring: RefCell<Ring>,
@@ -197,8 +199,8 @@ impl<H: Hypervisor> Console<H> {
         }
     }
 
-    /// Waits until the console has taken all that was said before. One that nobody serves makes this wait for ever: bound
-    /// it by a timeout. One task at a time.
+    /// Waits until the console has taken all that was said before. One that nobody serves makes this wait for ever:
+    /// bound it by a timeout. One task at a time.
     pub async fn drain(&self) {
         loop {
             self.flush();
@@ -212,8 +214,8 @@ impl<H: Hypervisor> Console<H> {
     }
 
     /// Waits for a line that is typed, and puts it into `buffer` without its end. A backspace takes back the last
-    /// character; other control characters are ignored. Nothing is echoed. Dropping the future loses nothing. One task at a
-    /// time.
+    /// character; other control characters are ignored. Nothing is echoed. Dropping the future loses nothing. One
+    /// task at a time.
     ///
     /// # Errors
     ///
@@ -262,8 +264,8 @@ impl<H: Hypervisor> Console<H> {
         }
     }
 
-    /// After the domain was resumed as another one: takes up the ring, whose page the toolstack has cleared, and its new port.
-    /// [`Resume`] calls it. What waits in the buffer is said there.
+    /// After the domain was resumed as another one: takes up the ring, whose page the toolstack has cleared, and its
+    /// new port. [`Resume`] calls it. What waits in the buffer is said there.
     ///
     /// # Errors
     ///
@@ -411,7 +413,8 @@ impl<H: Hypervisor> fmt::Debug for Console<H> {
     }
 }
 
-/// Room for a [`Console`], in a `static`: `OUTPUT` bytes of lines that wait, and `LINE` bytes of the line that is being typed.
+/// Room for a [`Console`], in a `static`: `OUTPUT` bytes of lines that wait, and `LINE` bytes of the line that is
+/// being typed.
 pub struct ConsoleStorage<const OUTPUT: usize = 4_096, const LINE: usize = 128> {
     taken: AtomicBool,
     output: UnsafeCell<[u8; OUTPUT]>,

@@ -1,8 +1,8 @@
 //! What the toolstack wants of the domain: `control/shutdown` in xenstore (docs/misc/xenstore-paths.pandoc).
 //!
-//! The toolstack writes a command there, and the domain says that it has read it by writing nothing in its place, in a
-//! transaction, so that a command that the toolstack takes back at the same time is not both. Then the domain does as it is told, by
-//! [`Hypervisor::shutdown`] or a suspension.
+//! The toolstack writes a command there, and the domain says that it has read it by writing nothing in its place, in
+//! a transaction, so that a command that the toolstack takes back at the same time is not both. Then the domain does
+//! as it is told, by [`Hypervisor::shutdown`] or a suspension.
 
 #[cfg(test)]
 mod tests;
@@ -126,8 +126,8 @@ impl<H: Hypervisor> Control<H> {
 
     /// Waits for the next command, and acknowledges it. After a resume, says again which commands the domain takes.
     ///
-    /// A command that isn't known is acknowledged as the others are: it was read, and there will be nothing more to it. If
-    /// the future is dropped, the command is still there for the next call.
+    /// A command that isn't known is acknowledged as the others are: it was read, and there will be nothing more to
+    /// it. If the future is dropped, the command is still there for the next call.
     ///
     /// # Errors
     ///

@@ -10,8 +10,8 @@ pub struct StoreCounters {
     pub replies: u64,
     /// Of these, errors.
     pub errors: u64,
-    /// The longest chain of requests each of which was sent when the one before had been answered: how often the store's user
-    /// waited for xenstored, if it waited for all that it asked at a time.
+    /// The longest chain of requests each of which was sent when the one before had been answered: how often the
+    /// store's user waited for xenstored, if it waited for all that it asked at a time.
     pub round_trips: u64,
     /// Notifications sent to xenstored.
     pub notifications: u64,
@@ -19,8 +19,8 @@ pub struct StoreCounters {
     pub notify_errors: u64,
     /// Watch events that reached their watch.
     pub watch_events: u64,
-    /// Watch events that said nothing new: the same as the one before, which was not taken yet, or while the watcher was to look at
-    /// everything anyway.
+    /// Watch events that said nothing new: the same as the one before, which was not taken yet, or while the watcher
+    /// was to look at everything anyway.
     pub watch_events_coalesced: u64,
     /// How often a watch's queue was full, or its path too long for it: the watcher is told to look at everything.
     pub watch_overflows: u64,

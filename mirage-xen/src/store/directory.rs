@@ -46,7 +46,8 @@ fn is_name(name: &[u8]) -> bool {
 }
 
 impl<'s, H: Hypervisor> Scope<'s, H> {
-    /// All names below a key. A list longer than a message is fetched in parts, and begun again if it changes meanwhile.
+    /// All names below a key. A list longer than a message is fetched in parts, and begun again if it changes
+    /// meanwhile.
     pub(super) async fn directory<'b>(
         self,
         key: Key<'_>,

@@ -11,7 +11,8 @@ use crate::abi::XenError;
 pub enum StoreError {
     /// The caller's fault: xenstore can't have a key of that name.
     Key(KeyError),
-    /// The caller's fault: name and value (or permissions) are longer than a message may be (`XENSTORE_PAYLOAD_MAX`, 4,096 bytes).
+    /// The caller's fault: name and value (or permissions) are longer than a message may be (`XENSTORE_PAYLOAD_MAX`,
+    /// 4,096 bytes).
     RequestTooLong {
         /// Bytes of the payload.
         length: usize,

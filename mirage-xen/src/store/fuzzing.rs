@@ -22,8 +22,8 @@ const TRANSACTIONS: usize = 2;
 ///
 /// # Panics
 ///
-/// When what is sent isn't a row of whole messages, or has an id twice; when a request's place is given to two, or isn't given back;
-/// when somebody waits for ever though xenstored answers.
+/// When what is sent isn't a row of whole messages, or has an id twice; when a request's place is given to two, or
+/// isn't given back; when somebody waits for ever though xenstored answers.
 pub fn store(input: &[u8]) {
     let mut requests: Vec<_> = (0..REQUESTS).map(|_| RequestSlot::new()).collect();
     let mut watches: Vec<_> = (0..WATCHES).map(|_| WatchSlot::new()).collect();

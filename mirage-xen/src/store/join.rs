@@ -21,8 +21,8 @@ pub async fn join<F: Future, const N: usize>(futures: [F; N]) -> [F::Output; N] 
     let mut outputs = [const { None }; N];
     poll_fn(|context| {
         let mut pending = false;
-        // SAFETY: the futures stay where they are, pinned with the array, until they are dropped in place by the assignment
-        // of `None` below.
+        // SAFETY: the futures stay where they are, pinned with the array, until they are dropped in place by the
+        // assignment of `None` below.
         let slots = unsafe { futures.as_mut().get_unchecked_mut() };
         for (slot, output) in slots.iter_mut().zip(&mut outputs) {
             let Some(future) = slot else {

@@ -4,7 +4,8 @@ use core::fmt;
 
 use crate::abi::xs_wire::{XENSTORE_ABS_PATH_MAX, XENSTORE_REL_PATH_MAX};
 
-/// The name of a key: a path in one piece, or a directory and the rest below it, which needs no buffer to put them together.
+/// The name of a key: a path in one piece, or a directory and the rest below it, which needs no buffer to put them
+/// together.
 ///
 /// One that does not begin with `/` is relative to the domain's own directory, `/local/domain/N`. Xenstore permits
 /// letters and digits of ASCII and `-`, `_`, `@`, in parts between single slashes.
@@ -106,7 +107,8 @@ pub enum KeyError {
     Character(u8),
     /// It has two slashes in a row, or one at its end.
     Slash,
-    /// It is longer than `XENSTORE_ABS_PATH_MAX` (3,072 bytes) or, where it is relative, `XENSTORE_REL_PATH_MAX` (2,048).
+    /// It is longer than `XENSTORE_ABS_PATH_MAX` (3,072 bytes) or, where it is relative, `XENSTORE_REL_PATH_MAX`
+    /// (2,048).
     TooLong {
         /// Its bytes.
         length: usize,

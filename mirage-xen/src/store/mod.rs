@@ -5,14 +5,15 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | [`read`](Store::read), [`write`](Store::write), [`directory`](Store::directory), … | each a future; those that are polled together are sent together and cost one round trip |
+//! | [`read`](Store::read), [`write`](Store::write), [`directory`](Store::directory), … | each a future; what is polled together costs one round trip |
 //! | [`join`], [`join2`] | poll several together |
 //! | [`watch`](Store::watch) | a [`Watch`] is told of changes below a key |
 //! | [`transaction`](Store::transaction), [`transact`](Store::transact) | all of it or nothing |
 //! | [`quiesce`](Store::quiesce), [`restored`](Store::restored) | before and after the domain is suspended |
 //!
-//! A request has a place among those that can be outstanding from when it is first polled until it has given its reply or is
-//! dropped, so whoever holds many polls all of them, as [`join`] does; further ones wait for a place, first come first served.
+//! A request has a place among those that can be outstanding from when it is first polled until it has given its
+//! reply or is dropped, so whoever holds many polls all of them, as [`join`] does; further ones wait for a place,
+//! first come first served.
 //!
 //! A request that was sent is owned by the store until it is answered: dropping its future loses nothing but the
 //! reply. Replies are matched by their id. Whatever xenstored sends that was not asked for is dropped and counted
@@ -180,11 +181,11 @@ impl<H: Hypervisor> Store<H> {
         self.ring.borrow().features()
     }
 
-    /// Before the domain is suspended: sends no further requests, and waits until all that were sent are answered. They are
-    /// sent again from when what this returns is dropped; those that are made meanwhile wait.
+    /// Before the domain is suspended: sends no further requests, and waits until all that were sent are answered.
+    /// They are sent again from when what this returns is dropped; those that are made meanwhile wait.
     ///
-    /// A xenstored that does not answer makes this wait for ever: bound it by a timeout. What is outstanding then is dealt with
-    /// by [`restored`](Self::restored). Transactions may be open; they end in
+    /// A xenstored that does not answer makes this wait for ever: bound it by a timeout. What is outstanding then is
+    /// dealt with by [`restored`](Self::restored). Transactions may be open; they end in
     /// [`TryAgain`](crate::abi::XenError::TryAgain) if the domain is resumed, and go on if that was cancelled.
     pub async fn quiesce(&self) -> Quiet<'_, H> {
         self.protocol.borrow_mut().hold();
@@ -193,12 +194,12 @@ impl<H: Hypervisor> Store<H> {
         quiet
     }
 
-    /// After the domain was resumed as another one, not after a cancelled suspension: takes up the ring, whose page the toolstack
-    /// has cleared, and its new port. [`Resume`] calls it.
+    /// After the domain was resumed as another one, not after a cancelled suspension: takes up the ring, whose page
+    /// the toolstack has cleared, and its new port. [`Resume`] calls it.
     ///
     /// Watches are set again, and each fires once. Open transactions end in
-    /// [`TryAgain`](crate::abi::XenError::TryAgain), with what was asked in them. All else that was outstanding is sent again: the
-    /// domain's part of the tree is a new one, in which none of it was carried out.
+    /// [`TryAgain`](crate::abi::XenError::TryAgain), with what was asked in them. All else that was outstanding is
+    /// sent again: the domain's part of the tree is a new one, in which none of it was carried out.
     ///
     /// # Errors
     ///

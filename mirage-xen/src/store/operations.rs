@@ -249,7 +249,8 @@ impl<H: Hypervisor> Store<H> {
         self.scope().make_directory(key.into())
     }
 
-    /// `XS_RM`: removes the key and all below it. That it does not exist is an error only if what is above it does not, either.
+    /// `XS_RM`: removes the key and all below it. That it does not exist is an error only if what is above it does
+    /// not, either.
     pub fn remove<'k>(
         &self,
         key: impl Into<Key<'k>>,
@@ -257,13 +258,13 @@ impl<H: Hypervisor> Store<H> {
         self.scope().remove(key.into())
     }
 
-    /// `XS_DIRECTORY`: the names of the keys right below this one, in `buffer`. A list that is too long for one message is
-    /// fetched by `XS_DIRECTORY_PART`; `buffer` has room for it and 21 bytes then.
+    /// `XS_DIRECTORY`: the names of the keys right below this one, in `buffer`. A list that is too long for one
+    /// message is fetched by `XS_DIRECTORY_PART`; `buffer` has room for it and 21 bytes then.
     ///
     /// # Errors
     ///
-    /// [`StoreError::ReplyTooLong`] if there are more, [`TryAgain`](crate::abi::XenError::TryAgain) if a long list changed whenever it was
-    /// looked at, eight times.
+    /// [`StoreError::ReplyTooLong`] if there are more, [`TryAgain`](crate::abi::XenError::TryAgain) if a long list
+    /// changed whenever it was looked at, eight times.
     pub fn directory<'b, 'k>(
         &self,
         key: impl Into<Key<'k>>,
@@ -332,7 +333,8 @@ impl<H: Hypervisor> Store<H> {
     }
 
     /// `XS_RESET_WATCHES`: has xenstored forget what somebody before us watched over this connection, and in which
-    /// transactions they were. Ours are set again; our open transactions end in [`TryAgain`](crate::abi::XenError::TryAgain).
+    /// transactions they were. Ours are set again; our open transactions end in
+    /// [`TryAgain`](crate::abi::XenError::TryAgain).
     pub async fn reset_watches(&self) -> Result<(), StoreError> {
         let mut buffer = [0; ACKNOWLEDGEMENT];
         let kind = MessageType::ResetWatches;

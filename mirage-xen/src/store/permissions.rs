@@ -16,8 +16,8 @@ pub enum Access {
     Both,
 }
 
-/// One entry of a key's permissions. The first one's domain owns the key and may do anything with it; its access is that of all
-/// domains without an entry.
+/// One entry of a key's permissions. The first one's domain owns the key and may do anything with it; its access is
+/// that of all domains without an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Permission {
     /// The domain.
@@ -26,7 +26,8 @@ pub struct Permission {
     pub access: Access,
 }
 
-/// Entries that [`set_permissions`](super::Store::set_permissions) takes at most. Xenstored grants a domain five unless told otherwise.
+/// Entries that [`set_permissions`](super::Store::set_permissions) takes at most. Xenstored grants a domain five
+/// unless told otherwise.
 pub(super) const MAXIMUM_PERMISSIONS: usize = 32;
 
 impl Permission {

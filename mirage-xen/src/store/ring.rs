@@ -36,7 +36,8 @@ impl Ring {
         }
     }
 
-    /// Takes up the indices where they are, and drops what lies there for us: it was for somebody before. How many bytes.
+    /// Takes up the indices where they are, and drops what lies there for us: it was for somebody before. How many
+    /// bytes.
     pub(super) fn attach(&self) -> Result<u32, StoreFault> {
         self.responses.attach().map_err(response_fault)?;
         self.requests.attach().map_err(request_fault)?;

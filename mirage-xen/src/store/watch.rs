@@ -14,8 +14,8 @@ use crate::hypervisor::Hypervisor;
 /// It has an event at once, since each watch fires when it is set; and again after the domain was resumed. Events are
 /// no promise that anything changed.
 ///
-/// Events wait in the room that the storage has for the watch. Equal ones in a row are one; if there are too many, they are
-/// dropped for one mark, which says so: look at everything.
+/// Events wait in the room that the storage has for the watch. Equal ones in a row are one; if there are too many,
+/// they are dropped for one mark, which says so: look at everything.
 pub struct Watch<'s, H: Hypervisor> {
     store: &'s Store<H>,
     index: usize,
@@ -24,7 +24,8 @@ pub struct Watch<'s, H: Hypervisor> {
 /// What a watch was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatchEvent<'b> {
-    /// The key with this path changed, appeared or went, or the watch was set on it. Relative if the watched key's name is.
+    /// The key with this path changed, appeared or went, or the watch was set on it. Relative if the watched key's
+    /// name is.
     Changed(&'b str),
     /// Anything below the watched key may have changed.
     Resync,

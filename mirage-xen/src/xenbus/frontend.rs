@@ -19,8 +19,8 @@ const ATTEMPTS: u32 = 8;
 
 /// Our end of a device.
 ///
-/// Where its backend is was read from xenstore when this was made; after the domain was resumed, or the backend was moved,
-/// make another.
+/// Where its backend is was read from xenstore when this was made; after the domain was resumed, or the backend was
+/// moved, make another.
 pub struct Frontend<H: Hypervisor> {
     store: &'static Store<H>,
     path: String<FRONTEND_PATH_MAX>,
@@ -34,8 +34,8 @@ impl<H: Hypervisor> Frontend<H> {
     ///
     /// # Errors
     ///
-    /// The store's: [`XenError::NotFound`] if there is no such device, [`StoreError::Value`] if what it says of its backend
-    /// can't be, [`KeyError::TooLong`] if `path` is longer than [`FRONTEND_PATH_MAX`].
+    /// The store's: [`XenError::NotFound`] if there is no such device, [`StoreError::Value`] if what it says of its
+    /// backend can't be, [`KeyError::TooLong`] if `path` is longer than [`FRONTEND_PATH_MAX`].
     pub async fn find(store: &'static Store<H>, path: &str) -> Result<Self, StoreError> {
         let length = path.len();
         let path = String::try_from(path).map_err(|_| KeyError::TooLong { length })?;
@@ -183,11 +183,12 @@ pub struct BackendWatch<H: Hypervisor> {
 }
 
 impl<H: Hypervisor> BackendWatch<H> {
-    /// Waits until the backend says something else than the last time; the first time, for what it says now. States that it
-    /// passes through meanwhile are not seen. A backend that is gone is [`XenbusState::Unknown`]; it may come back.
+    /// Waits until the backend says something else than the last time; the first time, for what it says now. States
+    /// that it passes through meanwhile are not seen. A backend that is gone is [`XenbusState::Unknown`]; it may come
+    /// back.
     ///
-    /// A value that's no state, and a key that may not be read, count as [`XenbusState::Unknown`]: there is nobody to speak
-    /// with. Dropping the future loses nothing.
+    /// A value that's no state, and a key that may not be read, count as [`XenbusState::Unknown`]: there is nobody to
+    /// speak with. Dropping the future loses nothing.
     ///
     /// # Errors
     ///

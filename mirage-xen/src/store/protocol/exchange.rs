@@ -60,7 +60,8 @@ pub(super) struct Exchange {
     pub(super) stage: Stage,
     /// The last id that it had; zero before the first.
     pub(super) id: u32,
-    /// How many replies came one after the other before this was sent, each to a request sent after the one before, and one.
+    /// How many replies came one after the other before this was sent, each to a request sent after the one before,
+    /// and one.
     pub(super) depth: u64,
 }
 
@@ -78,8 +79,8 @@ impl Exchange {
     }
 }
 
-/// The ids: a number of 24 bits that grows with each message, and the place. Unique among what is outstanding, and for the
-/// 16 million messages after it.
+/// The ids: a number of 24 bits that grows with each message, and the place. Unique among what is outstanding, and
+/// for the 16 million messages after it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sequence(u32);
 

@@ -43,7 +43,8 @@ impl Protocol<'_> {
         false
     }
 
-    /// An input: the ring is being set up again. It will lead to `tree`, or to another one than now if it was to before.
+    /// An input: the ring is being set up again. It will lead to `tree`, or to another one than now if it was to
+    /// before.
     pub(in crate::store) fn handle_disconnection(&mut self, tree: Tree) {
         if self.link != Link::Reconnecting || tree == Tree::New {
             self.next_tree = tree;
@@ -53,11 +54,12 @@ impl Protocol<'_> {
         self.sending = None;
     }
 
-    /// An input: the ring was set up again, and leads to `tree`. Watches are set again with their tokens, and each fires once;
-    /// open transactions end in [`XenError::TryAgain`], with what was asked in them.
+    /// An input: the ring was set up again, and leads to `tree`. Watches are set again with their tokens, and each
+    /// fires once; open transactions end in [`XenError::TryAgain`], with what was asked in them.
     ///
-    /// What was outstanding is sent again: all of it where the tree is another one, since it was not carried out there; where it is
-    /// the same, what only reads, and what xenstored has seen nothing of. The rest ends in [`StoreError::Interrupted`].
+    /// What was outstanding is sent again: all of it where the tree is another one, since it was not carried out
+    /// there; where it is the same, what only reads, and what xenstored has seen nothing of. The rest ends in
+    /// [`StoreError::Interrupted`].
     pub(in crate::store) fn handle_renewal(&mut self, tree: Tree) {
         self.receiver.reset();
         self.sending = None;

@@ -17,7 +17,8 @@ impl Protocol<'_> {
         request.max(reply) > self.requests.small_room()
     }
 
-    /// Queues a request, in a place that is free: the caller has counted. Its number, for [`poll_reply`](Self::poll_reply).
+    /// Queues a request, in a place that is free: the caller has counted. Its number, for
+    /// [`poll_reply`](Self::poll_reply).
     pub(in crate::store) fn request(
         &mut self,
         kind: MessageType,

@@ -30,7 +30,8 @@ const PORT: u32 = 5;
 #[repr(C, align(4096))]
 struct Page([u8; PAGE_SIZE]);
 
-/// Where time passes only when everybody waits for it, and xenstored runs only when it was told to, or has something to say that fits.
+/// Where time passes only when everybody waits for it, and xenstored runs only when it was told to, or has something
+/// to say that fits.
 pub(crate) struct Bench {
     hypervisor: &'static TestHypervisor,
     channels: &'static EventChannels<TestHypervisor>,
