@@ -10,7 +10,7 @@ use crate::lab::packages::Packages;
 const INIT: &str = include_str!("files/init");
 const AGENT: &str = include_str!("files/agent.pl");
 const RESUME: &str = include_str!("files/resume.pl");
-const SEEDS: &str = include_str!("files/seeds");
+const DOMAINS: &str = include_str!("files/domains");
 const VIF_BRIDGE: &str = include_str!("files/vif-bridge");
 const BLOCK: &str = include_str!("files/block");
 
@@ -124,7 +124,7 @@ fn made_from(packages: &Packages) -> String {
         INIT,
         AGENT,
         RESUME,
-        SEEDS,
+        DOMAINS,
         VIF_BRIDGE,
         BLOCK,
         &lists.join("\n"),
@@ -235,7 +235,7 @@ fn root(packages: &Packages) -> Result<Builder<'_>, Error> {
         .script("init", INIT)
         .file("lab/agent.pl", AGENT)
         .file("lab/resume.pl", RESUME)
-        .script("lab/seeds", SEEDS)
+        .script("lab/domains", DOMAINS)
         .script("etc/xen/scripts/vif-bridge", VIF_BRIDGE)
         .script("etc/xen/scripts/block", BLOCK)
         .packaged_file("etc/xen/xl.conf")?;

@@ -10,6 +10,9 @@ use crate::lab::network::{Port, Subnet};
 /// The memory of a guest that is not told otherwise, in MiB.
 pub const DEFAULT_MEMORY: u32 = 64;
 
+/// Who else is named in a lab's log.
+const TAKEN: [&str; 3] = ["dom0", "lab", "xen"];
+
 /// The longest name of a guest, in bytes.
 const MAXIMUM_NAME: usize = 32;
 
@@ -66,7 +69,7 @@ impl Guest {
             return Err(Error::Unsupported {
                 reason: format!(
                     "`{name}` can't be a guest's name: small letters, digits and `-`, at most {MAXIMUM_NAME}, a letter \
-                     first"
+                     first; and not dom0, lab or xen"
                 ),
             });
         }
@@ -177,6 +180,7 @@ pub fn variable(name: &str) -> String {
 fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     name.len() <= MAXIMUM_NAME
+        && !TAKEN.contains(&name)
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(plain)
 }
@@ -232,7 +236,9 @@ mod tests {
             assert!(Guest::new(name, PathBuf::new()).is_ok(), "{name}");
         }
         let long = "a".repeat(MAXIMUM_NAME + 1);
-        for name in ["", "Dns", "2web", "-a", "a b", "a/b", "a;b", "ü", &long] {
+        for name in [
+            "", "Dns", "2web", "-a", "lab", "a b", "a/b", "a;b", "ü", &long,
+        ] {
             assert!(Guest::new(name, PathBuf::new()).is_err(), "{name}");
         }
     }

@@ -216,9 +216,7 @@ impl Lab {
         );
         self.must(&script, b"")?;
         self.shared.watch()?;
-        if seeds {
-            self.shared.give_seeds()?;
-        }
+        self.shared.name_domains(seeds)?;
         control::serve(&self.folder.control(), &self.shared.channel)
     }
 

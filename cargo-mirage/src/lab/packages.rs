@@ -115,8 +115,15 @@ impl Packages {
     }
 
     /// The file that `path` is in the unpacked root; symbolic links are followed as they would be in there.
+    ///
+    /// Debian 13 has all of `bin`, `lib` and so on in `usr`; the links that lead there are made when it is installed.
     pub fn find(&self, path: &str) -> Option<PathBuf> {
-        resolve(&self.root, Path::new(path)).filter(|path| path.is_file())
+        let path = Path::new(path.trim_start_matches('/'));
+        let places = [path.to_path_buf(), Path::new("usr").join(path)];
+        places
+            .iter()
+            .filter_map(|path| resolve(&self.root, path))
+            .find(|path| path.is_file())
     }
 
     /// The first of several places where there is a file.
@@ -367,6 +374,13 @@ mod tests {
         assert_eq!(packages.find("absolute"), Some(tool.clone()));
         assert_eq!(packages.find("/bin/tool"), Some(tool.clone()));
         assert_eq!(packages.find("usr/bin/up"), None);
+        // What would be a link to `usr` on an installed system.
+        fs::create_dir(root.join("usr/lib64")).unwrap();
+        fs::write(root.join("usr/lib64/loader"), "").unwrap();
+        assert_eq!(
+            packages.find("/lib64/loader"),
+            Some(root.join("usr/lib64/loader"))
+        );
         assert_eq!(packages.program("tool").unwrap(), tool);
     }
 

@@ -14,6 +14,9 @@ const KEPT: usize = 40;
 /// The longest line; what is longer is cut into several.
 const MAXIMUM_LINE: usize = 4096;
 
+/// The most that a log may hold, in bytes: a guest that says the same for ever must not fill the disk.
+const MAXIMUM_LOG: u64 = 256 << 20;
+
 /// How an appliance's line begins that says that its network is up.
 pub const READY: &str = "mirage: ready";
 
@@ -27,6 +30,17 @@ pub struct Record {
     /// Which guest a domain is.
     domains: Mutex<BTreeMap<u32, String>>,
     changed: Condvar,
+    /// How much more the log may hold.
+    room: Mutex<u64>,
+}
+
+/// How a line came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Through the source's own console.
+    Console,
+    /// Printed by Xen, for a domain that asked it to.
+    Xen,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +48,8 @@ struct Source {
     /// What came since the last line feed.
     partial: Vec<u8>,
     last: VecDeque<String>,
+    /// Lines that came by one way alone so far: an appliance that reports a fault says the same by both.
+    unpaired: VecDeque<(Way, String)>,
     ready: Option<Duration>,
     /// Whether its lines are shown on the terminal.
     shown: bool,
@@ -53,6 +69,7 @@ impl Record {
             sources: Mutex::default(),
             domains: Mutex::default(),
             changed: Condvar::new(),
+            room: Mutex::new(MAXIMUM_LOG),
         })
     }
 
@@ -78,7 +95,7 @@ impl Record {
     }
 
     /// A line that the machine printed on its serial port: Xen's or dom0's, or, after `(d1) `, one that domain 1 gave to
-    /// Xen to print.
+    /// Xen to print. What a domain says on its own console as well is shown and kept in [`Record::tail`] once.
     pub fn machine_line(&self, line: &str) {
         let line = printable(line.as_bytes());
         let guest = domain_line(&line).and_then(|(number, said)| {
@@ -86,7 +103,12 @@ impl Record {
             Some((domains.get(&number)?.clone(), said))
         });
         match guest {
-            Some((source, said)) => self.line(&source, said),
+            Some((source, said)) => {
+                let now = self.elapsed();
+                self.with(&source, |kept| {
+                    self.keep(kept, &source, Way::Xen, said, now)
+                });
+            }
             None => self.line("xen", &line),
         }
     }
@@ -94,7 +116,9 @@ impl Record {
     /// A whole line.
     pub fn line(&self, source: &str, line: &str) {
         let now = self.elapsed();
-        self.with(source, |kept| self.keep(kept, source, line, now));
+        self.with(source, |kept| {
+            self.keep(kept, source, Way::Console, line, now)
+        });
     }
 
     /// Bytes as they come; they make lines with what came before and comes after.
@@ -104,7 +128,7 @@ impl Record {
             kept.partial.extend_from_slice(bytes);
             while let Some((line, rest)) = next_line(&kept.partial) {
                 kept.partial = rest;
-                self.keep(kept, source, &line, now);
+                self.keep(kept, source, Way::Console, &line, now);
             }
         });
     }
@@ -132,6 +156,21 @@ impl Record {
         drop(self.changed.wait_timeout(sources, limit));
     }
 
+    fn write(&self, line: &str) {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let length = line.len() as u64 + 1;
+        if *room == 0 {
+            return;
+        }
+        if *room < length {
+            *room = 0;
+            self.log.line("the log is full: what follows is left out");
+            return;
+        }
+        *room -= length;
+        self.log.line(line);
+    }
+
     fn with<T>(&self, source: &str, change: impl FnOnce(&mut Source) -> T) -> T {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let result = change(sources.entry(source.to_owned()).or_default());
@@ -139,9 +178,11 @@ impl Record {
         result
     }
 
-    fn keep(&self, kept: &mut Source, source: &str, line: &str, now: Duration) {
-        self.log
-            .line(&format!("[{:8.3}] {source:8}| {line}", now.as_secs_f64()));
+    fn keep(&self, kept: &mut Source, source: &str, way: Way, line: &str, now: Duration) {
+        self.write(&format!("[{:8.3}] {source:8}| {line}", now.as_secs_f64()));
+        if kept.is_second(way, line) {
+            return;
+        }
         if self.show && kept.shown {
             eprintln!("{source}| {line}");
         }
@@ -152,6 +193,25 @@ impl Record {
             kept.last.pop_front();
         }
         kept.last.push_back(line.to_owned());
+    }
+}
+
+impl Source {
+    /// Whether that line came by the other way before; each of those counts once.
+    fn is_second(&mut self, way: Way, line: &str) -> bool {
+        let twin = self
+            .unpaired
+            .iter()
+            .position(|(other, said)| *other != way && said == line);
+        if let Some(at) = twin {
+            self.unpaired.remove(at);
+            return true;
+        }
+        if self.unpaired.len() == KEPT {
+            self.unpaired.pop_front();
+        }
+        self.unpaired.push_back((way, line.to_owned()));
+        false
     }
 }
 
@@ -255,6 +315,36 @@ mod tests {
         }
         assert_eq!(record.tail("dns", 9), ["one", "two"]);
         assert_eq!(record.tail("xen", 9).len(), 4);
+    }
+
+    #[test]
+    fn what_is_said_by_both_ways_is_told_once() {
+        let (_folder, record) = record();
+        record.domain(1, "dns");
+        record.machine_line("(d1) fault");
+        record.bytes("dns", b"before\nfault\nalone\nalone\n");
+        record.machine_line("(d1) alone");
+        assert_eq!(record.tail("dns", 9), ["fault", "before", "alone", "alone"]);
+        // The log has all of it.
+        let text = std::fs::read_to_string(record.log().path()).unwrap();
+        assert_eq!(text.lines().count(), 6);
+    }
+
+    #[test]
+    fn a_log_that_is_full_says_so_once() {
+        let (_folder, record) = record();
+        *record.room.lock().unwrap() = 60;
+        for line in ["one", "two", "three", "four"] {
+            record.line("a", line);
+        }
+        let text = std::fs::read_to_string(record.log().path()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(
+            lines[1].ends_with("two") && lines[2].contains("full"),
+            "{text}"
+        );
+        assert_eq!(record.tail("a", 9).len(), 4);
     }
 
     #[test]

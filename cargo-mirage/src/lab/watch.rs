@@ -106,17 +106,30 @@ impl Shared {
         Ok(())
     }
 
-    /// Gives random bytes to domains that appear.
-    pub(super) fn give_seeds(self: &Arc<Self>) -> Result<(), Error> {
-        let mut running = self.channel.start("exec sh /lab/seeds", b"")?;
+    /// Notices which guest a domain is that appears; with `seeds`, gives it random bytes.
+    pub(super) fn name_domains(self: &Arc<Self>, seeds: bool) -> Result<(), Error> {
+        let script = format!("exec sh /lab/domains {}", if seeds { "seeds" } else { "" });
+        let mut running = self.channel.start(&script, b"")?;
         let record = Arc::clone(&self.record);
         thread::spawn(move || {
-            // It ends with the lab; only its complaints are of interest.
+            let mut text = Vec::new();
             loop {
                 match running.next(Duration::MAX) {
-                    Next::Event(Event::Err(bytes)) => record.bytes("seeds", &bytes),
+                    Next::Event(Event::Out(bytes)) => {
+                        text.extend(bytes);
+                        let Some(end) = text.iter().rposition(|byte| *byte == b'\n') else {
+                            continue;
+                        };
+                        let rest = text.split_off(end + 1);
+                        for (number, name) in named(&String::from_utf8_lossy(&text)) {
+                            record.domain(number, &name);
+                        }
+                        text = rest;
+                    }
+                    Next::Event(Event::Err(bytes)) => record.bytes("dom0", &bytes),
+                    // It ends with the lab.
                     Next::Event(Event::End(_)) | Next::Gone => return,
-                    Next::Event(Event::Out(_)) | Next::Nothing => {}
+                    Next::Nothing => {}
                 }
             }
         });
@@ -150,5 +163,33 @@ impl Shared {
             self.record.line("lab", &line);
         }
         Ok(news)
+    }
+}
+
+/// Reads lines such as `3 dns`; a domain that comes from elsewhere is called `dns--incoming` until it is there.
+fn named(text: &str) -> Vec<(u32, String)> {
+    let one = |line: &str| {
+        let (number, name) = line.split_once(' ')?;
+        let name = name.strip_suffix("--incoming").unwrap_or(name);
+        Some((number.parse().ok()?, name.to_owned()))
+    };
+    text.lines()
+        .filter_map(one)
+        .filter(|(_, name)| !name.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn domains_are_named_as_the_guests_they_are() {
+        let expected =
+            [(1, "dns"), (2, "dns"), (12, "a b")].map(|(number, name)| (number, name.to_owned()));
+        assert_eq!(
+            named("1 dns\n2 dns--incoming\n12 a b\n13\n14 \nx y\n"),
+            expected
+        );
     }
 }
