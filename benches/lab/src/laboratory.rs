@@ -188,47 +188,46 @@ impl<'a> Installed<'a> {
         self.place
     }
 
+    /// How it is to be watched: for how long at most, and with how many queries after its first answer.
+    pub fn watch(&self, limit: Duration, queries: u32) -> Watch {
+        Watch {
+            place: self.place,
+            limit,
+            queries,
+        }
+    }
+
     /// Boots it with that memory in MiB, and takes away its domain if `keep` is not set.
     ///
     /// # Errors
     ///
     /// Those of the lab. A guest that does not come up is no error.
-    pub fn boot(
-        &self,
-        memory: u32,
-        limit: Duration,
-        queries: u32,
-        keep: bool,
-    ) -> Result<Run, Error> {
+    pub fn boot(&self, memory: u32, watch: Watch, keep: bool) -> Result<Run, Error> {
         let folder = folder_in_dom0(&self.guest.name);
         let mut guest = self.guest.clone();
         guest.memory = memory;
         // Each domain has a name of its own, and with it a console log of its own.
         self.boots.set(self.boots.get() + 1);
         guest.name = format!("{}-{}", guest.name, self.boots.get());
+        let name = &guest.name;
         let configuration = guest.configuration(&self.place, &folder)?;
         let path = format!("{folder}/configuration");
         self.lab.put(&path, configuration.as_bytes())?;
-        let name = &guest.name;
-        let watch = Watch {
-            place: self.place,
-            limit,
-            queries,
-        };
         let boot = self.meter.boot(watch, &format!("xl create -q {path}"))?;
         let console = self.lab.dom0(
             &format!("cat /var/log/xen/console/guest-{name}.log 2>/dev/null"),
             b"",
         )?;
-        if !keep && boot.domain.is_some() {
+        let console = console.text();
+        for line in console.lines() {
+            self.lab.record().line(name, line);
+        }
+        if !keep {
             // Where xl failed to create it, there is none any more.
             self.lab
                 .dom0(&format!("xl destroy {name} 2>/dev/null"), b"")?;
         }
-        Ok(Run {
-            boot,
-            console: console.text(),
-        })
+        Ok(Run { boot, console })
     }
 
     /// Boots it, with its failure if it does not come up.
@@ -236,19 +235,8 @@ impl<'a> Installed<'a> {
     /// # Errors
     ///
     /// Those of the lab; else why it did not come up, with the end of its console and the name of the lab's log.
-    pub fn must_boot(
-        &self,
-        memory: u32,
-        limit: Duration,
-        queries: u32,
-        keep: bool,
-    ) -> Result<Run, Error> {
-        let run = self.boot(memory, limit, queries, keep)?;
-        let watch = Watch {
-            place: self.place,
-            limit,
-            queries,
-        };
+    pub fn must_boot(&self, memory: u32, watch: Watch, keep: bool) -> Result<Run, Error> {
+        let run = self.boot(memory, watch, keep)?;
         let Some(failure) = run.boot.failure(watch) else {
             return Ok(run);
         };

@@ -110,10 +110,10 @@ impl Bar {
     }
 }
 
-/// A number with three digits that mean something, and thousands apart.
+/// A number with three digits that mean something, and thousands apart; a whole one without a fraction.
 pub fn number(value: f64) -> String {
     let digits = match value.abs() {
-        0.0 => 0,
+        whole if whole.fract() == 0.0 => 0,
         small if small < 0.01 => 4,
         small if small < 0.1 => 3,
         small if small < 10.0 => 2,

@@ -9,6 +9,7 @@ fn numbers_have_three_digits_that_mean_something() {
         (2.347, "2.35"),
         (37.04, "37.0"),
         (449.0, "449"),
+        (4.0, "4"),
         (14_321.9, "14,322"),
         (1_234_567.0, "1,234,567"),
         (-2_500.0, "-2,500"),
@@ -77,7 +78,7 @@ fn a_legend_never_leaves_the_figure() {
 fn a_figure_holds_its_texts() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.svg");
-    let value = Spread::of([1.0, 2.0, 4.0]);
+    let value = Spread::of([1.0, 2.5, 4.2]);
     let figure = Figure {
         title: "Title".into(),
         notes: vec!["A note <with> signs".into()],
@@ -99,8 +100,8 @@ fn a_figure_holds_its_texts() {
     for text in [
         "Title",
         "&lt;with&gt;",
-        "2.00 (1.00 to 4.00)",
-        "37.0 (published)",
+        "2.50 (1 to 4.20)",
+        "37 (published)",
         "goal: 3 us",
         "not possible",
     ] {
