@@ -256,7 +256,21 @@ impl Lab {
     ///
     /// [`Error::ProgramFailed`] if dom0 is gone, or the script takes longer than [`COMMAND_LIMIT`].
     pub fn dom0(&self, script: &str, input: &[u8]) -> Result<Output, Error> {
-        self.shared.channel.run(script, input, COMMAND_LIMIT)
+        self.dom0_within(script, input, COMMAND_LIMIT)
+    }
+
+    /// The same, with another limit.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ProgramFailed`] if dom0 is gone, or the script takes longer.
+    pub fn dom0_within(
+        &self,
+        script: &str,
+        input: &[u8],
+        limit: Duration,
+    ) -> Result<Output, Error> {
+        self.shared.channel.run(script, input, limit)
     }
 
     /// Starts a script in dom0 whose output is wanted as it comes, or that takes longer.
