@@ -45,7 +45,7 @@ const fn range(system: System) -> (u32, u32) {
 const fn limit(system: System) -> Duration {
     match system {
         System::Mirage => Duration::from_secs(30),
-        System::LinuxNsd => Duration::from_secs(90),
+        System::LinuxNsd => Duration::from_secs(180),
     }
 }
 

@@ -59,6 +59,9 @@ impl core::fmt::Display for Spread {
     /// The median, and the spread in brackets, with the formatter's precision.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let precision = f.precision().unwrap_or(1);
+        if self.runs == 1 {
+            return write!(f, "{:.precision$} (1 run)", self.median);
+        }
         write!(
             f,
             "{:.precision$} ({:.precision$} to {:.precision$}, {} runs)",
@@ -93,6 +96,7 @@ mod tests {
             format!("{:.0}", spread.times(10.0)),
             "40 (-10 to 90, 5 runs)"
         );
+        assert_eq!(Spread::of([1.5]).unwrap().to_string(), "1.5 (1 run)");
         assert_eq!(Spread::of([]), None);
     }
 }

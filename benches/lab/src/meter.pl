@@ -17,13 +17,13 @@ my ($AF_INET, $SOCK_DGRAM, $SOCK_RAW, $IPPROTO_ICMP) = (2, 2, 3, 1);
 my ($F_SETFL, $O_RDWR, $O_NONBLOCK) = (4, 2, 04000);
 my ($SYS_clock_gettime, $CLOCK_MONOTONIC) = (228, 1);
 my ($SIOCSARP, $ARPHRD_ETHER, $ATF_COM, $ATF_PERM) = (0x8955, 1, 2, 4);
-my ($EACCES, $WNOHANG) = (13, 1);
+my ($EACCES, $EFAULT, $WNOHANG) = (13, 14, 1);
 
 open(my $privcmd, '+<', '/dev/xen/privcmd') or die "meter: /dev/xen/privcmd: $!\n";
 # XEN_SYSCTL_INTERFACE_VERSION is another in each release: the first that Xen takes is right. 0x15 is that of 4.17.
 my @versions = (0x15, 0x16 .. 0x20, 0x14, 0x13);
 
-# Memory that Xen writes to. It must not be a constant's, nor move: it is never assigned to as a whole.
+# Memory that Xen reads and writes. It must not be a constant's, nor move: it is never assigned to as a whole.
 sub buffer {
     my ($length) = @_;
     my $buffer = '';
@@ -31,8 +31,15 @@ sub buffer {
     return $buffer;
 }
 my $operation = buffer(136);    # struct xen_sysctl
-my $information = buffer(4096); # one struct xen_domctl_getdomaininfo, whatever its length
+my $information = buffer(1024); # one struct xen_domctl_getdomaininfo, whatever its length
 my $clock = buffer(16);         # struct timespec
+
+# Xen takes no page faults: after a fork, for example, a page is to be written to before Xen can.
+sub touch {
+    for my $buffer (@_) {
+        vec($buffer, $_, 8) = vec($buffer, $_, 8) for 0, length($buffer) - 1;
+    }
+}
 
 sub address_of { return unpack('Q', pack('P', $_[0])); }
 
@@ -46,11 +53,15 @@ sub now {
 # The first domain of that number or a higher one: its number, flags, pages, processor time in ns. Nothing if there is none.
 sub domain_from {
     my ($first) = @_;
+    my $attempts = 3;
     while (@versions) {
+        touch($operation, $information);
         substr($operation, 0, 28) = pack('L L S x2 L Q L', $XEN_SYSCTL_getdomaininfolist, $versions[0], $first, 1,
             address_of($information), 0);
         my $call = pack('Q6', $__HYPERVISOR_sysctl, address_of($operation), 0, 0, 0, 0);
         if (!defined ioctl($privcmd, $IOCTL_PRIVCMD_HYPERCALL, $call)) {
+            # A page that the kernel has moved meanwhile is there the next time.
+            next if $! == $EFAULT && --$attempts;
             die "meter: XEN_SYSCTL_getdomaininfolist: $!\n" if $! != $EACCES;
             shift @versions;
             next;
@@ -189,20 +200,25 @@ sub boot {
         }
         last if $seen{answer} && $seen{created};
     }
-    # What answers once goes on answering: one query after the other.
+    # What answers once goes on answering: one query after the other, each asked up to three times.
     my $answers = 0;
     if ($seen{answer}) {
         for my $identifier (1 .. $queries) {
-            send($ask, query($identifier), 0);
-            my $until = now() + 1_000_000_000;
-            while (now() < $until) {
-                select(my $ready = $readable, undef, undef, 0.1);
-                my $found = 0;
-                while (defined recv($ask, my $packet, 2048, 0)) {
-                    $found = 1 if (answered($packet) // -1) == $identifier;
+            my $found = 0;
+            for (1 .. 3) {
+                send($ask, query($identifier), 0);
+                my $until = now() + 1_000_000_000;
+                while (!$found && now() < $until) {
+                    select(my $ready = $readable, undef, undef, 0.1);
+                    while (defined recv($ask, my $packet, 2048, 0)) {
+                        $found = 1 if (answered($packet) // -1) == $identifier;
+                    }
+                    # Echoes that came late would keep the wait from waiting.
+                    1 while defined recv($echo, my $packet, 2048, 0);
                 }
-                if ($found) { $answers++; last; }
+                last if $found;
             }
+            $answers += $found;
         }
     }
     print "answers $answers\n";

@@ -10,10 +10,14 @@ use std::time::Duration;
 
 use bench_common::report::Error;
 use cargo_mirage::lab::Lab;
+use cargo_mirage::lab::channel::{Event, Next, Running};
 use cargo_mirage::lab::guest::Place;
 use serde::{Deserialize, Serialize};
 
 const SCRIPT: &str = include_str!("meter.pl");
+
+/// How long the script may take besides what it is told to.
+const MARGIN: Duration = Duration::from_secs(60);
 
 /// Where it lies in dom0.
 const PATH: &str = "/lab/meter.pl";
@@ -134,7 +138,7 @@ impl<'a> Meter<'a> {
     ///
     /// Those of the lab, and the script's own words.
     pub fn read(&self) -> Result<Reading, Error> {
-        parse_reading(&self.run("read")?)
+        parse_reading(&self.run("read", MARGIN)?)
     }
 
     /// Runs a command that makes a domain, and watches it until it answers, ends, or its time is over.
@@ -150,16 +154,36 @@ impl<'a> Meter<'a> {
             watch.limit.as_secs(),
             watch.queries
         );
-        parse_boot(&self.run(&arguments)?)
+        // Each query is asked three times, and waited for a second.
+        let limit = watch.limit + Duration::from_secs(3 * u64::from(watch.queries)) + MARGIN;
+        parse_boot(&self.run(&arguments, limit)?)
     }
 
-    /// The command line that answers each query with itself, at an address of dom0.
-    pub fn answering(address: Ipv4Addr, limit: Duration) -> String {
-        format!("exec perl {PATH} answer {address} {}", limit.as_secs())
+    /// Has dom0 answer each query with itself, at that address of its own, until what is returned is dropped, or for so long.
+    ///
+    /// # Errors
+    ///
+    /// Those of the lab, and the script's own words.
+    pub fn answer(&self, address: Ipv4Addr, limit: Duration) -> Result<Running, Error> {
+        let script = format!(
+            "ip address add {address}/24 dev xenbr0 2>/dev/null; exec perl {PATH} answer {address} {}",
+            limit.as_secs()
+        );
+        let mut running = self.lab.start_in_dom0(&script, b"")?;
+        // It says so as soon as it answers.
+        match running.next(MARGIN) {
+            Next::Event(Event::Out(_)) => Ok(running),
+            Next::Event(Event::Err(said)) => {
+                let said = String::from_utf8_lossy(&said).into_owned();
+                Err(format!("the meter in dom0 failed: {}", said.trim()).into())
+            }
+            other => Err(format!("dom0 does not answer queries itself: {other:?}").into()),
+        }
     }
 
-    fn run(&self, arguments: &str) -> Result<String, Error> {
-        let output = self.lab.dom0(&format!("perl {PATH} {arguments}"), b"")?;
+    fn run(&self, arguments: &str, limit: Duration) -> Result<String, Error> {
+        let script = format!("perl {PATH} {arguments}");
+        let output = self.lab.dom0_within(&script, b"", limit)?;
         if output.status != 0 {
             let said = String::from_utf8_lossy(&output.err);
             return Err(format!("the meter in dom0 failed: {}", said.trim()).into());
