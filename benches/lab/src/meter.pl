@@ -159,20 +159,18 @@ sub boot {
                 print "domain $domain\n";
             }
             $note->('unpaused', $cpu) if !($flags & $XEN_DOMINF_paused);
-            if ($flags & $XEN_DOMINF_shutdown) {
+            if ($flags & $XEN_DOMINF_shutdown && !$seen{ended}) {
                 $note->('ended', $cpu);
                 printf "reason %d\n", $flags >> 16 & 0xff;
-                last;
             }
         } elsif (defined $domain) {
             $note->('ended');
-            last;
         }
         # Asked at most as often as a hundredth of the time that it has taken so far: what is asked before it can answer takes
         # its time, too. Errors are expected until the interface is there.
         my $now = now();
         $running //= $now if $seen{unpaused};
-        if (defined $running && $now >= $next) {
+        if (defined $running && !$seen{ended} && $now >= $next) {
             my $pause = ($now - $running) / 100;
             $next = $now + ($pause > 5_000_000 ? $pause : 5_000_000);
             if ($seen{network}) {
@@ -198,7 +196,8 @@ sub boot {
             $note->('answer', $cpu);
             print "pages $pages\n" if $seen{answer} == 1;
         }
-        last if $seen{answer} && $seen{created};
+        # xl is not disturbed in what it does last.
+        last if ($seen{answer} || $seen{ended}) && $seen{created};
     }
     # What answers once goes on answering: one query after the other, each asked up to three times.
     my $answers = 0;
