@@ -136,6 +136,21 @@ pub struct Lab {
 }
 
 impl Lab {
+    /// Fetches what is missing and makes what a machine starts from, and starts none: what needs the host's own network, before a
+    /// lab starts in a network namespace.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Packages::prepare`].
+    pub fn prepare(options: &Options, mut on_line: impl FnMut(&str)) -> Result<(), Error> {
+        let home = options.target.join("lab");
+        let home = std::path::absolute(&home).map_err(Error::file("find", &home))?;
+        let folder = RunFolder::create(&home)?;
+        let record = Record::create(&folder.log(), false)?;
+        start::prepare(options, &home, &record, &mut on_line)?;
+        Ok(())
+    }
+
     /// Fetches what is missing, starts the machine, and waits until xl works in it. `on_line` is told what is done.
     ///
     /// # Errors

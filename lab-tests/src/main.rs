@@ -1,0 +1,204 @@
+//! What appliances do on a real Xen, in one run of the lab: `cargo mirage test --only lab` calls it.
+//!
+//! It builds the images and fetches the packages, then does the rest in a network namespace of its own, where the lab's network
+//! is nobody else's. What it prints is what a test program prints.
+#![forbid(unsafe_code)]
+
+mod checks;
+mod load;
+mod probes;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cargo_mirage::build_command::{self, build};
+use cargo_mirage::lab::guest::Guest;
+use cargo_mirage::lab::{Lab, Options};
+use cargo_mirage::workspace::Workspace;
+
+/// The second part's first argument.
+const INSIDE: &str = "--inside";
+
+/// How long a guest may take until its network is up.
+pub(crate) const READY: Duration = Duration::from_secs(60);
+
+/// Why a check did not pass, or could not be made.
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let mut arguments = env::args_os().skip(1);
+    let inside = match arguments.next() {
+        Some(word) if word == INSIDE => true,
+        None => false,
+        Some(word) => {
+            eprintln!("lab-tests: {} is not known", word.display());
+            return ExitCode::from(2);
+        }
+    };
+    let result = Workspace::find(None)
+        .map_err(Failure::from)
+        .and_then(|workspace| {
+            if inside {
+                run(&workspace)
+            } else {
+                prepare(&workspace)
+            }
+        });
+    match result {
+        Ok(status) => status,
+        Err(failure) => {
+            eprintln!("lab-tests: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What needs the machine's own network; then the second part, in a network of its own where that can be made.
+fn prepare(workspace: &Workspace) -> Result<ExitCode, Failure> {
+    for appliance in ["dns", "memory-probe"] {
+        build(workspace, appliance, build_command::Options::default())?.into_product()?;
+    }
+    Lab::prepare(&options(workspace), |line| eprintln!("{line}"))?;
+    let program = env::current_exe()?;
+    let makes: [&[&str]; 2] = [&["--net"], &["--user", "--map-root-user", "--net"]];
+    let make = makes.into_iter().find(|make| {
+        let mut command = Command::new("unshare");
+        command.args(*make).args(["ip", "link", "set", "lo", "up"]);
+        command.output().is_ok_and(|output| output.status.success())
+    });
+    let mut command = match make {
+        Some(make) => {
+            let mut command = Command::new("unshare");
+            command
+                .args(make)
+                .args(["sh", "-c", "ip link set lo up && exec \"$@\"", "sh"])
+                .arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    let status = command.arg(INSIDE).status()?;
+    Ok(match status.code() {
+        Some(0) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+fn options(workspace: &Workspace) -> Options {
+    let mut options = Options::new(&workspace.target());
+    options.cpu_features = "+rdrand,+rdseed".into();
+    options
+}
+
+fn image(workspace: &Workspace, appliance: &str) -> PathBuf {
+    let file = format!("{appliance}.elf");
+    workspace.target().join("appliances").join(file)
+}
+
+/// The checks, in a lab.
+fn run(workspace: &Workspace) -> Result<ExitCode, Failure> {
+    let began = Instant::now();
+    let lab = Lab::start(&options(workspace), |line| eprintln!("{line}"))?;
+    eprintln!(
+        "the lab is there after {:.1} s; its log: {}",
+        began.elapsed().as_secs_f64(),
+        lab.record().log().path().display()
+    );
+    if !lab.has_tap() {
+        return Err("no right to make a tap device, which these tests need".into());
+    }
+    let tests = Tests::default();
+    let (dns, probe) = (image(workspace, "dns"), image(workspace, "memory-probe"));
+    // Guests don't disturb each other: that is what Xen is for.
+    thread::scope(|scope| {
+        scope.spawn(|| probes::run(&lab, &tests, &probe));
+        checks::run(&lab, &tests, &dns);
+    });
+    drop(lab);
+    eprintln!("{:.1} s in all", began.elapsed().as_secs_f64());
+    Ok(tests.summary())
+}
+
+/// What passed and what failed.
+#[derive(Debug, Default)]
+pub(crate) struct Tests {
+    results: Mutex<Vec<bool>>,
+}
+
+impl Tests {
+    /// Makes a check, and tells its result.
+    pub(crate) fn test(&self, name: &str, check: impl FnOnce() -> Result<(), Failure>) -> bool {
+        let began = Instant::now();
+        let result = check();
+        let passed = result.is_ok();
+        match result {
+            Ok(()) => {
+                println!("test {name} ... ok");
+                eprintln!("{name}: {:.1} s", began.elapsed().as_secs_f64());
+            }
+            Err(failure) => {
+                println!("test {name} ... FAILED\n---- {name} stdout ----\n{failure}\n")
+            }
+        }
+        if let Ok(mut results) = self.results.lock() {
+            results.push(passed);
+        }
+        passed
+    }
+
+    fn summary(&self) -> ExitCode {
+        let results = self.results.lock().map(|results| results.clone());
+        let results = results.unwrap_or_default();
+        let passed = results.iter().filter(|passed| **passed).count();
+        let failed = results.len() - passed;
+        let word = if failed == 0 { "ok" } else { "FAILED" };
+        println!("test result: {word}. {passed} passed; {failed} failed; 0 ignored");
+        if failed == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A guest with little memory.
+pub(crate) fn guest(name: &str, image: &Path, memory: u32) -> Result<Guest, Failure> {
+    let mut guest = Guest::new(name, image.to_path_buf())?;
+    guest.memory = memory;
+    Ok(guest)
+}
+
+/// Waits until something is so.
+pub(crate) fn wait_for(
+    what: &str,
+    limit: Duration,
+    mut is_so: impl FnMut() -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    let began = Instant::now();
+    while !is_so()? {
+        if began.elapsed() > limit {
+            return Err(format!("{what}: not after {} s", limit.as_secs()).into());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// Runs a script in dom0, which must succeed; gives its output.
+pub(crate) fn dom0(lab: &Lab, script: &str) -> Result<String, Failure> {
+    let output = lab.dom0(script, b"")?;
+    if output.status == 0 {
+        return Ok(output.text());
+    }
+    let said = String::from_utf8_lossy(&output.err).into_owned();
+    Err(format!(
+        "dom0: `{script}` ended with status {}: {}{said}",
+        output.status,
+        output.text()
+    )
+    .into())
+}
