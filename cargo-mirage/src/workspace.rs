@@ -102,6 +102,21 @@ impl Package {
             .filter(|name| *name != "default")
     }
 
+    /// Whether a feature is another one, or turns it on.
+    pub fn turns_on(&self, feature: &str, other: &str) -> bool {
+        let mut reached = vec![feature];
+        let mut next = 0;
+        while let Some(name) = reached.get(next).copied() {
+            next += 1;
+            for turned_on in self.features.get(name).into_iter().flatten() {
+                if !reached.contains(&turned_on.as_str()) {
+                    reached.push(turned_on);
+                }
+            }
+        }
+        reached.contains(&other)
+    }
+
     /// Its library, if it has one.
     pub fn library(&self) -> Option<&Target> {
         self.targets.iter().find(|target| target.is("lib"))

@@ -28,7 +28,7 @@
 
 #[cfg(any(feature = "alloc", test))]
 extern crate alloc;
-#[cfg(any(feature = "simulated", test))]
+#[cfg(any(feature = "std", test))]
 extern crate std;
 
 pub mod abi;

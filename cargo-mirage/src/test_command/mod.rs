@@ -6,6 +6,7 @@
 
 mod examples;
 mod fuzz;
+mod lab;
 mod nightly;
 mod no_std;
 mod package;
@@ -109,6 +110,18 @@ const STEPS: &[Step] = &[
         about: "the README's commands do what it says",
         quick: true,
         run: readme::run,
+    },
+    Step {
+        name: "lab",
+        about: "the appliances on a real Xen: answers, suspension, migration, what memory forbids",
+        quick: false,
+        run: lab::run,
+    },
+    Step {
+        name: "author",
+        about: "an author outside the checkout installs the tool, makes an appliance, and runs it on a real Xen",
+        quick: false,
+        run: lab::author,
     },
     Step {
         name: "bench",

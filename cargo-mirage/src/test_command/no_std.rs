@@ -3,7 +3,7 @@
 //! Building a library proves nothing on a target that has `std`: what it lacks is only missed when a program is linked. So
 //! for each `no_std` library of the workspace a program is made that has a panic handler of its own, is linked with
 //! neither C library nor start files, calls the crate as `probes/NAME.rs` says, and is run. Without features it has no
-//! allocator either; then each feature that is not called `std` is taken alone, with one. The features are those that
+//! allocator either; then each feature that does not turn on `std` is taken alone, with one. The features are those that
 //! cargo tells of: a new one is covered without a change here.
 //!
 //! Three more programs must *not* build: one over a crate that uses `std`, one over a crate that allocates without an
@@ -89,7 +89,7 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
         }
         let alone = package
             .named_features()
-            .filter(|name| *name != "std")
+            .filter(|name| !package.turns_on(name, "std"))
             .map(Some);
         for feature in std::iter::once(None).chain(alone) {
             let name = match feature {

@@ -1,15 +1,22 @@
 //! Formatting, lints and documentation.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Context, Failure, Outcome, minutes};
 use crate::error::Error;
 use crate::process::Log;
 
+/// The manifests of all appliances' mains.
+fn mains(context: &Context<'_>) -> Vec<PathBuf> {
+    let mut manifests = context.workspace.host_mains();
+    manifests.extend(context.workspace.xen_mains());
+    manifests
+}
+
 /// `cargo fmt --check` in every workspace of the repository, and over the probes, which belong to none.
 pub(super) fn fmt(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
     context.must(context.cargo(&["fmt", "--all", "--check"]), minutes(2), log)?;
-    let mut manifests = context.workspace.host_mains();
+    let mut manifests = mains(context);
     manifests.push(context.workspace.root().join("fuzz/Cargo.toml"));
     for manifest in &manifests {
         let mut command = context.cargo(&["fmt", "--check", "--manifest-path"]);
@@ -34,7 +41,7 @@ pub(super) fn fmt(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
 /// Every lock file is as cargo would write it. Else the first build in a fresh checkout changes it under the user's hands.
 pub(super) fn lock(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
     let root = context.workspace.root();
-    let mut manifests = context.workspace.host_mains();
+    let mut manifests = mains(context);
     manifests.extend([root.join("Cargo.toml"), root.join("fuzz/Cargo.toml")]);
     for manifest in &manifests {
         // The cheapest command that resolves the whole of it, without the network if everything is there.
@@ -45,7 +52,7 @@ pub(super) fn lock(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure>
     Outcome::passed(format!("{} workspaces", manifests.len()))
 }
 
-fn rust_files(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> Result<(), Error> {
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Error> {
     for entry in std::fs::read_dir(folder).map_err(Error::file("read", folder))? {
         let path = entry.map_err(Error::file("read", folder))?.path();
         if path.is_dir() {
@@ -71,6 +78,12 @@ pub(super) fn clippy(context: &Context<'_>, log: &Log) -> Result<Outcome, Failur
     for manifest in &manifests {
         let mut command = context.cargo(&["clippy", "--all-targets", "--all-features"]);
         command.arg("--manifest-path").arg(manifest).args(deny);
+        context.must(command, minutes(15), log)?;
+    }
+    // An image has no tests: what runs them needs `std`.
+    for manifest in context.workspace.xen_mains() {
+        let mut command = context.cargo(&["clippy", "--all-features", "--manifest-path"]);
+        command.arg(manifest).args(deny);
         context.must(command, minutes(15), log)?;
     }
     let mut combinations = 0;
@@ -107,7 +120,7 @@ pub(super) fn doc(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
     let mut command = context.cargo(&["doc", "--workspace", "--no-deps", "--all-features"]);
     command.env("RUSTDOCFLAGS", "-Dwarnings");
     context.must(command, minutes(15), log)?;
-    for manifest in context.workspace.host_mains() {
+    for manifest in mains(context) {
         let mut command = context.cargo(&["doc", "--no-deps", "--all-features", "--manifest-path"]);
         command.arg(manifest).env("RUSTDOCFLAGS", "-Dwarnings");
         context.must(command, minutes(15), log)?;

@@ -1,0 +1,127 @@
+//! What needs a real Xen: the appliances in the lab, and the way of an author outside the checkout.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::suites::{self, Tally};
+use super::{Context, Failure, Outcome, minutes, nightly};
+use crate::debian;
+use crate::error::Error;
+use crate::process::{self, Log};
+
+/// What the author's commands are called in.
+const PROJECT: &str = "hello";
+
+/// Why there can be no lab here; none, if there can.
+fn obstacle() -> Result<Option<String>, Failure> {
+    let host = nightly::host()?;
+    if host != "x86_64-unknown-linux-gnu" {
+        return Ok(Some(format!(
+            "the lab is for x86-64 Linux, and this is {host}"
+        )));
+    }
+    if debian::find_program("apt-get").is_none() {
+        return Ok(Some(
+            "what the lab is made of is fetched by apt-get, and there is none".into(),
+        ));
+    }
+    Ok(None)
+}
+
+/// One run of the lab: package `lab-tests`.
+pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
+    if let Some(reason) = obstacle()? {
+        return Outcome::skipped(reason);
+    }
+    let mut tally = Tally::default();
+    let mut broken = Vec::new();
+    let command = context.cargo(&["run", "--quiet", "--package", "lab-tests"]);
+    suites::add(context, command, log, &mut tally, &mut broken)?;
+    tally.outcome(&broken)
+}
+
+/// What an author outside the checkout does: installs the tool, and makes, builds and runs an appliance of his own.
+pub(super) fn author(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
+    if let Some(reason) = obstacle()? {
+        return Outcome::skipped(reason);
+    }
+    let root = context.target("author-install");
+    let tool = install(context, &root, log)?;
+    let folder = tempfile_folder(context)?;
+    let project = folder.join(PROJECT);
+    let call = |arguments: &[&str], place: &Path| {
+        let mut command = Command::new(&tool);
+        command.arg("mirage").args(arguments).current_dir(place);
+        command
+    };
+    context.must(call(&["new", PROJECT], &folder), minutes(2), log)?;
+    context.must(call(&["build"], &project), minutes(10), log)?;
+    let mut tests = context.cargo(&["test", "--quiet"]);
+    tests.current_dir(&project);
+    context.must(tests, minutes(10), log)?;
+    // The packages are there already, where the step before has run; they are the same for every project.
+    share_packages(context, &project)?;
+    let command = call(&["lab", "--exec", "ping -c 3 -W 5 \"$HELLO_IP\""], &project);
+    let finished = context.must(command, minutes(8), log)?;
+    if !finished.output.contains(" 0% packet loss") {
+        return Err(Failure(format!(
+            "the author's appliance does not answer a ping: {}",
+            finished.output
+        )));
+    }
+    fs::remove_dir_all(&folder).map_err(Error::file("remove", &folder))?;
+    Outcome::passed("install, new, build, its tests, lab")
+}
+
+/// Installs the tool as the README says, and gives the program. Unoptimised, it is what the tests have built already.
+fn install(context: &Context<'_>, root: &Path, log: &Log) -> Result<PathBuf, Failure> {
+    let mut command = context.cargo(&["install", "--debug", "--locked", "--force", "--path"]);
+    command
+        .arg(context.workspace.root().join("cargo-mirage"))
+        .arg("--root")
+        .arg(root)
+        .arg("--target-dir")
+        .arg(context.target(""));
+    let line = process::command_line(&command);
+    context.must(command, minutes(15), log)?;
+    let tool = root.join("bin/cargo-mirage");
+    if tool.is_file() {
+        Ok(tool)
+    } else {
+        Err(Failure(format!("{line} made no {}", tool.display())))
+    }
+}
+
+/// An empty folder that is in no checkout.
+fn tempfile_folder(context: &Context<'_>) -> Result<PathBuf, Failure> {
+    let name = format!("mirage-author-{}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
+    context.progress.set_message(folder.display().to_string());
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(Error::file("remove", &folder))?;
+    }
+    fs::create_dir_all(&folder).map_err(Error::file("make", &folder))?;
+    Ok(folder)
+}
+
+/// Lets the project's lab begin with the packages that the checkout's has fetched: links to its files.
+fn share_packages(context: &Context<'_>, project: &Path) -> Result<(), Failure> {
+    let from = context.target("lab/packages");
+    if !from.is_dir() {
+        return Ok(());
+    }
+    let to = project.join("target/lab");
+    fs::create_dir_all(&to).map_err(Error::file("make", &to))?;
+    let mut copy = Command::new("cp");
+    copy.arg("-al")
+        .arg(&from)
+        .arg(to.join(OsStr::new("packages")));
+    // A link can't cross file systems; the packages are fetched again then.
+    let linked = copy.output().is_ok_and(|output| output.status.success());
+    if !linked {
+        let _ = fs::remove_dir_all(to.join("packages"));
+    }
+    Ok(())
+}
