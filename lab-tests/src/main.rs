@@ -90,7 +90,9 @@ fn prepare(workspace: &Workspace) -> Result<ExitCode, Failure> {
 
 fn options(workspace: &Workspace) -> Options {
     let mut options = Options::new(&workspace.target());
+    // Randomness is the processor's; a guest that is to have none is denied it.
     options.cpu_features = "+rdrand,+rdseed".into();
+    options.seeds = false;
     options
 }
 

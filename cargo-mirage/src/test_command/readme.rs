@@ -140,7 +140,7 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
 }
 
 fn action(context: &Context<'_>, words: &[String]) -> Result<Action, String> {
-    let head: Vec<&str> = words.iter().map(String::as_str).take(3).collect();
+    let head: Vec<&str> = words.iter().map(String::as_str).take(4).collect();
     match head.as_slice() {
         ["cargo", "mirage", ..] => {
             let line = words[1..].iter().map(Into::into);
@@ -206,6 +206,8 @@ fn action(context: &Context<'_>, words: &[String]) -> Result<Action, String> {
             }
         }
         ["dig" | "kdig" | "ping", ..] => Ok(Action::Ask(words.to_vec())),
+        // The step `author` does so, elsewhere.
+        ["cargo", "install", "--path", "cargo-mirage"] | ["cd", "hello"] => Ok(Action::Elsewhere),
         ["cargo", "doc", ..] => Ok(Action::Try(words.to_vec())),
         [".ci/run"] => Ok(Action::Script(context.workspace.root().join(".ci/run"))),
         _ => Err("no test knows this command".into()),
@@ -253,17 +255,27 @@ fn write_files(blocks: &[Block], folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The words of a command line: no quotes, no variables; a comment ends it. Nothing for an empty line.
+/// The words of a command line: no variables, no quotes but single ones around a whole word; a comment ends it. Nothing for an
+/// empty line.
 fn words(line: &str) -> Result<Option<Vec<String>>, String> {
-    let command = match line.find(" #") {
-        Some(start) => &line[..start],
-        None if line.starts_with('#') => "",
-        None => line,
-    };
-    if command.contains(['\'', '"', '$', '|', '&', ';', '<', '>', '`', '\\']) {
-        return Err("more of a shell than this test understands".into());
+    let mut words = Vec::new();
+    let mut rest = line.trim_start();
+    while !rest.is_empty() && !rest.starts_with('#') {
+        let word;
+        if let Some(quoted) = rest.strip_prefix('\'') {
+            (word, rest) = quoted
+                .split_once('\'')
+                .ok_or("a quotation mark without another")?;
+        } else {
+            let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+            (word, rest) = rest.split_at(end);
+            if word.contains(['\'', '"', '$', '|', '&', ';', '<', '>', '`', '\\']) {
+                return Err("more of a shell than this test understands".into());
+            }
+        }
+        words.push(word.to_owned());
+        rest = rest.trim_start();
     }
-    let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
     Ok((!words.is_empty()).then_some(words))
 }
 
@@ -461,6 +473,11 @@ mod tests {
         assert_eq!(words("# nothing").unwrap(), None);
         assert_eq!(words("").unwrap(), None);
         assert!(words("dig x | cat").is_err());
+        assert_eq!(
+            words("lab dns --exec 'dig @$DNS_IP x' # asks").unwrap().unwrap(),
+            ["lab", "dns", "--exec", "dig @$DNS_IP x"]
+        );
+        assert!(words("lab 'dns").is_err());
     }
 
     #[test]
