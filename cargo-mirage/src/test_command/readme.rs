@@ -474,7 +474,9 @@ mod tests {
         assert_eq!(words("").unwrap(), None);
         assert!(words("dig x | cat").is_err());
         assert_eq!(
-            words("lab dns --exec 'dig @$DNS_IP x' # asks").unwrap().unwrap(),
+            words("lab dns --exec 'dig @$DNS_IP x' # asks")
+                .unwrap()
+                .unwrap(),
             ["lab", "dns", "--exec", "dig @$DNS_IP x"]
         );
         assert!(words("lab 'dns").is_err());
