@@ -359,6 +359,20 @@ fn what_does_not_build_ends_with_cargos_words_and_status() {
 }
 
 #[test]
+fn a_mistake_is_shown_where_it_is() {
+    let checkout = Checkout::new();
+    let source = checkout.root().join("part/src/lib.rs");
+    write(
+        &source,
+        "#![no_std]\npub fn length(_: &[u8]) -> usize { nothing() }\n",
+    );
+    let output = checkout.mirage(&[&["build", "small"], TARGET].concat());
+    let said = text(&output.stderr);
+    let source = source.canonicalize().unwrap();
+    assert!(said.contains(&format!("{}:2", source.display())), "{said}");
+}
+
+#[test]
 fn names_are_checked_before_anything_is_built() {
     let checkout = Checkout::new();
     let output = checkout.mirage(&["build"]);

@@ -124,6 +124,8 @@ impl Recipe<'_> {
         let mut flags = OsString::from(
             "--cfg=mirage_image\x1f-Crelocation-model=pic\x1f-Csymbol-mangling-version=v0\x1f-Cforce-unwind-tables=no",
         );
+        // In the image, not in what the compiler says of a mistake.
+        flags.push("\x1f--remap-path-scope=object");
         for (from, to) in self.renamed()? {
             flags.push("\x1f--remap-path-prefix=");
             flags.push(from);
