@@ -29,10 +29,20 @@ const FILES: &[(&str, &str)] = &[
         include_str!("template/host/sockets.rs"),
     ),
     ("host/src/tap.rs", include_str!("template/host/tap.rs")),
+    ("xen/Cargo.toml", include_str!("template/xen/main.toml")),
+    ("xen/src/main.rs", include_str!("template/xen/main.rs")),
+    (
+        "xen/src/network.rs",
+        include_str!("template/xen/network.rs"),
+    ),
+    (
+        "xen/src/settings.rs",
+        include_str!("template/xen/settings.rs"),
+    ),
 ];
 
 /// Our crates that the files name, as `@NAME@`.
-const CRATES: &[&str] = &["mirage-core", "mirage-host", "mirage-net"];
+const CRATES: &[&str] = &["mirage-core", "mirage-host", "mirage-net", "mirage-xen"];
 
 /// The version of our crates in the registry: they are published together, and this one with them.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -202,6 +212,26 @@ mod tests {
         for name in CRATES {
             let manifest = fs::read_to_string(root.join(name).join("Cargo.toml")).unwrap();
             assert!(manifest.contains("version.workspace = true"), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_the_same_in_every_main_for_xen_is_the_dns_appliances() {
+        let Some(root) = checkout() else { return };
+        let source = root.join("appliances/dns/xen/src");
+        for (path, template) in FILES {
+            let Some(name) = path
+                .strip_prefix("xen/src/")
+                .filter(|name| *name != "main.rs")
+            else {
+                continue;
+            };
+            let original = fs::read_to_string(source.join(name)).unwrap();
+            assert!(
+                original == *template,
+                "{name}: copy it from {}",
+                source.display()
+            );
         }
     }
 

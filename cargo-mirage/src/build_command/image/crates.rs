@@ -3,7 +3,8 @@
 /// The crate at the root of a symbol's name, or `None` if the name is not a mangled one of Rust's: assembly, and what is
 /// exported under a name of its own.
 ///
-/// Of an implementation it is the crate of the type; where that is no crate's (`<[T] as Debug>::fmt`), the crate of the trait.
+/// Of an implementation it is the crate of the type; where that is no crate's (`<[T] as Debug>::fmt`), the crate of the trait,
+/// and without a trait (`<str>::find`) `core`.
 ///
 /// ```
 /// use cargo_mirage::build_command::image::crate_of;
@@ -25,7 +26,9 @@ fn root_of(path: &str) -> Option<&str> {
         let word = &rest[start..];
         let end = word.find(|c| !is_part(c)).unwrap_or(word.len());
         if word[end..].starts_with("::") {
-            return Some(&word[..end]);
+            // A method of a type without a path.
+            let after_type = rest[..start].ends_with(">::");
+            return Some(if after_type { "core" } else { &word[..end] });
         }
         rest = &word[end..];
     }
@@ -50,6 +53,8 @@ mod tests {
             ),
             ("<[u8] as core::fmt::Debug>::fmt", "core"),
             ("<&dyn log::Log>::enabled", "log"),
+            ("<str>::find::<char>", "core"),
+            ("<[u8]>::sort_by::<web::Page>::{closure#0}", "core"),
             (
                 "<dns_appliance::Service>::answer::{closure#0}",
                 "dns_appliance",
