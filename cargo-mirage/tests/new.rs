@@ -18,6 +18,10 @@ fn checkout() -> Option<PathBuf> {
         .then_some(root)
 }
 
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("new")
+}
+
 /// A program in that folder, without what cargo told us of our own package. All build into one folder, so that a second run
 /// has little to do.
 fn program(name: &str, folder: &Path) -> Command {
@@ -109,7 +113,7 @@ fn what_is_written_passes_its_test_and_answers() {
     );
     assert!(said.contains(checkout.to_str().unwrap()), "{said}");
     let root = folder.path().join("my-echo");
-    for workspace in [root.clone(), root.join("host")] {
+    for workspace in [root.clone(), root.join("host"), root.join("xen")] {
         // The versions that the checkout was tested with.
         fs::copy(checkout.join("Cargo.lock"), workspace.join("Cargo.lock")).unwrap();
         let mut fmt = program("cargo", &workspace);
@@ -153,6 +157,17 @@ fn what_is_written_passes_its_test_and_answers() {
     let mut stream = running.0.stderr.take().unwrap();
     stream.read_to_string(&mut errors).unwrap();
     assert_eq!(warnings_in(&errors), "");
+
+    // Its image keeps the rules; that it boots, the lab shows.
+    let output = mirage(&root.join("xen"), &["build"]);
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(warnings_in(&said), "");
+    assert!(target().join("appliances/my-echo.elf").is_file(), "{said}");
+    assert!(
+        said.contains("mirage_net") && said.contains("my_echo"),
+        "{said}"
+    );
 
     // It is an appliance, and no checkout.
     let output = mirage(&root, &["test", "--list"]);

@@ -10,11 +10,13 @@ mod settings;
 
 use alloc::boxed::Box;
 use core::error::Error;
+use core::fmt;
 
 use mirage_net::ServiceOptions;
 use mirage_xen::abi::shutdown::ShutdownReason;
 use mirage_xen::boot::Boot;
-use mirage_xen::machine::Machine;
+use mirage_xen::console::logger::Logging;
+use mirage_xen::machine::{Machine, start_logging};
 use mirage_xen::native::NativeHypervisor;
 
 use appliance_name::{PORT, Service};
@@ -37,22 +39,44 @@ fn main(boot: Boot) -> ShutdownReason {
 }
 
 fn start(boot: Boot) -> Result<ShutdownReason, Failure> {
+    let logging = start_logging(&boot);
     let settings = Settings::parse(boot.command_line())?;
-    let machine = Machine::start(boot)?;
+    if let Some(logging) = logging {
+        logging.set_level(settings.log);
+    }
+    let machine = Machine::start(boot, logging)?;
     let service: &'static Service = Box::leak(Box::new(Service::new()));
-    let reason = machine
-        .executor()
-        .run_until(serve(machine, settings, service));
-    log::info!("{:?}", service.counters());
-    reason
+    machine.executor().run_until(async {
+        let ended = serve(machine, logging, settings, service).await;
+        let reason = ended.unwrap_or_else(|failure| {
+            log::error!("{failure}");
+            ShutdownReason::Crash
+        });
+        say(
+            logging,
+            format_args!("ended; counted: {:?}", service.counters()),
+        );
+        machine.drain_console().await;
+        Ok(reason)
+    })
+}
+
+/// Says lines on the console.
+fn say(logging: Option<Logging>, text: impl fmt::Display) {
+    if let Some(logging) = logging {
+        for line in alloc::format!("{text}").lines() {
+            logging.line(format_args!("{line}"));
+        }
+    }
 }
 
 async fn serve(
     machine: &'static Machine<NativeHypervisor>,
+    logging: Option<Logging>,
     settings: Settings,
     service: &'static Service,
 ) -> Result<ShutdownReason, Failure> {
-    let mut network = Network::open(machine, settings).await?;
+    let mut network = Network::open(machine, logging, settings).await?;
     let bound: &'static mut &'static Service = Box::leak(Box::new(service));
     network
         .stack()

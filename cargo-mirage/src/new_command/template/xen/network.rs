@@ -10,19 +10,21 @@ use mirage_net::{
     Capacities, Cidr, ConflictConfig, Defence, Event, Stack, StackConfig, StackStorage, drive,
 };
 use mirage_xen::abi::shutdown::ShutdownReason;
+use mirage_xen::console::logger::Logging;
 use mirage_xen::machine::{Machine, News};
 use mirage_xen::native::NativeHypervisor;
 use mirage_xen::netfront::Netfront;
 use mirage_xen::store::join2;
 
-use crate::Failure;
 use crate::settings::Settings;
+use crate::{Failure, say};
 
 /// A stack on a network device.
 pub(crate) struct Network {
     machine: &'static Machine<NativeHypervisor>,
     netif: &'static Netfront<NativeHypervisor>,
     stack: Stack<'static>,
+    logging: Option<Logging>,
     ip: Cidr,
 }
 
@@ -30,16 +32,19 @@ impl Network {
     /// Waits until the device is connected, and gives the stack on it its address.
     pub(crate) async fn open(
         machine: &'static Machine<NativeHypervisor>,
+        logging: Option<Logging>,
         settings: Settings,
     ) -> Result<Self, Failure> {
         // Together: what they ask xenstore goes there at a time.
         let (netif, rng) = join2(machine.network(), machine.rng()).await;
         let (netif, rng) = (netif?, rng?);
-        log::info!(
-            target: "mirage",
-            "network up in {} us, {} xenstore round trips",
-            machine.uptime().as_micros(),
-            machine.store().counters().round_trips
+        say(
+            logging,
+            format_args!(
+                "mirage: network up in {} us, {} xenstore round trips",
+                machine.uptime().as_micros(),
+                machine.store().counters().round_trips
+            ),
         );
         log::debug!("{} with an MTU of {}", netif.mac(), netif.mtu());
         let now = machine.executor().now();
@@ -64,6 +69,7 @@ impl Network {
             machine,
             netif,
             stack,
+            logging,
             ip: settings.ip,
         })
     }
@@ -92,21 +98,21 @@ impl Network {
     }
 
     async fn drive(&mut self) -> Result<News, Failure> {
-        let address = self.ip.address();
+        let (address, logging) = (self.ip.address(), self.logging);
         let (machine, executor) = (self.machine, self.machine.executor());
         let mut netif = self.netif;
-        let mut driving = pin!(drive(
-            &mut netif,
-            &mut self.stack,
-            executor,
-            |event| tell(event, address)
-        ));
+        let mut driving = pin!(drive(&mut netif, &mut self.stack, executor, |event| tell(
+            event, address, logging
+        )));
         poll_fn(|context| {
             // Before the frames: after a resume none is to be sent.
             if let Poll::Ready(news) = machine.poll_news(context) {
                 return Poll::Ready(Ok(news));
             }
-            driving.as_mut().poll(context).map(|error| Err(error.into()))
+            driving
+                .as_mut()
+                .poll(context)
+                .map(|error| Err(error.into()))
         })
         .await
     }
@@ -118,10 +124,10 @@ impl Network {
     }
 }
 
-fn tell(event: Event, own: IpAddr) {
+fn tell(event: Event, own: IpAddr, logging: Option<Logging>) {
     match event {
         Event::AddressAcquired(address) if address == own => {
-            log::info!(target: "mirage", "ready {address}");
+            say(logging, format_args!("mirage: ready {address}"));
         }
         Event::AddressDefended { address, other } => {
             log::warn!("{other} uses our address {address}: it was told that it is ours");
