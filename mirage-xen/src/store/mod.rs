@@ -31,6 +31,7 @@ mod join;
 mod key;
 mod operations;
 mod permissions;
+mod places;
 mod protocol;
 mod ring;
 mod storage;
@@ -47,7 +48,6 @@ use core::fmt;
 use core::future::poll_fn;
 use core::task::{Context, Poll};
 
-use mirage_core::channel::Channel;
 use mirage_core::event::Event;
 
 pub use counters::StoreCounters;
@@ -61,7 +61,8 @@ pub use text::{Decimal, parse_decimal};
 pub use transaction::Transaction;
 pub use watch::{Watch, WatchEvent};
 
-use self::protocol::{MAXIMUM_REQUESTS, Protocol, Tree};
+use self::places::Places;
+use self::protocol::{MAXIMUM_REQUESTS, MAXIMUM_TRANSACTIONS, MAXIMUM_WATCHES, Protocol, Tree};
 use self::ring::Ring;
 use crate::abi::parameter::Parameter;
 use crate::abi::xs_wire::{MessageType, ServerFeatures, XENSTORE_PAYLOAD_MAX, XENSTORE_RING_SIZE};
@@ -106,9 +107,10 @@ pub struct Store<H: Hypervisor> {
     port: RefCell<EventPort<H>>,
     /// There is something to send, or the port is another.
     attention: Event,
-    /// A value for each small place that is taken, and those that the storage doesn't have: senders wait in order.
-    small_places: Channel<(), MAXIMUM_REQUESTS>,
-    large_place: Channel<(), 1>,
+    small_places: Places<MAXIMUM_REQUESTS>,
+    large_place: Places<1>,
+    watch_places: Places<MAXIMUM_WATCHES>,
+    transaction_places: Places<MAXIMUM_TRANSACTIONS>,
     epoch: Cell<u32>,
 }
 
@@ -124,19 +126,16 @@ impl<H: Hypervisor> Store<H> {
     ) -> Result<Self, ConnectError> {
         let ring = Ring::new(channels.hypervisor().store_page()?);
         let port = connection::adopt(channels, Parameter::StorePort)?;
-        let small_places = Channel::new();
-        for _ in memory.0.requests.len()..MAXIMUM_REQUESTS {
-            // Taken for good. There is room for all.
-            let _ = small_places.try_send(());
-        }
         let store = Self {
             channels,
+            small_places: Places::new(memory.0.requests.len()),
+            large_place: Places::new(1),
+            watch_places: Places::new(memory.0.watches.len()),
+            transaction_places: Places::new(memory.0.transactions.len()),
             protocol: RefCell::new(Protocol::new(memory.0)),
             ring: RefCell::new(ring),
             port: RefCell::new(port),
             attention: Event::new(),
-            small_places,
-            large_place: Channel::new(),
             epoch: Cell::new(0),
         };
         store.renew(Tree::New);
@@ -355,11 +354,14 @@ impl<H: Hypervisor> Store<H> {
         }
         let freed = self.protocol.borrow_mut().poll_freed();
         for _ in 0..freed.small {
-            let _ = self.small_places.try_receive();
+            self.small_places.give_back();
         }
         for _ in 0..freed.large {
-            let _ = self.large_place.try_receive();
+            self.large_place.give_back();
         }
+        let (watches, transactions) = self.protocol.borrow().in_use();
+        self.watch_places.keep(watches);
+        self.transaction_places.keep(transactions);
     }
 
     /// Asks, and waits for the reply: its length; its bytes are in `buffer`.
@@ -375,26 +377,20 @@ impl<H: Hypervisor> Store<H> {
             return Err(StoreError::RequestTooLong { length });
         }
         let large = self.protocol.borrow().is_large(length, buffer.len());
-        let place = if large {
-            self.large_place.send(()).await
+        if large {
+            self.large_place.take().await;
         } else {
-            self.small_places.send(()).await
-        };
-        // The channels are never closed.
-        let _ = place;
+            self.small_places.take().await;
+        }
         let begun = self.begin(kind, transaction, parts, large);
-        let index = match begun {
-            Ok(index) => index,
-            Err(error) => {
-                let place = if large {
-                    self.large_place.try_receive()
-                } else {
-                    self.small_places.try_receive()
-                };
-                let _ = place;
-                return Err(error);
+        if begun.is_err() {
+            if large {
+                self.large_place.give_back();
+            } else {
+                self.small_places.give_back();
             }
-        };
+        }
+        let index = begun?;
         self.attention.set();
         let mut outstanding = Outstanding {
             store: self,

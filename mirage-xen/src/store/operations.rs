@@ -324,7 +324,8 @@ impl<H: Hypervisor> Store<H> {
     ///
     /// # Errors
     ///
-    /// [`StoreError::TooManyWatches`] if there is no room for another, [`StoreError::WatchTooLong`] for the name.
+    /// [`StoreError::TooManyWatches`] if there is no room for another, and none will be: it waits for those that were
+    /// dropped to be taken back. [`StoreError::WatchTooLong`] if there is none for the name.
     pub fn watch<'s, 'k>(
         &'s self,
         key: impl Into<Key<'k>>,
@@ -346,7 +347,8 @@ impl<H: Hypervisor> Store<H> {
     ///
     /// # Errors
     ///
-    /// [`StoreError::TooManyTransactions`] if there is no room for another.
+    /// [`StoreError::TooManyTransactions`] if there is no room for another, and none will be: it waits for those that
+    /// were dropped to be aborted.
     pub fn transaction(&self) -> impl Future<Output = Result<Transaction<'_, H>, StoreError>> {
         Transaction::begin(self)
     }

@@ -25,7 +25,15 @@ pub struct Transaction<'s, H: Hypervisor> {
 impl<'s, H: Hypervisor> Transaction<'s, H> {
     /// Begins one, and waits until xenstored has.
     pub(super) async fn begin(store: &'s Store<H>) -> Result<Self, StoreError> {
-        let index = store.protocol.borrow_mut().begin_transaction()?;
+        let leaving = store.protocol.borrow().leaving().1;
+        if !store.transaction_places.take_soon(leaving).await {
+            return Err(StoreError::TooManyTransactions);
+        }
+        let begun = store.protocol.borrow_mut().begin_transaction();
+        if begun.is_err() {
+            store.transaction_places.give_back();
+        }
+        let index = begun?;
         let transaction = Self { store, index };
         store.attention.set();
         poll_fn(|context| store.protocol.borrow_mut().poll_begun(index, context)).await?;
@@ -144,6 +152,7 @@ impl<H: Hypervisor> Drop for Transaction<'_, H> {
             .protocol
             .borrow_mut()
             .abandon_transaction(self.index);
+        self.store.settle();
         self.store.attention.set();
     }
 }

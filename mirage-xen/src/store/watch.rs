@@ -35,7 +35,15 @@ impl<'s, H: Hypervisor> Watch<'s, H> {
     /// Sets a watch, and waits until xenstored has taken it.
     pub(super) async fn set(store: &'s Store<H>, key: Key<'_>) -> Result<Self, StoreError> {
         key.check()?;
-        let index = store.protocol.borrow_mut().watch(&key.parts())?;
+        let leaving = store.protocol.borrow().leaving().0;
+        if !store.watch_places.take_soon(leaving).await {
+            return Err(StoreError::TooManyWatches);
+        }
+        let begun = store.protocol.borrow_mut().watch(&key.parts());
+        if begun.is_err() {
+            store.watch_places.give_back();
+        }
+        let index = begun?;
         let watch = Self { store, index };
         store.attention.set();
         poll_fn(|context| store.protocol.borrow_mut().poll_watching(index, context)).await?;
@@ -77,6 +85,7 @@ impl<'s, H: Hypervisor> Watch<'s, H> {
 impl<H: Hypervisor> Drop for Watch<'_, H> {
     fn drop(&mut self) {
         self.store.protocol.borrow_mut().unwatch(self.index);
+        self.store.settle();
         self.store.attention.set();
     }
 }

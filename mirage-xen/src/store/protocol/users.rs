@@ -17,6 +17,25 @@ impl Protocol<'_> {
         request.max(reply) > self.requests.small_room()
     }
 
+    /// A getter: watches' places in use, and transactions'.
+    pub(in crate::store) fn in_use(&self) -> (usize, usize) {
+        let watches = self.watches.slots.iter();
+        let watches = watches.filter(|slot| slot.state != WatchState::Free);
+        let transactions = self.transactions.iter();
+        let transactions = transactions.filter(|slot| slot.state != TransactionState::Free);
+        (watches.count(), transactions.count())
+    }
+
+    /// A getter: those of them that nobody has any more, and that will be free when xenstored has answered.
+    pub(in crate::store) fn leaving(&self) -> (usize, usize) {
+        let watches = self.watches.slots.iter();
+        let watches = watches.filter(|slot| slot.state == WatchState::Unwanted);
+        let transactions = self.transactions.iter();
+        let transactions =
+            transactions.filter(|slot| slot.abandoned && slot.state != TransactionState::Free);
+        (watches.count(), transactions.count())
+    }
+
     /// Queues a request, in a place that is free: the caller has counted. Its number, for
     /// [`poll_reply`](Self::poll_reply).
     pub(in crate::store) fn request(

@@ -261,9 +261,14 @@ fn watches_are_as_many_as_the_storage_has() {
     assert!(watches.iter().all(Result::is_ok));
     let error = rig.run(store.watch("data")).unwrap_err();
     assert_eq!(error, StoreError::TooManyWatches);
+    // Those that are given up make room, soon.
     drop(watches);
-    rig.settle();
-    assert!(rig.run(store.watch("data")).is_ok());
+    let watches = rig.run(join([(); 16].map(|()| store.watch("data"))));
+    assert!(watches.iter().all(Result::is_ok));
+    drop(watches);
+    let watches = rig.run(join([(); 17].map(|()| store.watch("data"))));
+    assert_eq!(watches.iter().filter(|watch| watch.is_ok()).count(), 16);
+    drop(watches);
     let long = "a".repeat(257);
     let error = rig.run(store.watch(&*long)).unwrap_err();
     assert_eq!(error, StoreError::WatchTooLong { length: 257 });
@@ -280,4 +285,25 @@ fn after_a_reset_our_watches_are_set_again_and_open_transactions_are_lost() {
     rig.run(watch.changed()).unwrap();
     assert_eq!(rig.xenstored(|xenstored| xenstored.watches.len()), 1);
     assert!(rig.run(transaction.commit()).unwrap_err().is_try_again());
+}
+
+#[test]
+fn transactions_that_are_given_up_make_room() {
+    let rig = Rig::new();
+    let store = rig.store;
+    for _ in 0..10 {
+        let four = rig.run(join([(); 4].map(|()| store.transaction())));
+        assert!(four.iter().all(Result::is_ok));
+        let error = rig.run(store.transaction()).unwrap_err();
+        assert_eq!(error, StoreError::TooManyTransactions);
+    }
+    // Given up while it waits, and while it begins.
+    let four = rig.run(join([(); 4].map(|()| store.transaction())));
+    drop(four);
+    for _ in 0..3 {
+        let mut waits = pin!(store.transaction());
+        assert!(rig.poll_once(waits.as_mut()).is_pending());
+    }
+    let four = rig.run(join([(); 4].map(|()| store.transaction())));
+    assert!(four.iter().all(Result::is_ok));
 }
