@@ -32,15 +32,14 @@ const STEADY: Duration = Duration::from_secs(60);
 pub(super) enum Action {
     /// Read what the toolstack wrote for us: [`Handshake::handle_device`].
     ReadDevice,
-    /// Set watches on the backend, then read its features and its state: [`Handshake::handle_features`] and
-    /// [`Handshake::handle_backend`].
+    /// Set watches on the backend, then read its state and, after that, its features: [`Handshake::handle_backend`].
     ReadBackend,
     /// Make the rings and the event channel, write where they are and our state as connected:
     /// [`Handshake::handle_offered`].
     Offer,
     /// Write our state: [`Handshake::handle_written`].
     Write(XenbusState),
-    /// Read the backend's state: [`Handshake::handle_backend`].
+    /// Read the backend's state: [`Handshake::handle_status`].
     ReadStatus,
     /// Nothing, until a watch fires ([`Handshake::handle_change`], [`Handshake::handle_device_change`]), or until the
     /// deadline, if there is one ([`Handshake::handle_timeout`]).
@@ -157,6 +156,8 @@ impl Handshake {
             Phase::Offering => Action::Offer,
             Phase::Closing => Action::Write(XenbusState::Closed),
             Phase::Reopening => Action::Write(XenbusState::Initialising),
+            // What it offers it says before it says that it is ready.
+            Phase::Awaiting if self.changed => Action::ReadBackend,
             _ if self.changed && watching => Action::ReadStatus,
             Phase::Closed { until } | Phase::Paused { until } => Action::Wait(Some(until)),
             Phase::Awaiting | Phase::Offered | Phase::Connected | Phase::Absent | Phase::Dead => {
@@ -183,22 +184,27 @@ impl Handshake {
         }
     }
 
-    /// The backend's features were read: whether we can use it. Its state follows.
-    pub(super) fn handle_features(&mut self, now: Instant, usable: bool) -> Effect {
+    /// The backend's state was read and, after that, its features: whether we can use it, if it has said them.
+    pub(super) fn handle_backend(
+        &mut self,
+        now: Instant,
+        backend: Backend,
+        usable: bool,
+    ) -> Effect {
         match self.phase {
-            Phase::Found if usable => self.phase = Phase::Awaiting,
-            Phase::Found => return self.pause(now),
-            _ => {}
+            Phase::Found | Phase::Awaiting => {
+                self.changed = false;
+                self.await_backend(now, backend.state, usable)
+            }
+            _ => Effect::None,
         }
-        Effect::None
     }
 
     /// The backend's state was read.
-    pub(super) fn handle_backend(&mut self, now: Instant, backend: Backend) -> Effect {
+    pub(super) fn handle_status(&mut self, now: Instant, backend: Backend) -> Effect {
         self.changed = false;
         let Backend { state, carrier } = backend;
         match self.phase {
-            Phase::Awaiting => self.await_backend(state),
             Phase::Offered => self.await_connection(now, state, carrier),
             Phase::Connected => self.keep(state, carrier),
             Phase::Closed { .. } => self.await_closed(now, state),
@@ -318,9 +324,13 @@ impl Handshake {
         Effect::None
     }
 
-    fn await_backend(&mut self, state: XenbusState) -> Effect {
+    fn await_backend(&mut self, now: Instant, state: XenbusState, usable: bool) -> Effect {
+        self.phase = Phase::Awaiting;
         match state {
-            XenbusState::InitWait | XenbusState::Initialised => self.phase = Phase::Offering,
+            XenbusState::InitWait | XenbusState::Initialised if usable => {
+                self.phase = Phase::Offering;
+            }
+            XenbusState::InitWait | XenbusState::Initialised => return self.pause(now),
             // With whoever was here before us.
             XenbusState::Connected | XenbusState::Reconfiguring | XenbusState::Reconfigured => {
                 self.phase = Phase::Closing;
@@ -356,24 +366,23 @@ impl Handshake {
                 Effect::Up { carrier }
             }
             XenbusState::Unknown => self.lose(Phase::Absent),
-            XenbusState::Closing | XenbusState::Closed => self.lose(Phase::Closing),
-            // It forgot us, and where our rings are.
-            XenbusState::Initialising | XenbusState::InitWait | XenbusState::Initialised => {
-                self.lose(Phase::Reopening)
-            }
+            // One that began anew forgot us; so it seems, and our rings are not made anew before it has closed.
+            XenbusState::Closing
+            | XenbusState::Closed
+            | XenbusState::Initialising
+            | XenbusState::InitWait
+            | XenbusState::Initialised => self.lose(Phase::Closing),
         }
     }
 
     fn await_closed(&mut self, now: Instant, state: XenbusState) -> Effect {
         match state {
             XenbusState::Unknown => return self.lose(Phase::Absent),
-            XenbusState::Closed | XenbusState::InitWait | XenbusState::Initialising => {
-                if self.faulty {
-                    return self.pause(now);
-                }
-                self.phase = Phase::Reopening;
-            }
-            XenbusState::Initialised
+            XenbusState::Closed if self.faulty => return self.pause(now),
+            XenbusState::Closed => self.phase = Phase::Reopening,
+            XenbusState::Initialising
+            | XenbusState::InitWait
+            | XenbusState::Initialised
             | XenbusState::Connected
             | XenbusState::Closing
             | XenbusState::Reconfiguring

@@ -205,6 +205,11 @@ pub(super) struct Backend {
 }
 
 impl Backend {
+    /// Whether it has said what it offers.
+    pub(super) fn has_offered(&self) -> bool {
+        matches!(self.state, XenbusState::InitWait | XenbusState::Initialised)
+    }
+
     /// `None`: what it says is none of what it can be.
     pub(super) fn parse(values: [Value<'_>; 2]) -> Option<Self> {
         let [state, carrier] = values;

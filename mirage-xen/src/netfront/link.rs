@@ -1,5 +1,6 @@
 //! Both halves of a device and what connects them with a backend, moved by whoever polls.
 
+use core::fmt;
 use core::task::{Context, Poll, Waker};
 
 use mirage_core::{
@@ -41,6 +42,16 @@ pub(super) enum OfferError {
     Event(EventError),
     /// Its rings' pages are not the lender's.
     OtherPool,
+}
+
+impl fmt::Display for OfferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Grant(error) => error.fmt(f),
+            Self::Event(error) => error.fmt(f),
+            Self::OtherPool => f.write_str("the rings' pages are of another pool than the grants"),
+        }
+    }
 }
 
 impl From<GrantError> for OfferError {
@@ -138,6 +149,8 @@ impl<H: Hypervisor> Link<H> {
         let transmit_ring = self.transmitter.block().ok_or(OfferError::OtherPool)?;
         let receive_ring = self.receiver.block().ok_or(OfferError::OtherPool)?;
         let (transmit_ring, receive_ring) = (reference(transmit_ring)?, reference(receive_ring)?);
+        // The old one closes first, so that there is room.
+        self.port = None;
         let port = self.channels.offer(backend)?;
         let offer = Offer {
             queue: None,
@@ -160,7 +173,8 @@ impl<H: Hypervisor> Link<H> {
     /// The backend serves the rings. Whether that is news.
     pub(super) fn up(&mut self, carrier: bool) {
         let before = self.standing;
-        if before == Standing::Gone || self.port.is_none() {
+        let current = self.port.as_ref().is_some_and(EventPort::is_current);
+        if before == Standing::Gone || !current {
             return;
         }
         self.standing = Standing::Up { carrier };
@@ -175,16 +189,15 @@ impl<H: Hypervisor> Link<H> {
         }
     }
 
-    /// There is no backend any more. Nothing of the old one is used from here on; what is lent stays lent until there is
-    /// another.
+    /// There is no backend any more. Nothing of the old one is used from here on. What is lent stays lent until there is
+    /// another, and the port stays bound: its number is written in xenstore, where a backend that comes back reads it.
     pub(super) fn disconnect(&mut self) {
-        self.port = None;
-        self.receiver.disconnect();
-        if !self.fault {
-            // What was answered need not be sent again. A backend that breaks the protocol now does so in vain.
-            let _ = self.transmitter.reap();
-        }
         if let Standing::Up { .. } = self.standing {
+            self.receiver.disconnect();
+            if !self.fault {
+                // What was answered need not be sent again. A backend that breaks the protocol now does so in vain.
+                let _ = self.transmitter.reap();
+            }
             self.standing = Standing::Down;
             self.counters.disconnections += 1;
             self.wake();

@@ -88,7 +88,7 @@ pub struct ReceiveCounters {
     pub dropped_no_page: u64,
     /// Frames dropped since the pool has no room for another long frame.
     pub dropped_no_chain: u64,
-    /// Frames dropped since the backend went before all of them had come.
+    /// Frames dropped since the backend went before all of them had come, and slots that nobody had looked at when it went.
     pub dropped_disconnected: u64,
     /// Slots with extra information of a type that isn't known or was not asked for: skipped.
     pub extra_skipped: u64,
@@ -179,7 +179,7 @@ impl Receiver {
     /// Makes the ring anew for another backend, or for the same one that begins anew, and posts the pages that are posted
     /// again.
     pub(super) fn connect(&mut self, pages: &impl Pages) {
-        self.disconnect();
+        self.assembler.reset();
         self.ring.reset();
         self.unpublished = 0;
         self.next_id = 0;
@@ -192,11 +192,10 @@ impl Receiver {
         self.refill(pages);
     }
 
-    /// The backend is gone: what it did not finish is dropped.
+    /// The backend is gone: what it did not finish is dropped, and what nobody has looked at.
     pub(super) fn disconnect(&mut self) {
-        if !self.assembler.is_idle() {
-            self.counters.dropped_disconnected += 1;
-        }
+        self.counters.dropped_disconnected += u64::from(!self.assembler.is_idle());
+        self.counters.dropped_disconnected += u64::from(self.ring.unconsumed().unwrap_or(0));
         self.assembler.reset();
     }
 

@@ -13,13 +13,13 @@ use super::Netfront;
 use super::handshake::{Action, Effect, Found};
 use super::headers::{ETHERNET_HEADER, VLAN_TAG};
 use super::keys::{
-    Backend, DEVICE_KEYS, Device, DeviceError, FEATURE_KEYS, MAXIMUM_PATH, QueueNumber,
-    STATUS_KEYS, Value, parse_features,
+    Backend, BackendFeatures, DEVICE_KEYS, Device, DeviceError, FEATURE_KEYS, MAXIMUM_PATH,
+    QueueNumber, STATUS_KEYS, Value, parse_features,
 };
 use super::link::Offer;
-use crate::abi::PAGE_SIZE;
+use crate::abi::{PAGE_SIZE, XenError};
 use crate::hypervisor::Hypervisor;
-use crate::store::{Store, StoreError, Watch, join, join2, parse_decimal};
+use crate::store::{Store, StoreError, Transaction, Watch, join, join2, parse_decimal};
 use crate::xenbus::XenbusState;
 
 /// Where the toolstack makes network devices.
@@ -67,8 +67,9 @@ struct Watches<H: Hypervisor> {
 /// What came of an action.
 enum Done {
     Device(Found),
-    /// Whether the backend is one that we can use, if that was asked; and how it is, if that made sense.
-    Status(Option<bool>, Option<Backend>),
+    /// How the backend is, if that made sense, and what it offers, if that did.
+    Backend(Option<Backend>, Result<BackendFeatures, DeviceError>),
+    Status(Option<Backend>),
     Offered(bool),
     Written(bool),
 }
@@ -135,12 +136,12 @@ impl<H: Hypervisor> Netfront<H> {
                 Action::ReadBackend => self.read_backend(store, &mut watches).await,
                 Action::ReadStatus => {
                     let status = self.read_backend_status(store, &mut watches).await;
-                    status.map(|status| Done::Status(None, status))
+                    status.map(Done::Status)
                 }
-                Action::Offer => Ok(Done::Offered(self.offer(store).await)),
+                Action::Offer => self.offer(store).await.map(Done::Offered),
                 Action::Write(state) => {
-                    let written = self.write_state(store, state.as_str()).await;
-                    written.map(Done::Written)
+                    let entry = (&*self.directory, "state", Some(state as u64));
+                    self.write_all(store, [entry]).await.map(Done::Written)
                 }
             };
             if self.handshake.borrow().epoch() == epoch {
@@ -166,35 +167,33 @@ impl<H: Hypervisor> Netfront<H> {
 
     /// Tells the handshake what came of what it asked for.
     fn finish(&self, now: Instant, done: Result<Done, StoreError>) {
-        let effect = {
-            let mut handshake = self.handshake.borrow_mut();
-            match done {
-                Ok(Done::Device(found)) => handshake.handle_device(now, found),
-                Ok(Done::Status(features, status)) => {
-                    let usable = features.is_none_or(|usable| usable);
-                    let effect = match features {
-                        Some(usable) => handshake.handle_features(now, usable),
-                        None => Effect::None,
-                    };
-                    match status {
-                        Some(backend) if usable => handshake.handle_backend(now, backend),
-                        Some(_) => effect,
-                        None => {
-                            handshake.handle_failed(now);
-                            effect
-                        }
-                    }
+        let mut handshake = self.handshake.borrow_mut();
+        let mut unusable = None;
+        let effect = match done {
+            Ok(Done::Device(found)) => handshake.handle_device(now, found),
+            Ok(Done::Backend(Some(backend), features)) => {
+                match features {
+                    Ok(features) => self.features.set(features),
+                    Err(error) => unusable = backend.has_offered().then_some(error),
                 }
-                Ok(Done::Offered(made)) => handshake.handle_offered(now, made),
-                Ok(Done::Written(there)) => handshake.handle_written(now, there),
-                Err(_) => {
-                    handshake.handle_failed(now);
-                    Effect::None
-                }
+                handshake.handle_backend(now, backend, features.is_ok())
+            }
+            Ok(Done::Status(Some(backend))) => handshake.handle_status(now, backend),
+            Ok(Done::Offered(made)) => handshake.handle_offered(now, made),
+            Ok(Done::Written(there)) => handshake.handle_written(now, there),
+            Ok(Done::Backend(None, _) | Done::Status(None)) => {
+                handshake.handle_failed(now);
+                Effect::None
+            }
+            Err(_) => {
+                handshake.handle_failed(now);
+                self.with_link(|link| link.counters.store_errors += 1);
+                Effect::None
             }
         };
-        if done.is_err() {
-            self.with_link(|link| link.counters.store_errors += 1);
+        drop(handshake);
+        if let Some(error) = unusable {
+            self.report(error);
         }
         self.apply(effect);
     }
@@ -349,9 +348,10 @@ impl<H: Hypervisor> Netfront<H> {
             .is_none_or(|(known, _)| *known != path);
         let directory = &*path;
         let more = self.config.segmentation_offload;
-        let (set, (features, status)) = join2(
+        let (set, (status, features)) = join2(
             watch_backend(store, directory, new),
             join2(
+                read_status(store, directory),
                 join([
                     read_if(true, store, directory, copy_key, copy),
                     read_if(true, store, directory, scatter_key, scatter),
@@ -360,7 +360,6 @@ impl<H: Hypervisor> Netfront<H> {
                     read_if(more, store, directory, gso4_key, gso4),
                     read_if(more, store, directory, gso6_key, gso6),
                 ]),
-                read_status(store, directory),
             ),
         )
         .await;
@@ -369,17 +368,7 @@ impl<H: Hypervisor> Netfront<H> {
         }
         let [copy, scatter, checksum, v6, gso4, gso6] = features;
         let features = parse_features([copy?, scatter?, checksum?, v6?, gso4?, gso6?]);
-        let usable = match features {
-            Ok(features) => {
-                self.features.set(features);
-                true
-            }
-            Err(error) => {
-                self.report(error);
-                false
-            }
-        };
-        Ok(Done::Status(Some(usable), status?))
+        Ok(Done::Backend(status?, features))
     }
 
     /// Reads the backend's state.
@@ -402,93 +391,88 @@ impl<H: Hypervisor> Netfront<H> {
     }
 
     /// Makes the rings, and tells the backend where they are. Whether that could be done.
-    async fn offer(&self, store: &'static Store<H>) -> bool {
+    async fn offer(&self, store: &'static Store<H>) -> Result<bool, StoreError> {
         let device = self.device.borrow().clone();
         let Some(device) = device else {
-            return false;
+            return Ok(false);
         };
         let features = self.features.get();
         let mtu = device.mtu.min(features.largest_mtu());
         let offer =
             self.with_link(|link| link.connect(device.backend_id, device.mac, mtu, features));
         self.port_changed.set();
-        let Ok(offer) = offer else {
-            self.with_link(|link| link.counters.offers_failed += 1);
-            return false;
-        };
-        let written = self.write_offer(store, offer).await;
-        if written.is_err() {
-            self.with_link(|link| link.counters.store_errors += 1);
+        match offer {
+            Ok(offer) => self.write_offer(store, offer).await,
+            Err(error) => {
+                log::warn!("{}: {error}", self.directory);
+                self.with_link(|link| link.counters.offers_failed += 1);
+                Ok(false)
+            }
         }
-        written.is_ok()
     }
 
-    /// Writes where the rings are and what we take; last, as xenstored does one after the other, our state.
-    async fn write_offer(&self, store: &Store<H>, offer: Offer) -> Result<(), StoreError> {
+    /// Writes where the rings are, what we take, and our state, all at once.
+    async fn write_offer(&self, store: &Store<H>, offer: Offer) -> Result<bool, StoreError> {
         let device = &*self.directory;
         let queue = queue_directory(device, offer.queue);
         let on = Some(1);
         let flag = |is_on: bool| is_on.then_some(1);
         let connected = XenbusState::Connected as u64;
-        let written = join([
-            write(
-                store,
-                &queue,
-                "tx-ring-ref",
-                Some(offer.transmit_ring.0.into()),
-            ),
-            write(
-                store,
-                &queue,
-                "rx-ring-ref",
-                Some(offer.receive_ring.0.into()),
-            ),
-            write(store, &queue, "event-channel", Some(offer.port.0.into())),
-            write(store, device, "request-rx-copy", on),
-            write(store, device, "feature-rx-notify", on),
-            write(store, device, "feature-sg", on),
-            write(
-                store,
-                device,
-                "feature-no-csum-offload",
-                flag(!self.config.checksum_offload),
-            ),
-            write(
-                store,
-                device,
-                "feature-gso-tcpv4",
-                flag(self.config.takes_segments()),
-            ),
-            write(store, device, "state", Some(connected)),
-        ])
-        .await;
-        written.into_iter().collect()
+        let no_checksums = flag(!self.config.checksum_offload);
+        let segments = flag(self.config.takes_segments());
+        let entries = [
+            (&*queue, "tx-ring-ref", Some(offer.transmit_ring.0.into())),
+            (&*queue, "rx-ring-ref", Some(offer.receive_ring.0.into())),
+            (&*queue, "event-channel", Some(offer.port.0.into())),
+            (device, "request-rx-copy", on),
+            (device, "feature-rx-notify", on),
+            (device, "feature-sg", on),
+            (device, "feature-no-csum-offload", no_checksums),
+            (device, "feature-gso-tcpv4", segments),
+            (device, "state", Some(connected)),
+        ];
+        self.write_all(store, entries).await
     }
 
-    /// Writes our state, unless the device is not there any more: a write would make its directory anew. Whether it is.
-    async fn write_state(&self, store: &Store<H>, state: &str) -> Result<bool, StoreError> {
+    /// Writes numbers, all or none: unless the device is not there any more, since a write would make its directory anew; and
+    /// unless the domain is resumed meanwhile, since then the keys are another device's. Whether they were written.
+    async fn write_all<const N: usize>(
+        &self,
+        store: &Store<H>,
+        entries: [(&str, &str, Option<u64>); N],
+    ) -> Result<bool, StoreError> {
         let [backend, ..] = DEVICE_KEYS;
-        let directory = &*self.directory;
-        let written = store
-            .transact(ATTEMPTS, async |transaction| {
-                let mut path = [0; MAXIMUM_PATH];
-                let (read, written) = join2(
-                    transaction.read((directory, backend), &mut path),
-                    transaction.write((directory, "state"), state.as_bytes()),
-                )
-                .await;
-                match read {
-                    Ok(_) | Err(StoreError::ReplyTooLong { .. }) => written,
-                    // The transaction isn't committed then.
-                    Err(error) => Err(error),
-                }
-            })
+        let epoch = self.handshake.borrow().epoch();
+        let is_current = || self.handshake.borrow().epoch() == epoch;
+        for _ in 0..ATTEMPTS {
+            let transaction = store.transaction().await?;
+            // Begun before the resume, it would fail by itself; but perhaps it was only asked for then.
+            if !is_current() {
+                return Ok(false);
+            }
+            let mut path = [0; MAXIMUM_PATH];
+            let (found, written) = join2(
+                transaction.read((&*self.directory, backend), &mut path),
+                join(entries.map(|entry| write(&transaction, entry))),
+            )
             .await;
-        match written {
-            Ok(()) => Ok(true),
-            Err(error) if error.is_not_found() => Ok(false),
-            Err(error) => Err(error),
+            let done = match found {
+                Ok(_) | Err(StoreError::ReplyTooLong { .. }) => written.into_iter().collect(),
+                // The transaction isn't committed then.
+                Err(error) if is_missing(error) => return Ok(false),
+                Err(error) => Err(error),
+            };
+            let committed = match done {
+                Ok(()) => transaction.commit().await,
+                Err(error) => Err(error),
+            };
+            match committed {
+                Ok(()) => return Ok(true),
+                Err(error) if error.is_try_again() && is_current() => {}
+                Err(error) => return Err(error),
+            }
         }
+        Err(StoreError::Refused(XenError::TryAgain))
     }
 
     fn report(&self, error: DeviceError) {
@@ -557,10 +541,16 @@ async fn read<'b, H: Hypervisor>(
 ) -> Result<Value<'b>, StoreError> {
     match store.read((directory, key), buffer).await {
         Ok(value) => Ok(Some(value)),
-        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) if is_missing(error) => Ok(None),
         Err(StoreError::ReplyTooLong { .. }) => Ok(Some(b"")),
         Err(error) => Err(error),
     }
+}
+
+/// Whether there is no such key. Of one whose parents are gone, too, xenstored doesn't say that much: the domain has no right to
+/// know.
+fn is_missing(error: StoreError) -> bool {
+    error.is_not_found() || error == StoreError::Refused(XenError::AccessDenied)
 }
 
 async fn read_if<'b, H: Hypervisor>(
@@ -595,13 +585,11 @@ async fn read_status<H: Hypervisor>(
 
 /// Writes a number, if there is one.
 async fn write<H: Hypervisor>(
-    store: &Store<H>,
-    directory: &str,
-    key: &str,
-    value: Option<u64>,
+    transaction: &Transaction<'_, H>,
+    (directory, key, value): (&str, &str, Option<u64>),
 ) -> Result<(), StoreError> {
     match value {
-        Some(value) => store.write_decimal((directory, key), value).await,
+        Some(value) => transaction.write_decimal((directory, key), value).await,
         None => Ok(()),
     }
 }

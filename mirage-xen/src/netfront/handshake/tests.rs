@@ -17,13 +17,12 @@ fn found() -> Handshake {
     assert_eq!(handshake.action(), Action::ReadDevice);
     let _ = handshake.handle_device(NOW, Found::Other);
     assert_eq!(handshake.action(), Action::ReadBackend);
-    assert_eq!(handshake.handle_features(NOW, true), Effect::None);
     handshake
 }
 
 fn offered() -> Handshake {
     let mut handshake = found();
-    let _ = handshake.handle_backend(NOW, up(XenbusState::InitWait));
+    let _ = handshake.handle_backend(NOW, up(XenbusState::InitWait), true);
     assert_eq!(handshake.action(), Action::Offer);
     assert_eq!(handshake.handle_offered(NOW, true), Effect::None);
     assert_eq!(handshake.action(), Action::Wait(None));
@@ -34,7 +33,7 @@ fn connected() -> Handshake {
     let mut handshake = offered();
     handshake.handle_change();
     assert_eq!(handshake.action(), Action::ReadStatus);
-    let effect = handshake.handle_backend(NOW, up(XenbusState::Connected));
+    let effect = handshake.handle_status(NOW, up(XenbusState::Connected));
     assert_eq!(effect, Effect::Up { carrier: true });
     assert_eq!(handshake.action(), Action::Wait(None));
     handshake
@@ -42,15 +41,21 @@ fn connected() -> Handshake {
 
 fn sees(handshake: &mut Handshake, now: Instant, state: XenbusState) -> Effect {
     handshake.handle_change();
-    assert_eq!(handshake.action(), Action::ReadStatus);
-    handshake.handle_backend(now, up(state))
+    match handshake.action() {
+        Action::ReadStatus => handshake.handle_status(now, up(state)),
+        Action::ReadBackend => handshake.handle_backend(now, up(state), true),
+        other => panic!("{other:?} though the backend changed"),
+    }
 }
 
 #[test]
 fn a_backend_that_is_not_ready_is_waited_for() {
     let mut handshake = found();
-    let _ = handshake.handle_backend(NOW, up(XenbusState::Initialising));
+    // It has not said what it offers, either: that is no reason not to use it.
+    let _ = handshake.handle_backend(NOW, up(XenbusState::Initialising), false);
     assert_eq!(handshake.action(), Action::Wait(None));
+    handshake.handle_change();
+    assert_eq!(handshake.action(), Action::ReadBackend);
     let effect = sees(&mut handshake, NOW, XenbusState::InitWait);
     assert_eq!(effect, Effect::None);
     assert_eq!(handshake.action(), Action::Offer);
@@ -74,7 +79,7 @@ fn the_carrier_goes_and_comes_without_a_new_connection() {
     for carrier in [false, true] {
         handshake.handle_change();
         let state = XenbusState::Connected;
-        let effect = handshake.handle_backend(NOW, Backend { state, carrier });
+        let effect = handshake.handle_status(NOW, Backend { state, carrier });
         assert_eq!(effect, Effect::Up { carrier });
     }
 }
@@ -89,13 +94,13 @@ fn a_backend_that_closes_is_closed_with_and_offered_new_rings() {
         assert_eq!(handshake.handle_written(NOW, true), Effect::None);
         // Without a watch: it may have closed before.
         assert_eq!(handshake.action(), Action::ReadStatus);
-        let _ = handshake.handle_backend(NOW, up(XenbusState::Closed));
+        let _ = handshake.handle_status(NOW, up(XenbusState::Closed));
         let action = Action::Write(XenbusState::Initialising);
         assert_eq!(handshake.action(), action);
         let _ = handshake.handle_written(NOW, true);
-        assert_eq!(handshake.action(), Action::ReadStatus);
+        assert_eq!(handshake.action(), Action::ReadBackend);
         // It has not seen us yet: we say it once.
-        let _ = handshake.handle_backend(NOW, up(XenbusState::Closed));
+        let _ = handshake.handle_backend(NOW, up(XenbusState::Closed), true);
         assert_eq!(handshake.action(), Action::Wait(None));
         let _ = sees(&mut handshake, NOW, XenbusState::InitWait);
         assert_eq!(handshake.action(), Action::Offer);
@@ -103,28 +108,33 @@ fn a_backend_that_closes_is_closed_with_and_offered_new_rings() {
 }
 
 #[test]
-fn a_backend_that_begins_anew_unasked_is_offered_new_rings() {
+fn a_backend_that_begins_anew_unasked_has_to_close_before_it_is_offered_new_rings() {
     let mut handshake = connected();
     let effect = sees(&mut handshake, NOW, XenbusState::InitWait);
     assert_eq!(effect, Effect::Down);
+    assert_eq!(handshake.action(), Action::Write(XenbusState::Closed));
+    let _ = handshake.handle_written(NOW, true);
+    let _ = handshake.handle_status(NOW, up(XenbusState::InitWait));
+    assert!(matches!(handshake.action(), Action::Wait(Some(_))));
+    let _ = sees(&mut handshake, NOW, XenbusState::Closed);
     let action = Action::Write(XenbusState::Initialising);
     assert_eq!(handshake.action(), action);
     let _ = handshake.handle_written(NOW, true);
-    let _ = handshake.handle_backend(NOW, up(XenbusState::InitWait));
+    let _ = handshake.handle_backend(NOW, up(XenbusState::InitWait), true);
     assert_eq!(handshake.action(), Action::Offer);
 }
 
 #[test]
 fn what_somebody_left_connected_is_closed_first() {
     let mut handshake = found();
-    let _ = handshake.handle_backend(NOW, up(XenbusState::Connected));
+    let _ = handshake.handle_backend(NOW, up(XenbusState::Connected), true);
     assert_eq!(handshake.action(), Action::Write(XenbusState::Closed));
 }
 
 #[test]
 fn a_backend_that_was_left_closed_is_told_that_we_are_there() {
     let mut handshake = found();
-    let _ = handshake.handle_backend(NOW, up(XenbusState::Closed));
+    let _ = handshake.handle_backend(NOW, up(XenbusState::Closed), true);
     let action = Action::Write(XenbusState::Initialising);
     assert_eq!(handshake.action(), action);
 }
@@ -134,7 +144,7 @@ fn a_backend_that_never_closes_is_left_alone_for_a_while_and_no_longer() {
     let mut handshake = connected();
     let _ = sees(&mut handshake, NOW, XenbusState::Closing);
     let _ = handshake.handle_written(NOW, true);
-    let _ = handshake.handle_backend(NOW, up(XenbusState::Closing));
+    let _ = handshake.handle_status(NOW, up(XenbusState::Closing));
     let until = NOW + CLOSE_TIMEOUT;
     assert_eq!(handshake.action(), Action::Wait(Some(until)));
     let _ = handshake.handle_timeout(NOW);
@@ -192,7 +202,7 @@ fn faults_close_the_device_and_space_its_connections_out() {
         assert_eq!(handshake.handle_fault(now), Effect::None);
         assert_eq!(handshake.action(), Action::Write(XenbusState::Closed));
         let _ = handshake.handle_written(now, true);
-        let _ = handshake.handle_backend(now, up(XenbusState::Closed));
+        let _ = handshake.handle_status(now, up(XenbusState::Closed));
         let Action::Wait(Some(until)) = handshake.action() else {
             panic!("connected again at once")
         };
@@ -200,8 +210,7 @@ fn faults_close_the_device_and_space_its_connections_out() {
         now = until;
         let _ = handshake.handle_timeout(now);
         let _ = handshake.handle_device(now, Found::Same);
-        let _ = handshake.handle_features(now, true);
-        let _ = handshake.handle_backend(now, up(XenbusState::InitWait));
+        let _ = handshake.handle_backend(now, up(XenbusState::InitWait), true);
         let _ = handshake.handle_offered(now, true);
         let _ = sees(&mut handshake, now, XenbusState::Connected);
     }
@@ -210,7 +219,7 @@ fn faults_close_the_device_and_space_its_connections_out() {
     now += STEADY;
     let _ = handshake.handle_fault(now);
     let _ = handshake.handle_written(now, true);
-    let _ = handshake.handle_backend(now, up(XenbusState::Closed));
+    let _ = handshake.handle_status(now, up(XenbusState::Closed));
     let action = Action::Wait(Some(now + FIRST_PAUSE));
     assert_eq!(handshake.action(), action);
 }
@@ -225,7 +234,8 @@ fn a_device_that_can_not_be_used_is_looked_at_again_when_it_changes() {
     assert_eq!(handshake.action(), Action::ReadDevice);
     let _ = handshake.handle_device(NOW, Found::Other);
     assert_eq!(handshake.action(), Action::ReadBackend);
-    assert_eq!(handshake.handle_features(NOW, false), Effect::Down);
+    let effect = handshake.handle_backend(NOW, up(XenbusState::InitWait), false);
+    assert_eq!(effect, Effect::Down);
     assert!(matches!(handshake.action(), Action::Wait(Some(_))));
 }
 
@@ -239,7 +249,7 @@ fn what_xenstored_can_not_say_now_is_asked_again_later() {
     assert_eq!(handshake.action(), action);
     assert_eq!(handshake.handle_timeout(NOW + RETRY), Effect::None);
     assert_eq!(handshake.action(), Action::ReadStatus);
-    let _ = handshake.handle_backend(NOW, up(XenbusState::Connected));
+    let _ = handshake.handle_status(NOW, up(XenbusState::Connected));
     // A watch that is lost doesn't end the connection; everything is looked at.
     handshake.handle_watch_lost(NOW);
     let _ = handshake.handle_timeout(NOW + RETRY);
@@ -316,13 +326,10 @@ fn perform(
 ) -> Option<Effect> {
     let effect = match handshake.action() {
         Action::ReadDevice => handshake.handle_device(now, found),
-        Action::ReadBackend => match handshake.handle_features(now, ok) {
-            Effect::None => handshake.handle_backend(now, up(state)),
-            effect => effect,
-        },
+        Action::ReadBackend => handshake.handle_backend(now, up(state), ok),
         Action::Offer => handshake.handle_offered(now, ok),
         Action::Write(_) => handshake.handle_written(now, ok),
-        Action::ReadStatus => handshake.handle_backend(now, up(state)),
+        Action::ReadStatus => handshake.handle_status(now, up(state)),
         Action::Wait(_) => return None,
     };
     Some(effect)

@@ -1,5 +1,7 @@
 //! The driver as a whole, on the simulated hypervisor.
 
+mod backend;
 mod connection;
-#[allow(dead_code, reason = "for the tests with a backend")]
+mod faults;
+mod suspension;
 mod world;

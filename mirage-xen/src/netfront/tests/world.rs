@@ -3,7 +3,7 @@
 use std::boxed::Box;
 use std::future::poll_fn;
 use std::string::String;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use std::vec::Vec;
 
@@ -36,12 +36,11 @@ pub(super) struct World {
 static UNPARKER: XenUnparker = XenUnparker::new();
 
 impl World {
-    pub(super) fn new(seed: u64) -> Self {
-        Self::with(seed, NetfrontConfig::new())
+    pub(super) fn with(seed: u64, config: NetfrontConfig) -> Self {
+        Self::on(Simulation::new(seed), config)
     }
 
-    pub(super) fn with(seed: u64, config: NetfrontConfig) -> Self {
-        let simulation = Simulation::new(seed);
+    pub(super) fn on(simulation: Simulation, config: NetfrontConfig) -> Self {
         let hypervisor = simulation.hypervisor();
         let pool = Pool::leak(128, PAGE_SIZE).unwrap();
         simulation.add_memory(pool);
@@ -79,11 +78,13 @@ impl World {
 
     /// Lets virtual time pass until `done`, at most a minute. Whether it came to that.
     pub(super) fn until(&self, mut done: impl FnMut() -> bool) -> bool {
-        for _ in 0..60_000 {
+        // What happens at all happens soon, or after somebody's pause.
+        for turn in 0..800 {
             if done() {
                 return true;
             }
-            self.run_for(Duration::from_millis(1));
+            let step = if turn < 200 { 1 } else { 100 };
+            self.run_for(Duration::from_millis(step));
         }
         false
     }
@@ -123,14 +124,40 @@ impl World {
     }
 
     pub(super) fn send_frame(&self, frame: Frame) -> Result<(), TransmitReason> {
+        self.queue_frame(frame)?;
+        Ok(self.flush()?)
+    }
+
+    /// As [`send`](Self::send), without telling the backend.
+    pub(super) fn queue(&self, bytes: &[u8]) -> Result<(), TransmitReason> {
+        let mut page = self.pool.alloc().unwrap();
+        page.extend_from_slice(bytes).unwrap();
+        self.queue_frame(page.into())
+    }
+
+    fn queue_frame(&self, frame: Frame) -> Result<(), TransmitReason> {
         let mut netif = self.netfront;
         let ready = poll_fn(|context| netif.poll_ready(context));
         let timeout = self.executor.timeout(Duration::from_secs(60), ready);
-        self.executor
-            .run_until(timeout)
-            .expect("there is room within a minute")?;
-        netif.transmit(frame).map_err(|error| error.reason)?;
-        Ok(netif.flush()?)
+        match self.executor.run_until(timeout) {
+            Ok(ready) => ready?,
+            Err(_) => return Err(TransmitReason::Full),
+        }
+        netif.transmit(frame).map_err(|error| error.reason)
+    }
+
+    pub(super) fn flush(&self) -> Result<(), NetifError> {
+        let mut netif = self.netfront;
+        netif.flush()
+    }
+
+    /// Has the device look at both rings, as a stack's driver does after each frame.
+    pub(super) fn settle(&self) {
+        self.run_for(Duration::from_millis(10));
+        let mut netif = self.netfront;
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(netif.poll_receive(&mut context).is_pending());
+        netif.flush().unwrap();
     }
 
     pub(super) fn link_up(&self) -> bool {

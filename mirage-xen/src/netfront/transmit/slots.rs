@@ -10,7 +10,16 @@ use super::MAXIMUM_SLOTS;
 use crate::abi::netif::{ExtraInfo, TransmitRequest};
 
 /// A place for one request, and for the page that it is of. What a device's storage is made of.
-pub(in crate::netfront) struct TransmitSlot(Place);
+///
+/// The request's identifier is the place's number and, above that, how often the place was used: a second response to a
+/// request is not taken for one to the next request in its place.
+pub(in crate::netfront) struct TransmitSlot {
+    place: Place,
+    generation: u8,
+}
+
+/// A place's number takes the identifier's lower half.
+const _: () = assert!(MAXIMUM_SLOTS <= 1 << 8);
 
 enum Place {
     /// The next free one; [`NONE`] at the end.
@@ -49,12 +58,22 @@ pub(super) enum Bytes {
 
 impl TransmitSlot {
     /// A free place, of no list yet.
-    pub(in crate::netfront) const FREE: Self = Self(Place::Free(NONE));
+    pub(in crate::netfront) const FREE: Self = Self {
+        place: Place::Free(NONE),
+        generation: 0,
+    };
+}
+
+impl TransmitSlot {
+    /// Of the request that is here now, or will be next.
+    fn id(&self, index: u16) -> u16 {
+        u16::from(self.generation) << 8 | index
+    }
 }
 
 impl fmt::Debug for TransmitSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.place {
             Place::Free(_) => f.write_str("free"),
             Place::Used(piece) => piece.fmt(f),
         }
@@ -75,7 +94,7 @@ impl Slots {
         let places = &mut places[..used];
         let mut free = NONE;
         for (place, id) in places.iter_mut().zip(0..NONE).rev() {
-            place.0 = Place::Free(free);
+            place.place = Place::Free(free);
             free = id;
         }
         Self {
@@ -95,30 +114,31 @@ impl Slots {
 
     /// Puts a piece into a free place: its identifier, which is written into its request.
     pub(super) fn put(&mut self, mut piece: InFlight) -> Result<u16, InFlight> {
-        let id = self.free;
-        match self.places.get_mut(usize::from(id)) {
-            Some(TransmitSlot(place)) => {
-                let Place::Free(next) = *place else {
-                    return Err(piece);
-                };
-                piece.request.id = id;
-                *place = Place::Used(piece);
-                self.free = next;
-                self.used += 1;
-                Ok(id)
-            }
-            None => Err(piece),
-        }
+        let index = self.free;
+        let Some(slot) = self.places.get_mut(usize::from(index)) else {
+            return Err(piece);
+        };
+        let Place::Free(next) = slot.place else {
+            return Err(piece);
+        };
+        let id = slot.id(index);
+        piece.request.id = id;
+        slot.place = Place::Used(piece);
+        self.free = next;
+        self.used += 1;
+        Ok(id)
     }
 
     /// Takes a piece out. `None`: no request has this identifier.
     pub(super) fn take(&mut self, id: u16) -> Option<InFlight> {
-        let TransmitSlot(place) = self.places.get_mut(usize::from(id))?;
-        if let Place::Free(_) = place {
+        let index = id & 0xff;
+        let slot = self.places.get_mut(usize::from(index))?;
+        if slot.id(index) != id || !matches!(slot.place, Place::Used(_)) {
             return None;
         }
-        let taken = core::mem::replace(place, Place::Free(self.free));
-        self.free = id;
+        slot.generation = slot.generation.wrapping_add(1);
+        let taken = core::mem::replace(&mut slot.place, Place::Free(self.free));
+        self.free = index;
         self.used -= 1;
         match taken {
             Place::Used(piece) => Some(piece),
@@ -127,9 +147,14 @@ impl Slots {
     }
 
     pub(super) fn get_mut(&mut self, id: u16) -> Option<&mut InFlight> {
-        match self.places.get_mut(usize::from(id)) {
-            Some(TransmitSlot(Place::Used(piece))) => Some(piece),
-            _ => None,
+        let index = id & 0xff;
+        let slot = self.places.get_mut(usize::from(index))?;
+        if slot.id(index) != id {
+            return None;
+        }
+        match &mut slot.place {
+            Place::Used(piece) => Some(piece),
+            Place::Free(_) => None,
         }
     }
 
@@ -137,13 +162,13 @@ impl Slots {
     pub(super) fn by_age(&self, next: u32) -> Vec<(Age, u16), MAXIMUM_SLOTS> {
         let used = (0..NONE)
             .zip(self.places.iter())
-            .filter_map(|(id, place)| match &place.0 {
+            .filter_map(|(index, slot)| match &slot.place {
                 Place::Used(piece) => {
                     let age = Age {
                         frame: core::cmp::Reverse(next.wrapping_sub(piece.frame)),
                         index: piece.index,
                     };
-                    Some((age, id))
+                    Some((age, slot.id(index)))
                 }
                 Place::Free(_) => None,
             });

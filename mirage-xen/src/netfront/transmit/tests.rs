@@ -483,6 +483,22 @@ fn a_response_to_nothing_frees_nothing_and_many_end_the_connection() {
 }
 
 #[test]
+fn a_second_response_does_not_free_the_next_request_in_the_same_place() {
+    let mut pair = Pair::new();
+    pair.send_bytes(&ethernet(1, 60)).unwrap();
+    let first = pair.take().unwrap().ids[0];
+    pair.respond(first, 0);
+    pair.reap();
+    pair.send_bytes(&ethernet(2, 60)).unwrap();
+    let second = pair.take().unwrap().ids[0];
+    assert_eq!(first & 0xff, second & 0xff);
+    pair.respond(first, 0);
+    pair.reap();
+    assert_eq!(pair.counters().bad_responses, 1);
+    assert_eq!(pair.transmitter.in_flight(), 1);
+}
+
+#[test]
 fn the_backends_word_on_a_frame_is_counted() {
     let mut pair = Pair::new();
     for status in [NETIF_RSP_OKAY, NETIF_RSP_DROPPED, NETIF_RSP_ERROR, i16::MIN] {

@@ -141,6 +141,8 @@ impl Netback {
         }));
         netback.state.id.set(machine.add_backend(netback));
         handshake::build(machine, netback);
+        // It says what it offers without being asked.
+        machine.wake(netback.state.id.get());
         netback
     }
 

@@ -274,18 +274,22 @@ impl StoreBackend {
                 .add(Violation::StoreMessageType(request.kind)),
         }
         let commits = request.kind == XS_TRANSACTION_END && request.payload == b"T\0";
+        let abort = || Message {
+            payload: b"F\0".to_vec(),
+            ..request.clone()
+        };
         let reply = if machine.happens(Fault::StoreError) {
+            if request.kind == XS_TRANSACTION_END {
+                // It is over in any case: xenstored doesn't keep what it couldn't end.
+                self.server.borrow_mut().handle(&abort());
+            }
             let mut refusal = request.error(XenError::InputOutput);
             if machine.draw(2) == 0 {
                 refusal.payload = b"EWHATEVER\0".to_vec();
             }
             refusal
         } else if commits && machine.happens(Fault::StoreConflict) {
-            let abort = Message {
-                payload: b"F\0".to_vec(),
-                ..request.clone()
-            };
-            match self.server.borrow_mut().handle(&abort) {
+            match self.server.borrow_mut().handle(&abort()) {
                 refusal if refusal.kind == XS_ERROR => refusal,
                 _ => request.error(XenError::TryAgain),
             }
