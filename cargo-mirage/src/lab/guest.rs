@@ -51,6 +51,8 @@ pub struct Guest {
     pub append: String,
     /// The ports that it serves; they are forwarded where there is no tap.
     pub ports: Vec<Port>,
+    /// Whether it has a network interface.
+    pub network: bool,
     /// Further lines for xl's configuration, for example `disk=['phy:/dev/loop0,xvda,w']`.
     pub configuration: Vec<String>,
     /// Random bytes in hexadecimal that it finds in `data/mirage-seed` from its first instruction on, for processors that
@@ -81,6 +83,7 @@ impl Guest {
             ramdisk: None,
             append: String::new(),
             ports: Vec::new(),
+            network: true,
             configuration: Vec::new(),
             seed: None,
         })
@@ -119,13 +122,12 @@ impl Guest {
         }
         let mut text = format!(
             "name=\"{}\"\ntype=\"{}\"\nkernel=\"{folder}/image\"\nmemory={}\nmaxmem={}\nvcpus=1\n\
-             vif=[\"mac={},bridge=xenbr0\"]\nextra=\"{line}\"\non_crash=\"preserve\"\n",
-            self.name,
-            self.kind,
-            self.memory,
-            self.memory,
-            place.mac()
+             extra=\"{line}\"\non_crash=\"preserve\"\n",
+            self.name, self.kind, self.memory, self.memory
         );
+        if self.network {
+            text.push_str(&format!("vif=[\"mac={},bridge=xenbr0\"]\n", place.mac()));
+        }
         if self.ramdisk.is_some() {
             text.push_str(&format!("ramdisk=\"{folder}/ramdisk\"\n"));
         }
@@ -201,9 +203,12 @@ mod tests {
         assert_eq!(
             guest.configuration(&place(0), "/lab/dns").unwrap(),
             "name=\"dns\"\ntype=\"pvh\"\nkernel=\"/lab/dns/image\"\nmemory=4\nmaxmem=4\nvcpus=1\n\
-             vif=[\"mac=00:16:3e:62:03:02,bridge=xenbr0\"]\n\
-             extra=\"ip=10.98.3.2/24 gateway=10.98.3.254 log=debug\"\non_crash=\"preserve\"\n"
+             extra=\"ip=10.98.3.2/24 gateway=10.98.3.254 log=debug\"\non_crash=\"preserve\"\n\
+             vif=[\"mac=00:16:3e:62:03:02,bridge=xenbr0\"]\n"
         );
+        guest.network = false;
+        let text = guest.configuration(&place(0), "/lab/dns").unwrap();
+        assert!(!text.contains("vif"), "{text}");
     }
 
     #[test]
