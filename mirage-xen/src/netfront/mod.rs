@@ -54,6 +54,7 @@ mod testing;
 #[cfg(all(test, feature = "simulated"))]
 mod tests;
 mod transmit;
+mod tree;
 
 use core::cell::{Cell, RefCell};
 use core::fmt;
@@ -73,7 +74,7 @@ use crate::suspend::{Resume, ResumeError, Stage};
 pub use config::{NetfrontConfig, NetfrontError, NetfrontStorage};
 pub use counters::{NetfrontCounters, ReceiveCounters, TransmitCounters};
 pub use keys::{BackendFeatures, DeviceError, QueueNumber};
-pub use run::discover;
+pub use tree::discover;
 
 use handshake::{Effect, Handshake};
 use keys::Device;

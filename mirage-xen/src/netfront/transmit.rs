@@ -1,32 +1,33 @@
 //! The transmit ring: frames that the backend is given, until it has answered.
 
+mod counters;
 mod slots;
-
 #[cfg(test)]
 mod tests;
+mod wishes;
 
 use core::fmt;
 
 use heapless::Vec;
 use mirage_core::pool::{BlockId, Reserve};
-use mirage_core::{
-    Checksum, Frame, OffloadFlags, Page, Segment, Segmentation, SegmentationKind, TransmitReason,
-};
+use mirage_core::{Frame, Page, Segment, TransmitReason};
 
 use super::chain::{Shape, pieces};
-use super::headers::{ETHERNET_HEADER, Family, Transport, VLAN_TAG};
 use super::keys::BackendFeatures;
 use super::pages::Pages;
-use super::sum;
 use crate::abi::PAGE_SIZE;
 use crate::abi::netif::{
-    ExtraInfo, NETIF_RSP_DROPPED, NETIF_RSP_NULL, NETIF_RSP_OKAY, SegmentationType, TransmitFlags,
-    TransmitRequest, TransmitResponse, XEN_NETIF_MAX_TX_SIZE, XEN_NETIF_NR_SLOTS_MIN,
+    NETIF_RSP_DROPPED, NETIF_RSP_NULL, NETIF_RSP_OKAY, TransmitFlags, TransmitRequest,
+    TransmitResponse, XEN_NETIF_NR_SLOTS_MIN,
 };
 use crate::ring::{FrontRing, RingError, RingPage};
 
+pub use counters::TransmitCounters;
 pub(super) use slots::TransmitSlot;
+pub(super) use wishes::Limits;
+
 use slots::{Age, Bytes, InFlight, Slots};
+use wishes::Wishes;
 
 /// The most requests that can be in flight: as many as the ring has slots.
 pub(super) const MAXIMUM_SLOTS: usize = 256;
@@ -62,45 +63,6 @@ pub(super) struct Transmitter {
     pub(super) counters: TransmitCounters,
 }
 
-/// What happened on the transmit ring.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TransmitCounters {
-    /// Frames that the backend was given.
-    pub frames: u64,
-    /// Bytes of them.
-    pub bytes: u64,
-    /// Slots of the ring that they took.
-    pub slots: u64,
-    /// Of the frames, those whose checksum the backend completes.
-    pub partial: u64,
-    /// Of the frames, those whose partial checksum was completed here, since the backend doesn't do it any more.
-    pub completed: u64,
-    /// Of the frames, those that the backend cuts into segments.
-    pub segmented: u64,
-    /// Of the frames, those that were copied: too many pieces, a first piece without the Ethernet header, or bytes that
-    /// can't be lent.
-    pub coalesced: u64,
-    /// Of the frames, those that were given to another backend too, since the first one had not answered.
-    pub replayed: u64,
-    /// Frames that a backend which went had answered in part: not given to the next.
-    pub partly_answered: u64,
-    /// Frames that were in flight and don't fit the next backend or its ring: dropped.
-    pub dropped_replay: u64,
-    /// Frames that the backend dropped, by its word.
-    pub backend_dropped: u64,
-    /// Frames that the backend could not make sense of, by its word.
-    pub backend_errors: u64,
-    /// Responses to requests that were never made, or answered before.
-    pub bad_responses: u64,
-    /// Pages put out of use for good, since the backend may still read them.
-    pub quarantined: u64,
-    /// Frames refused: no slots, or no page to copy into.
-    pub refused_full: u64,
-    /// Frames refused: too short, too long, or asking for what the backend doesn't do.
-    pub refused: u64,
-}
-
 /// Why the other end can't be gone on with. Its fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TransmitFault {
@@ -114,26 +76,6 @@ impl From<RingError> for TransmitFault {
     fn from(_: RingError) -> Self {
         Self::Ring
     }
-}
-
-/// What a frame may be like.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// Of an IP packet in a frame that isn't segmented.
-    pub(super) mtu: u16,
-    /// What the stack was ever told that frames may ask for.
-    pub(super) offloads: OffloadFlags,
-    /// What the backend does now.
-    pub(super) features: BackendFeatures,
-}
-
-/// What the backend is asked to do with a frame.
-struct Wishes {
-    flags: TransmitFlags,
-    extra: Option<ExtraInfo>,
-    needs: BackendFeatures,
-    /// The checksum is completed here: where it is, and what it is.
-    checksum: Option<(usize, [u8; 2])>,
 }
 
 impl Transmitter {
@@ -489,107 +431,6 @@ impl Transmitter {
         if let Some(piece) = self.slots.take(id) {
             end(piece.bytes, &mut self.counters);
         }
-    }
-}
-
-impl Wishes {
-    /// What a frame asks for, if it may.
-    fn of(frame: &Frame, length: usize, limits: &Limits) -> Result<Self, TransmitReason> {
-        let metadata = frame.metadata;
-        let most = match metadata.segmentation {
-            None => ETHERNET_HEADER + VLAN_TAG + usize::from(limits.mtu),
-            Some(_) => XEN_NETIF_MAX_TX_SIZE,
-        };
-        if length < ETHERNET_HEADER {
-            return Err(TransmitReason::TooShort);
-        }
-        if length > most.min(XEN_NETIF_MAX_TX_SIZE) {
-            return Err(TransmitReason::TooLong);
-        }
-        let mut wishes = Self {
-            flags: TransmitFlags::empty(),
-            extra: None,
-            needs: BackendFeatures::default(),
-            checksum: None,
-        };
-        if let Checksum::Partial { start, offset } = metadata.checksum {
-            wishes.complete_checksum(frame, start, offset, limits)?;
-        }
-        if let Some(segmentation) = metadata.segmentation {
-            wishes.segment(segmentation, limits)?;
-        }
-        Ok(wishes)
-    }
-
-    fn complete_checksum(
-        &mut self,
-        frame: &Frame,
-        start: u16,
-        offset: u16,
-        limits: &Limits,
-    ) -> Result<(), TransmitReason> {
-        // The ring doesn't say where the checksum is: the backend finds it where the headers have it, or not at all.
-        let transport = Transport::find(frame)
-            .filter(|transport| (transport.start, transport.offset) == (start, offset))
-            .ok_or(TransmitReason::Unsupported)?;
-        let (offered, need) = match transport.family {
-            Family::V4 => (
-                OffloadFlags::TRANSMIT_PARTIAL_V4,
-                &mut self.needs.checksum_v4,
-            ),
-            Family::V6 => (
-                OffloadFlags::TRANSMIT_PARTIAL_V6,
-                &mut self.needs.checksum_v6,
-            ),
-        };
-        if !limits.offloads.contains(offered) {
-            return Err(TransmitReason::Unsupported);
-        }
-        *need = true;
-        // A backend looks for no headers behind a tag; and one that came after another may do less than that.
-        if transport.tagged || !limits.features.cover(self.needs) {
-            self.needs = BackendFeatures::default();
-            let at = usize::from(start) + usize::from(offset);
-            let checksum = sum::complete(frame, start, offset);
-            self.checksum = Some((at, checksum.to_be_bytes()));
-        } else {
-            self.flags |= TransmitFlags::CSUM_BLANK | TransmitFlags::DATA_VALIDATED;
-        }
-        Ok(())
-    }
-
-    fn segment(
-        &mut self,
-        segmentation: Segmentation,
-        limits: &Limits,
-    ) -> Result<(), TransmitReason> {
-        let (offered, need, kind) = match segmentation.kind {
-            SegmentationKind::TcpV4 => (
-                OffloadFlags::TRANSMIT_SEGMENTED_V4,
-                &mut self.needs.segmentation_v4,
-                SegmentationType::TcpV4,
-            ),
-            SegmentationKind::TcpV6 => (
-                OffloadFlags::TRANSMIT_SEGMENTED_V6,
-                &mut self.needs.segmentation_v6,
-                SegmentationType::TcpV6,
-            ),
-            _ => return Err(TransmitReason::Unsupported),
-        };
-        *need = true;
-        // Each segment's checksum is computed anew, of what is in the field.
-        let blank = self.flags.contains(TransmitFlags::CSUM_BLANK);
-        let usable = limits.offloads.contains(offered) && limits.features.cover(self.needs);
-        if !blank || !usable || segmentation.size == 0 {
-            return Err(TransmitReason::Unsupported);
-        }
-        self.flags |= TransmitFlags::EXTRA_INFO;
-        self.extra = Some(ExtraInfo::Segmentation {
-            size: segmentation.size,
-            kind,
-            features: 0,
-        });
-        Ok(())
     }
 }
 
