@@ -27,14 +27,18 @@ impl Report {
             ]
             .map(|(name, color)| (name.to_owned(), color))
             .to_vec(),
-            panels: vec![
+            panels: [
                 self.create_to_answer(),
                 self.guest_to_answer(),
                 self.entry_to_network_up(),
                 self.cpu_to_network(),
                 self.xenstore(),
                 self.memory(),
-            ],
+            ]
+            .into_iter()
+            // A quick run searches no memory.
+            .filter(|panel| !panel.bars.is_empty())
+            .collect(),
         }
     }
 
