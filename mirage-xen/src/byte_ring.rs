@@ -277,4 +277,55 @@ mod tests {
         assert_eq!(consumer.drop_all(), Ok(0));
         assert_eq!(memory.consumer.load(Ordering::Relaxed), 6);
     }
+
+    /// As xenstored does: it sleeps when it finds the ring full, until it is told.
+    #[test]
+    fn a_producer_that_sleeps_at_a_full_ring_is_told_when_there_is_room() {
+        use core::sync::atomic::AtomicBool;
+        use std::thread;
+
+        const COUNT: usize = 20_000;
+        let memory = memory(u32::MAX - 1_000);
+        let (producer, consumer) = ends(memory);
+        producer.attach().unwrap();
+        consumer.attach().unwrap();
+        let told = AtomicBool::new(false);
+        let told = &told;
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut next = 0;
+                while next < COUNT {
+                    let free = producer.free().unwrap() as usize;
+                    if free == 0 {
+                        while !told.swap(false, Ordering::AcqRel) {
+                            thread::yield_now();
+                        }
+                        continue;
+                    }
+                    let end = COUNT.min(next + free);
+                    let bytes: Vec<u8> = (next..end).map(|byte| byte as u8).collect();
+                    producer.put(&bytes);
+                    producer.publish();
+                    // The look at the consumer's index comes after.
+                    fence(Ordering::SeqCst);
+                    next = end;
+                }
+            });
+            let mut next = 0;
+            let mut room = [0; 7];
+            while next < COUNT {
+                let (taken, waits) = consumer.take(&mut room).unwrap();
+                for byte in &room[..taken] {
+                    assert_eq!(*byte, next as u8);
+                    next += 1;
+                }
+                if waits {
+                    told.store(true, Ordering::Release);
+                }
+                if taken == 0 {
+                    thread::yield_now();
+                }
+            }
+        });
+    }
 }

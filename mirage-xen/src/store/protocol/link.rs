@@ -156,15 +156,17 @@ impl Protocol<'_> {
 
     /// The place whose message was begun first of those that xenstored may know.
     pub(super) fn oldest_in_flight(&self) -> Option<Place> {
-        let requests = (0..self.requests.len()).map(Place::Request);
-        let watches = (0..self.watches.slots.len()).map(Place::Watch);
-        let transactions = (0..self.transactions.len()).map(Place::Transaction);
-        requests
-            .chain(watches)
-            .chain(transactions)
-            .filter_map(|place| Some((place, self.exchange(place)?)))
-            .filter(|(_, exchange)| exchange.is_in_flight())
-            .max_by_key(|(_, exchange)| self.sequence.age(exchange.id))
-            .map(|(place, _)| place)
+        let mut oldest = None;
+        for code in 0..=u8::MAX {
+            let place = Place::from_code(code);
+            let Some(exchange) = self.exchange(place) else {
+                continue;
+            };
+            let age = self.sequence.age(exchange.id);
+            if exchange.is_in_flight() && oldest.is_none_or(|(_, oldest)| age > oldest) {
+                oldest = Some((place, age));
+            }
+        }
+        oldest.map(|(place, _)| place)
     }
 }
