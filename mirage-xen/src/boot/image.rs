@@ -182,11 +182,8 @@ unsafe fn begin(
         toolstack_frame(cpu, Parameter::StoreFrame)?,
         toolstack_frame(cpu, Parameter::ConsoleFrame)?,
     );
-    for (page, frame) in (0..).zip(window.frames()) {
-        if let Some(frame) = frame {
-            let frames = FrameRange::new(frame, FrameNumber(frame.0 + 1));
-            tables.map(layout.io_window + page * PAGE, frames, Access::ReadWrite)?;
-        }
+    for (address, frames) in window.runs() {
+        tables.map(address, frames, Access::ReadWrite)?;
     }
     let command_line = info.command_line.map_or(Ok(""), |bytes| {
         // SAFETY: its frames are mapped for reading, for good, and nobody writes them.

@@ -76,6 +76,7 @@ use layout::PAGE;
 use start_info::MAXIMUM_MODULES;
 use tables::{Access, TableMemory, Tables, Window};
 
+pub(crate) use frames::FrameRange;
 pub(crate) use layout::{AddressSpace, WINDOW_PAGES};
 
 pub use command_line::{CommandLine, Word, Words};

@@ -1,7 +1,7 @@
 //! What the processor and Xen have, by CPUID.
 
 use core::arch::asm;
-use core::arch::x86_64::{__cpuid, __cpuid_count, _rdtsc};
+use core::arch::x86_64::{__cpuid, __cpuid_count, _rdtsc, CpuidResult};
 
 /// `XEN_CPUID_FIRST_LEAF` (arch-x86/cpuid.h).
 const XEN_FIRST_LEAF: u32 = 0x4000_0000;
@@ -41,8 +41,9 @@ enum RandomSource {
 impl Cpu {
     /// Looks.
     pub(crate) fn detect() -> Self {
+        let first = __cpuid(0);
         let features = __cpuid(1);
-        let more = if __cpuid(0).eax >= 7 {
+        let more = if first.eax >= 7 {
             __cpuid_count(7, 0).ebx
         } else {
             0
@@ -60,7 +61,7 @@ impl Cpu {
             36
         };
         Self {
-            call: HypercallInstruction::detect(),
+            call: HypercallInstruction::of(&first),
             random,
             physical_address_bits,
         }
@@ -78,7 +79,11 @@ impl Cpu {
 
 impl HypercallInstruction {
     pub(super) fn detect() -> Self {
-        let leaf = __cpuid(0);
+        Self::of(&__cpuid(0))
+    }
+
+    /// By the vendor's name in leaf 0.
+    fn of(leaf: &CpuidResult) -> Self {
         let mut name = [0; 12];
         for (word, value) in name.chunks_exact_mut(4).zip([leaf.ebx, leaf.edx, leaf.ecx]) {
             word.copy_from_slice(&value.to_le_bytes());
@@ -135,4 +140,36 @@ fn read_number() -> Option<u64> {
         );
     }
     (valid != 0).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_vendor_s_name_says_which_instruction_calls_xen() {
+        let leaf = |name: &[u8; 12]| {
+            let word = |at: usize| {
+                u32::from_le_bytes([name[at], name[at + 1], name[at + 2], name[at + 3]])
+            };
+            CpuidResult {
+                eax: 13,
+                ebx: word(0),
+                edx: word(4),
+                ecx: word(8),
+            }
+        };
+        let rows = [
+            (b"AuthenticAMD", HypercallInstruction::Vmmcall),
+            (b"HygonGenuine", HypercallInstruction::Vmmcall),
+            (b"GenuineIntel", HypercallInstruction::Vmcall),
+            (b"CentaurHauls", HypercallInstruction::Vmcall),
+        ];
+        for (name, instruction) in rows {
+            assert_eq!(HypercallInstruction::of(&leaf(name)), instruction);
+        }
+        // As the trampoline compares them.
+        assert_eq!(leaf(b"AuthenticAMD").ecx, 0x444D_4163);
+        assert_eq!(leaf(b"HygonGenuine").ebx, 0x6F67_7948);
+    }
 }

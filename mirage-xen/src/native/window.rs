@@ -4,7 +4,7 @@
 use core::ptr::{self, NonNull};
 
 use crate::abi::{FrameNumber, PAGE_SIZE};
-use crate::boot::WINDOW_PAGES;
+use crate::boot::{FrameRange, WINDOW_PAGES};
 use crate::hypervisor::SharedPage;
 
 /// A page of the window.
@@ -60,17 +60,27 @@ impl Window {
         }
     }
 
-    /// The frame that each page is mapped to, in order. `None`: to none.
-    pub(crate) fn frames(&self) -> impl Iterator<Item = Option<FrameNumber>> {
-        (0..WINDOW_PAGES).map(|place| {
-            if place == Self::place(WindowPage::Store) {
-                self.store
-            } else if place == Self::place(WindowPage::Console) {
-                self.console
-            } else {
-                Some(FrameNumber(self.first.0 + place))
-            }
-        })
+    /// The frames that its pages are mapped to: runs of them, each with the address that it begins at. A ring's page
+    /// that there is no frame for is mapped to none.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = (u64, FrameRange)> {
+        let run = |start: u64, end: u64| {
+            let frame = |place| FrameNumber(self.first.0 + place);
+            Some((start, FrameRange::new(frame(start), frame(end))))
+        };
+        let ring = |page| {
+            let frame = self.toolstack_frame(page)?;
+            let frames = FrameRange::new(frame, FrameNumber(frame.0 + 1));
+            Some((Self::place(page), frames))
+        };
+        [
+            run(0, Self::place(WindowPage::Store)),
+            ring(WindowPage::Store),
+            ring(WindowPage::Console),
+            run(Self::FREE, WINDOW_PAGES),
+        ]
+        .into_iter()
+        .flatten()
+        .map(|(place, frames)| (self.address + place * PAGE_SIZE as u64, frames))
     }
 
     pub(crate) fn frame(&self, page: WindowPage) -> FrameNumber {
@@ -137,5 +147,81 @@ impl Iterator for ForeignPages {
             page: unsafe { SharedPage::new(self.window.address_of(place)) },
             frame: FrameNumber(self.window.first.0 + place),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+
+    const ADDRESS: u64 = 193 << 39;
+    const FIRST: u64 = 0x4000;
+
+    fn window(store: Option<u64>) -> Window {
+        let console = Some(FrameNumber(0xF_EFFF));
+        Window::new(ADDRESS, FrameNumber(FIRST), store.map(FrameNumber), console)
+    }
+
+    /// The frame of each page of the window.
+    fn frames(window: &Window) -> Vec<Option<u64>> {
+        let mut pages = std::vec![None; WINDOW_PAGES as usize];
+        for (address, run) in window.runs() {
+            let place = (address - ADDRESS) / PAGE_SIZE as u64;
+            for (page, frame) in (place..).zip(run.iter()) {
+                assert_eq!(
+                    pages[page as usize].replace(frame.0),
+                    None,
+                    "page {page} twice"
+                );
+            }
+        }
+        pages
+    }
+
+    #[test]
+    fn each_page_is_mapped_to_its_frame_and_only_the_rings_to_the_toolstack_s() {
+        let window = window(Some(0xF_EFFC));
+        let frames = frames(&window);
+        for (place, frame) in (0..).zip(&frames) {
+            let expected = match place {
+                65 => 0xF_EFFC,
+                66 => 0xF_EFFF,
+                place => FIRST + place,
+            };
+            assert_eq!(*frame, Some(expected));
+        }
+        let at = |page: WindowPage| (window.address(page).addr().get() as u64 - ADDRESS) / 4096;
+        for page in [
+            WindowPage::SharedInfo,
+            WindowPage::Grant(0),
+            WindowPage::Grant(Window::GRANT_FRAMES - 1),
+        ] {
+            assert_eq!(frames[at(page) as usize], Some(window.frame(page).0));
+        }
+        assert_eq!(at(WindowPage::Store), 65);
+        assert_eq!(
+            window.toolstack_frame(WindowPage::Console),
+            Some(FrameNumber(0xF_EFFF))
+        );
+    }
+
+    #[test]
+    fn a_ring_that_the_toolstack_did_not_make_is_not_mapped() {
+        let frames = frames(&window(None));
+        assert_eq!((frames[64], frames[65]), (Some(FIRST + 64), None));
+    }
+
+    #[test]
+    fn pages_without_a_purpose_are_given_out_once_each_with_their_frames() {
+        let window = std::boxed::Box::leak(std::boxed::Box::new(window(Some(1))));
+        let pages: Vec<_> = window.free_pages().collect();
+        assert_eq!(pages.len(), 256 - 67);
+        for (place, page) in (67..).zip(pages) {
+            assert_eq!(page.frame, FrameNumber(FIRST + place));
+            let address = page.page.address().addr().get() as u64;
+            assert_eq!(address, ADDRESS + place * 4096);
+        }
     }
 }

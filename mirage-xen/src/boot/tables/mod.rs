@@ -10,7 +10,7 @@ use x86_64::PhysAddr;
 use x86_64::structures::paging::PageTableFlags;
 use x86_64::structures::paging::page_table::PageTableEntry;
 
-use super::frames::{FrameRange, MAXIMUM_RANGES, Ranges};
+use super::frames::{FrameRange, Ranges};
 use super::layout::{LARGE_PAGE, MAXIMUM_TABLES, PAGE, Span};
 use crate::abi::FrameNumber;
 
@@ -43,7 +43,16 @@ pub(crate) trait TableMemory {
     fn clear(&mut self, table: FrameNumber);
 
     fn entry(&self, table: FrameNumber, index: usize) -> PageTableEntry;
-    fn set_entry(&mut self, table: FrameNumber, index: usize, entry: PageTableEntry);
+    fn set_entry(&mut self, table: FrameNumber, index: usize, entry: PageTableEntry) {
+        self.set_entries(table, index, [entry]);
+    }
+    /// As many as there are, from `index` on.
+    fn set_entries(
+        &mut self,
+        table: FrameNumber,
+        index: usize,
+        entries: impl IntoIterator<Item = PageTableEntry>,
+    );
 }
 
 /// What a page may be used for. None that is made here is executable: text is mapped by the trampoline.
@@ -176,9 +185,13 @@ impl<M: TableMemory> Tables<M> {
                 (1, PAGE, access.flags())
             };
             let table = self.table_for(address, level)?;
-            self.set(table, index(address, level), physical, flags);
-            address += size;
-            let mapped = frames.take_front(size / PAGE);
+            let first = index(address, level);
+            // All that are alike in this table: small pages up to where a large one may begin, which is its end.
+            let pages = (512 - first as u64).min(frames.count() / (size / PAGE));
+            let entries = (0..pages).map(|page| entry(physical + page * size, flags));
+            self.memory.set_entries(table, first, entries);
+            address += pages * size;
+            let mapped = frames.take_front(pages * (size / PAGE));
             debug_assert!(mapped.is_some());
         }
         Ok(())
@@ -246,39 +259,39 @@ impl<M: TableMemory> Tables<M> {
         let mut table = self.root;
         for above in (level + 1..=4).rev() {
             let place = index(address, above);
-            let entry = self.memory.entry(table, place);
-            let flags = entry.flags();
+            let held = self.memory.entry(table, place);
+            let flags = held.flags();
             if flags.contains(PageTableFlags::PRESENT) && !flags.contains(PageTableFlags::HUGE_PAGE)
             {
-                table = frame_of(&entry);
+                table = frame_of(&held);
                 continue;
             }
             let below = self.take_spare()?;
             if flags.contains(PageTableFlags::HUGE_PAGE) {
                 let rights = flags - PageTableFlags::HUGE_PAGE;
-                for (page, place) in (0..512).enumerate() {
-                    let physical = entry.addr().as_u64() + page as u64 * PAGE;
-                    self.set(below, place, physical, rights);
-                }
+                let physical = held.addr().as_u64();
+                let pages = (0..512).map(|page| entry(physical + page * PAGE, rights));
+                self.memory.set_entries(below, 0, pages);
             }
             // The page's own entry decides.
             let pass = PageTableFlags::PRESENT | PageTableFlags::WRITABLE;
-            self.set(table, place, below.0 * PAGE, pass);
+            self.memory
+                .set_entry(table, place, entry(below.0 * PAGE, pass));
             table = below;
         }
         Ok(table)
-    }
-
-    fn set(&mut self, table: FrameNumber, index: usize, physical: u64, flags: PageTableFlags) {
-        let mut entry = PageTableEntry::new();
-        entry.set_addr(PhysAddr::new_truncate(physical), flags);
-        self.memory.set_entry(table, index, entry);
     }
 
     fn take_spare(&mut self) -> Result<FrameNumber, OutOfTables> {
         let taken = self.spare.iter_mut().find_map(|range| range.take_front(1));
         taken.map(FrameRange::start).ok_or(OutOfTables)
     }
+}
+
+fn entry(physical: u64, flags: PageTableFlags) -> PageTableEntry {
+    let mut entry = PageTableEntry::new();
+    entry.set_addr(PhysAddr::new_truncate(physical), flags);
+    entry
 }
 
 fn frame_of(entry: &PageTableEntry) -> FrameNumber {
@@ -290,13 +303,19 @@ fn frame_of(entry: &PageTableEntry) -> FrameNumber {
 pub(crate) fn tables_for(heap: &Ranges, kept: &Ranges) -> u64 {
     const FRAMES_OF_TABLE: u64 = 512;
     const FRAMES_OF_DIRECTORY: u64 = 512 * 512;
-    let mut ranges: heapless::Vec<FrameRange, { 2 * MAXIMUM_RANGES }> =
-        heap.iter().chain(kept.iter()).collect();
-    ranges.sort_unstable_by_key(|range| range.start().0);
-    let mut count = u64::from(!ranges.is_empty());
+    let (mut heap, mut kept) = (heap.iter().peekable(), kept.iter().peekable());
+    // In ascending order of both.
+    let ranges = core::iter::from_fn(|| match (heap.peek(), kept.peek()) {
+        (Some(first), Some(second)) if second.start().0 < first.start().0 => kept.next(),
+        (None, _) => kept.next(),
+        (Some(_), _) => heap.next(),
+    });
+    let mut count = 0;
     // The first directory and the first table that were not counted yet.
     let (mut next_directory, mut next_table) = (0, 0);
     for range in ranges {
+        // The one above all directories.
+        count = count.max(1);
         let (start, end) = (range.start().0, range.end().0);
         let first = (start / FRAMES_OF_DIRECTORY).max(next_directory);
         next_directory = end.div_ceil(FRAMES_OF_DIRECTORY);

@@ -136,7 +136,15 @@ impl TableMemory for SimulatedTables {
         self.tables[&table.0][index].clone()
     }
 
-    fn set_entry(&mut self, table: FrameNumber, index: usize, entry: PageTableEntry) {
-        self.tables.get_mut(&table.0).expect("a frame for tables")[index] = entry;
+    fn set_entries(
+        &mut self,
+        table: FrameNumber,
+        index: usize,
+        entries: impl IntoIterator<Item = PageTableEntry>,
+    ) {
+        let table = self.tables.get_mut(&table.0).expect("a frame for tables");
+        for (place, entry) in (index..).zip(entries) {
+            table[place] = entry;
+        }
     }
 }

@@ -184,7 +184,12 @@ fn the_table_of_the_window_gives_up_its_own_right_last() {
         fn entry(&self, table: FrameNumber, index: usize) -> PageTableEntry {
             self.0.entry(table, index)
         }
-        fn set_entry(&mut self, table: FrameNumber, index: usize, entry: PageTableEntry) {
+        fn set_entries(
+            &mut self,
+            table: FrameNumber,
+            index: usize,
+            entries: impl IntoIterator<Item = PageTableEntry>,
+        ) {
             let mappings = self.0.walk(FrameNumber(1));
             let page = mappings.iter().find(|page| page.frame == table.0).unwrap();
             assert!(
@@ -192,7 +197,7 @@ fn the_table_of_the_window_gives_up_its_own_right_last() {
                 "a write to the table in frame {}, which is sealed",
                 table.0
             );
-            self.0.set_entry(table, index, entry);
+            self.0.set_entries(table, index, entries);
         }
     }
 

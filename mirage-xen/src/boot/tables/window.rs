@@ -70,9 +70,17 @@ impl TableMemory for Window {
         unsafe { self.pointer(table, index).read_volatile() }
     }
 
-    fn set_entry(&mut self, table: FrameNumber, index: usize, entry: PageTableEntry) {
-        assert!(index < 512);
-        // SAFETY: as above; the page is writable until the tables are sealed, after which this type is gone.
-        unsafe { self.pointer(table, index).write_volatile(entry) }
+    fn set_entries(
+        &mut self,
+        table: FrameNumber,
+        index: usize,
+        entries: impl IntoIterator<Item = PageTableEntry>,
+    ) {
+        let pointer = self.pointer(table, 0);
+        for (place, entry) in (index..512).zip(entries) {
+            // SAFETY: as above, and `place` is below 512. The page is writable until the tables are sealed, after which
+            // this type is gone.
+            unsafe { pointer.add(place).write_volatile(entry) }
+        }
     }
 }
