@@ -67,6 +67,8 @@ pub struct Console<H: Hypervisor> {
     taken: Event,
     /// Bytes that the console had not taken before the domain was suspended.
     at_risk: Cell<u32>,
+    /// The ring is not ours to touch: a suspension has begun, and it isn't known yet how it ended. What is said waits.
+    held: Cell<bool>,
     counters: Tally,
 }
 
@@ -172,6 +174,7 @@ impl<H: Hypervisor> Console<H> {
             readable: Event::new(),
             taken: Event::new(),
             at_risk: Cell::new(0),
+            held: Cell::new(false),
             counters: Tally::default(),
         };
         console.attach();
@@ -275,6 +278,7 @@ impl<H: Hypervisor> Console<H> {
         let port = connection::adopt(self.channels, Parameter::ConsolePort)?;
         self.ring.replace(ring);
         self.port.replace(port);
+        self.held.set(false);
         add(&self.counters.lost_bytes, self.at_risk.take().into());
         self.attach();
         self.flush();
@@ -302,6 +306,9 @@ impl<H: Hypervisor> Console<H> {
 
     /// Moves from the buffer into the ring what fits.
     fn flush(&self) {
+        if self.held.get() {
+            return;
+        }
         // Somebody who is saying a line flushes when it is whole.
         let Ok(mut output) = self.output.try_borrow_mut() else {
             return;
@@ -398,6 +405,13 @@ impl<H: Hypervisor> Resume for Console<H> {
         self.flush();
         self.at_risk
             .set(self.ring.borrow().output.used().unwrap_or(0));
+        // What other parts say between the resume and our turn would go behind an index of the old ring.
+        self.held.set(true);
+    }
+
+    fn cancelled(&self) {
+        self.held.set(false);
+        self.flush();
     }
 
     fn resumed(&self) -> Result<(), ResumeError> {

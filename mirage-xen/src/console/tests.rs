@@ -223,6 +223,27 @@ fn what_waits_is_said_in_the_resumed_domain() {
 }
 
 #[test]
+fn what_is_said_during_a_suspension_does_not_touch_the_ring() {
+    let rig = Rig::new();
+    rig.say("before");
+    assert_eq!(rig.taken(99), "before\r\n");
+    rig.console.prepare();
+    rig.say("prepared");
+    assert_eq!(rig.taken(99), "");
+    rig.console.cancelled();
+    assert_eq!(rig.taken(99), "prepared\r\n");
+
+    rig.console.prepare();
+    rig.channels.restored();
+    rig.interface.set(new_page(rig.hypervisor, 9));
+    // Other parts have their turn before the console; an index of the old ring would show zeros of the new one.
+    rig.say("between");
+    assert_eq!(rig.taken(99), "");
+    rig.console.resumed().unwrap();
+    assert_eq!(rig.taken(99), "between\r\n");
+}
+
+#[test]
 fn a_drain_ends_when_the_console_has_taken_all() {
     let rig = Rig::new();
     let mut run = pin!(rig.console.run());

@@ -262,8 +262,8 @@ impl<H: Hypervisor> Resume for XenRng<H> {
     /// [reseeds](XenRng::reseed) it; that is no failure of the resume.
     fn resumed(&self) -> Result<(), ResumeError> {
         self.state.set(State::Stale);
-        if let Err(error) = self.reseed(None) {
-            log::warn!("no random numbers until the toolstack gives a new seed: {error}");
+        if self.reseed(None).is_err() {
+            log::info!("no random numbers until the toolstack gives a new seed");
         }
         Ok(())
     }

@@ -247,9 +247,10 @@ impl<H: Hypervisor> Machine<H> {
             if rng.is_ready() {
                 return Ok(());
             }
-            match rng.reseed(seed) {
-                Ok(()) => return Ok(()),
-                Err(error) => log::warn!("waiting for a seed: {error}"),
+            match (rng.reseed(seed), seed) {
+                (Ok(()), _) => return Ok(()),
+                (Err(_), None) => {}
+                (Err(error), Some(_)) => log::warn!("the toolstack's seed is none: {error}"),
             }
         }
     }
