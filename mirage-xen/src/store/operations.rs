@@ -311,7 +311,12 @@ impl<H: Hypervisor> Store<H> {
         self.scope().domain_path(domain)
     }
 
-    /// `XS_IS_DOMAIN_INTRODUCED`: whether xenstored speaks with a domain.
+    /// `XS_IS_DOMAIN_INTRODUCED`: whether xenstored speaks with a domain. Both xenstoreds of Xen 4.17 tell the
+    /// control domain alone.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessDenied`](crate::abi::XenError::AccessDenied) where this domain isn't told.
     pub fn is_introduced(
         &self,
         domain: DomainId,
