@@ -207,7 +207,7 @@ impl<H: Hypervisor> Store<H> {
         self.scope().read_string(key.into())
     }
 
-    /// `XS_READ`: the value as a decimal number ([`parse_decimal`](super::parse_decimal)).
+    /// `XS_READ`: the value as a decimal number ([`parse_decimal`]).
     ///
     /// # Errors
     ///
