@@ -32,6 +32,7 @@ fn attempt(lab: &Lab, image: &Path, probe: Probe) -> Result<(), Failure> {
     let name = format!("probe-{}", probe.name());
     let mut guest = guest(&name, image, MEMORY)?;
     guest.append = format!("probe={}", probe.name());
+    guest.network = false;
     lab.create(&guest)?;
     wait_for("the end of the domain", LIMIT, || {
         Ok(lab.ended(&name).is_some())
