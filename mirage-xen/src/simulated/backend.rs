@@ -20,7 +20,7 @@ pub(super) trait Backend {
         let _ = machine;
     }
 
-    /// The domain goes on in a new one: what was connected to the old is gone.
+    /// The domain goes on in a new one: what is connected to the old is let go, while its memory is still there.
     fn reset(&self, machine: &'static Machine);
 
     /// The toolstack has made the new one's keys: those of devices are this program's to make.

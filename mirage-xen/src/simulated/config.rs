@@ -22,6 +22,10 @@ pub struct SimulationConfig {
     pub first_port: u32,
     /// Whether the toolstack gave it a console.
     pub console: bool,
+    /// Whether xenstored sets the connection up again when the domain asks: yes, as oxenstored does; the one in C doesn't.
+    pub store_reconnection: bool,
+    /// Where the indices of xenstore's and of the console's rings begin: 0. The domain must not rely on it.
+    pub ring_start: u32,
     /// How much of xenstored's it may have: Xen's defaults.
     pub store_quota: StoreQuota,
     /// Whether the processor has random numbers.
@@ -51,6 +55,8 @@ impl SimulationConfig {
             ports: 1_024,
             first_port: 1,
             console: true,
+            store_reconnection: true,
+            ring_start: 0,
             store_quota: StoreQuota::DEFAULT,
             hardware_random: HardwareRandom::Present,
             system_time: Duration::from_secs(100),

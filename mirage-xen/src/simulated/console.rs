@@ -50,6 +50,15 @@ impl ConsoleBackend {
         }
     }
 
+    /// The domain of a new simulation finds indices that needn't be zero.
+    pub(super) fn start_at(&self, machine: &Machine, index: u32) {
+        for offset in [IN_CONS, IN_PROD, OUT_CONS, OUT_PROD] {
+            machine.memory.console_page.write_u32(offset, index);
+        }
+        self.out_cons.set(index);
+        self.in_prod.set(index);
+    }
+
     fn take_output(&self, machine: &Machine) -> bool {
         let page = machine.memory.console_page;
         let producer = page.read_u32(OUT_PROD);

@@ -116,6 +116,9 @@ impl Machine {
         machine.store.id.set(machine.add_backend(&machine.store));
         let console = machine.add_backend(&machine.console);
         machine.console.id.set(console);
+        let start = machine.config.ring_start;
+        machine.store.start_at(machine, start);
+        machine.console.start_at(machine, start);
         machine.build(machine.config.first_port);
         machine.time.write(machine.memory.shared_info, 0);
         machine.time.write_wall(machine.memory.shared_info);
@@ -334,6 +337,8 @@ impl Machine {
 
     /// The domain goes on in a new one, of which nothing is set up yet.
     pub(super) fn resume(&'static self, to: Resumption) {
+        // The backends let go of the old domain; the toolstack builds the new one before it runs.
+        self.backends.reset(self);
         let pause = to.pause.as_nanos() as u64;
         self.time.advance_to(self.time.now().saturating_add(pause));
         let wall = self.time.wall() + to.wall_clock_ahead;
@@ -347,8 +352,6 @@ impl Machine {
         let before = self.domain.replace(to.domain);
         self.store.reconnect(self, before);
         self.backend_domain.set(to.backend);
-        // The toolstack builds the new domain before it runs: what is connected to the old one is gone by then.
-        self.backends.reset(self);
         self.build(to.first_port);
         self.backends.for_each(|backend| backend.rebuild(self));
         self.suspend.restoring.set(true);

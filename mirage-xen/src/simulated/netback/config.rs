@@ -98,6 +98,8 @@ pub struct NetbackCounters {
     pub receive_dropped: u64,
     /// Frames for the domain that were dropped or made unreadable by a fault.
     pub receive_lost: u64,
+    /// Responses to pages that were posted which the domain had not taken, by its word, when a connection ended.
+    pub unread: u64,
     /// Requests answered, of both rings.
     pub answered: u64,
     /// Requests that a fault left without an answer.

@@ -107,6 +107,15 @@ impl Connection {
         Spoilt { value, is_true }
     }
 
+    /// Changes slots that were read.
+    pub(super) fn change_slots(&mut self, machine: &Machine) {
+        for ring in [&mut self.tx, &mut self.rx] {
+            if machine.happens(Fault::RingSlotChanged) {
+                ring.scribble(machine.reach(), || machine.draw(256) as u8);
+            }
+        }
+    }
+
     /// Puts the answers to transmissions on the ring. Whether any.
     pub(super) fn answer(&mut self, machine: &Machine, state: &NetbackState) -> bool {
         if self.answers.len() > 1 && machine.happens(Fault::RingReordered) {
@@ -142,7 +151,7 @@ impl Connection {
         if core::mem::take(&mut self.lied) {
             told = [true; 2];
         }
-        for (index, ring) in [&self.tx, &self.rx].into_iter().enumerate() {
+        for (index, ring) in [&mut self.tx, &mut self.rx].into_iter().enumerate() {
             if machine.happens(Fault::RingIndex) {
                 let far = ring.req_cons.wrapping_add(ring.size + 1);
                 ring.lie(reach, far.wrapping_add(machine.draw(1 << 30) as u32));
@@ -152,9 +161,6 @@ impl Connection {
             if machine.happens(Fault::RingReset) {
                 ring.zero(reach);
                 told[index] = true;
-            }
-            if machine.happens(Fault::RingSlotChanged) {
-                ring.scribble(reach, || machine.draw(256) as u8);
             }
         }
         let [tx, rx] = told;
@@ -214,8 +220,15 @@ impl Connection {
     }
 
     /// Lets go of everything, but of what a fault keeps mapped.
-    pub(super) fn close(mut self, machine: &Machine, id: BackendId) -> Vec<Mapping> {
+    pub(super) fn close(
+        mut self,
+        machine: &Machine,
+        state: &NetbackState,
+        id: BackendId,
+    ) -> Vec<Mapping> {
         let reach = machine.reach();
+        let unread = u64::from(self.rx.unread(reach));
+        state.count(|counters| counters.unread += unread);
         for port in [self.tx_port, self.rx_port] {
             machine.events.unbind_backend(port, id);
         }

@@ -89,6 +89,7 @@ pub(super) fn build(machine: &Machine, netback: &Netback) {
     store.forget(netback.state.id.get());
     store.observe(front, netback.state.id.get());
     *netback.built.borrow_mut() = Some(paths);
+    machine.wake(netback.id());
 }
 
 /// The backend says what it can do, and waits for the frontend.

@@ -157,7 +157,7 @@ impl Netback {
     /// Lets go of the frontend.
     fn disconnect(&self, machine: &Machine) {
         if let Some(connection) = self.connection.take() {
-            let kept = connection.close(machine, self.state.id.get());
+            let kept = connection.close(machine, &self.state, self.state.id.get());
             self.kept.borrow_mut().extend(kept);
         }
         let lost = core::mem::take(&mut *self.state.for_domain.borrow_mut()).len() as u64;
@@ -278,6 +278,7 @@ impl Netback {
 
     fn turn(&self, machine: &Machine, connection: &mut Connection) -> Result<bool, Broken> {
         let more = transmit::run(machine, &self.state, connection)?;
+        connection.change_slots(machine);
         connection.answer(machine, &self.state);
         receive::run(machine, &self.state, connection)?;
         connection.publish(machine, &self.state)?;
@@ -411,10 +412,9 @@ impl Backend for Netback {
     }
 
     fn reset(&self, machine: &'static Machine) {
-        // The old domain's memory is gone, and with it what was mapped of it.
-        self.connection.take();
-        self.kept.borrow_mut().clear();
         self.disconnect(machine);
+        // The old domain's memory goes, and with it what was mapped of it.
+        self.kept.borrow_mut().clear();
         self.stopped_until.set(0);
         self.away_until.set(None);
         self.vanished.set(false);

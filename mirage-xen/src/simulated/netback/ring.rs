@@ -1,6 +1,9 @@
 //! The back end of a ring, by hand: it shares no code with the crate's rings, whose mistakes it must not share, and it can do
 //! what a ring must not.
 
+use std::collections::BTreeMap;
+use std::vec::Vec;
+
 use super::super::grants::{Mapping, Reach, Refused};
 use crate::abi::{DomainId, PAGE_SIZE};
 
@@ -11,6 +14,10 @@ const RSP_PROD: usize = 8;
 const RSP_EVENT: usize = 12;
 const SLOTS: usize = 64;
 
+/// How far ahead of what it has taken a frontend's `rsp_event` may be, for all that is known: by more than one where it
+/// wants to be told of several at a time.
+const HOLD_OFF: u32 = 64;
+
 pub(super) struct MappedRing {
     mapping: Mapping,
     slot: usize,
@@ -20,6 +27,10 @@ pub(super) struct MappedRing {
     pub(super) rsp_prod: u32,
     /// What the frontend was shown of `rsp_prod`.
     published: u32,
+    /// The indices in the page were reset by this side: what is wrong with them is not the frontend's fault.
+    was_reset: bool,
+    /// The responses that it put, by their slots, until their slots are seen to hold something else.
+    answered: BTreeMap<u32, Vec<u8>>,
 }
 
 /// Why nothing can be taken off a ring.
@@ -57,6 +68,8 @@ impl MappedRing {
             req_cons: 0,
             rsp_prod: 0,
             published: 0,
+            was_reset: false,
+            answered: BTreeMap::new(),
         };
         // Where it begins is what the responses' index says (`BACK_RING_ATTACH`): zero, if the frontend made it anew.
         match ring.get(reach, RSP_PROD) {
@@ -99,6 +112,9 @@ impl MappedRing {
         let producer = self.get(reach, REQ_PROD)?;
         let waiting = producer.wrapping_sub(self.req_cons);
         if waiting > self.size - self.in_hand() {
+            if self.was_reset {
+                return Err(Broken::Gone);
+            }
             let consumer = self.req_cons;
             return Err(Broken::Producer { producer, consumer });
         }
@@ -129,6 +145,8 @@ impl MappedRing {
     /// Answers a request: in the next slot.
     pub(super) fn put(&mut self, reach: Reach<'_>, response: &[u8]) {
         let _ = reach.write(&self.mapping, self.place(self.rsp_prod), response);
+        let slot = self.rsp_prod & (self.size - 1);
+        self.answered.insert(slot, response.to_vec());
         self.rsp_prod = self.rsp_prod.wrapping_add(1);
     }
 
@@ -139,6 +157,13 @@ impl MappedRing {
         self.set(reach, RSP_PROD, new);
         let event = self.get(reach, RSP_EVENT).unwrap_or(old);
         new.wrapping_sub(event) < new.wrapping_sub(old)
+    }
+
+    /// How many responses the frontend has not taken, by its word: at most, where it wants to be told of the next one.
+    pub(super) fn unread(&self, reach: Reach<'_>) -> u32 {
+        let event = self.get(reach, RSP_EVENT).unwrap_or(self.published);
+        let unread = self.published.wrapping_sub(event.wrapping_sub(1));
+        unread.min(self.size)
     }
 
     /// Wants to be told of the next request. Whether one came meanwhile.
@@ -158,34 +183,45 @@ impl MappedRing {
     }
 
     /// Resets what isn't its own to reset.
-    pub(super) fn zero(&self, reach: Reach<'_>) {
+    pub(super) fn zero(&mut self, reach: Reach<'_>) {
+        self.was_reset = true;
         let _ = reach.write(&self.mapping, 0, &[0; SLOTS]);
         self.set(reach, REQ_EVENT, 1);
         self.set(reach, RSP_EVENT, 1);
     }
 
-    /// Writes something else into slots that were read already: those that this side has taken, and those of responses that
-    /// the frontend has, by its own word. Never into what is still to be read by somebody.
-    pub(super) fn scribble(&self, reach: Reach<'_>, mut random: impl FnMut() -> u8) {
-        let (Ok(producer), Ok(event)) = (self.get(reach, REQ_PROD), self.get(reach, RSP_EVENT))
-        else {
-            return;
-        };
-        // `rsp_event` is one more than what it has consumed.
-        let unread = self.published.wrapping_sub(event.wrapping_sub(1));
-        let unread = unread.min(self.size);
-        let ahead = producer.wrapping_sub(self.req_cons).min(self.size);
-        let used = |index: u32| {
-            let is_request = index.wrapping_sub(self.req_cons) & (self.size - 1) < ahead;
-            let from = self.published.wrapping_sub(unread);
-            let is_response = index.wrapping_sub(from) & (self.size - 1) < unread;
-            is_request || is_response
-        };
-        for index in (0..self.size).filter(|&index| !used(index)) {
+    /// Writes something else into slots that were read already: those of requests that this side has taken and not answered, and
+    /// those of responses that the frontend has taken, by its word. Never into what is still to be read by somebody, nor into
+    /// a slot in which there is a new request, shown or not.
+    pub(super) fn scribble(&mut self, reach: Reach<'_>, mut random: impl FnMut() -> u8) {
+        let mut answered = core::mem::take(&mut self.answered);
+        let mut scribble = |index: u32| {
             let mut bytes = [0; 16];
             let bytes = &mut bytes[..self.slot];
             bytes.fill_with(&mut random);
             let _ = reach.write(&self.mapping, self.place(index), bytes);
+        };
+        for ahead in 0..self.in_hand() {
+            scribble(self.rsp_prod.wrapping_add(ahead));
         }
+        let Ok(event) = self.get(reach, RSP_EVENT) else {
+            self.answered = answered;
+            return;
+        };
+        let unread = self.published.wrapping_sub(event.wrapping_sub(HOLD_OFF));
+        let first_unread = self.published.wrapping_sub(unread.min(self.size));
+        answered.retain(|slot, response| {
+            if slot.wrapping_sub(first_unread) & (self.size - 1) < unread {
+                return true;
+            }
+            let mut bytes = [0; 16];
+            let bytes = &mut bytes[..response.len()];
+            let read = reach.read(&self.mapping, self.place(*slot), bytes);
+            if read.is_ok() && bytes == response {
+                scribble(*slot);
+            }
+            false
+        });
+        self.answered = answered;
     }
 }

@@ -30,8 +30,6 @@ pub(super) const XS_RESUME: u32 = 18;
 pub(super) const XS_SET_TARGET: u32 = 19;
 pub(super) const XS_RESET_WATCHES: u32 = 21;
 pub(super) const XS_DIRECTORY_PART: u32 = 22;
-pub(super) const XS_GET_FEATURE: u32 = 23;
-pub(super) const XS_SET_FEATURE: u32 = 24;
 /// How many types there are.
 pub(super) const XS_TYPE_COUNT: u32 = 27;
 

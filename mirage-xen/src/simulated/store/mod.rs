@@ -40,10 +40,15 @@ const REQ_PROD: usize = 2_052;
 const RSP_CONS: usize = 2_056;
 const RSP_PROD: usize = 2_060;
 const SERVER_FEATURES: usize = 2_064;
+const CONNECTION: usize = 2_068;
 const ERROR: usize = 2_072;
 
 /// `XENSTORE_SERVER_FEATURE_ERROR`, `XENSTORE_SERVER_FEATURE_WATCHDEPTH`.
 const FEATURES: u32 = 2 | 4;
+/// `XENSTORE_SERVER_FEATURE_RECONNECTION`.
+const RECONNECTION: u32 = 1;
+const XENSTORE_CONNECTED: u32 = 0;
+const XENSTORE_RECONNECT: u32 = 1;
 const XENSTORE_ERROR_RINGIDX: u32 = 2;
 const XENSTORE_ERROR_PROTO: u32 = 3;
 
@@ -135,8 +140,40 @@ impl StoreBackend {
             machine.config.console,
         );
         let page = machine.memory.store_page;
-        page.write_u32(SERVER_FEATURES, FEATURES);
+        let reconnection = if machine.config.store_reconnection {
+            RECONNECTION
+        } else {
+            0
+        };
+        page.write_u32(SERVER_FEATURES, FEATURES | reconnection);
         self.tell(machine);
+    }
+
+    /// The domain of a new simulation finds indices that needn't be zero.
+    pub(super) fn start_at(&self, machine: &Machine, index: u32) {
+        let page = machine.memory.store_page;
+        for offset in [REQ_CONS, REQ_PROD, RSP_CONS, RSP_PROD] {
+            page.write_u32(offset, index);
+        }
+        self.req_cons.set(index);
+        self.rsp_prod.set(index);
+    }
+
+    /// The domain asks for the connection to be set up again (docs/misc/xenstore-ring.txt): whether it does.
+    fn set_up_again(&self, machine: &'static Machine) -> bool {
+        let page = machine.memory.store_page;
+        if !machine.config.store_reconnection || page.read_u32(CONNECTION) != XENSTORE_RECONNECT {
+            return false;
+        }
+        self.reset(machine);
+        let domain = machine.domain.get();
+        self.server.borrow_mut().disconnect(domain);
+        for offset in [REQ_CONS, REQ_PROD, RSP_CONS, RSP_PROD, ERROR] {
+            page.write_u32(offset, 0);
+        }
+        page.write_u32(CONNECTION, XENSTORE_CONNECTED);
+        machine.send(machine.store_port.get());
+        true
     }
 
     /// Sends what watches have to say.
@@ -322,6 +359,10 @@ impl StoreBackend {
         }
         if machine.happens(Fault::StoreWrongType) {
             reply.kind = machine.draw(u64::from(XS_TYPE_COUNT) + 9) as u32;
+            if reply.kind == XS_WATCH_EVENT {
+                // That would be an event, and no reply at all.
+                reply.kind = XS_ERROR;
+            }
         }
         let repeated = machine.happens(Fault::StoreRepeated);
         if machine.happens(Fault::StoreWrongLength) {
@@ -367,7 +408,7 @@ fn not_a_number(machine: &Machine) -> Vec<u8> {
 
 impl Backend for StoreBackend {
     fn run(&self, machine: &'static Machine) {
-        if self.stalled.get() || self.is_cut.get() {
+        if self.stalled.get() || self.set_up_again(machine) || self.is_cut.get() {
             return;
         }
         let (page, port) = (machine.memory.store_page, machine.store_port.get());

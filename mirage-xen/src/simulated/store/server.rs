@@ -165,11 +165,9 @@ impl Server {
                 let is = of == 0 || of == self.domain.0;
                 if is { b"T\0".to_vec() } else { b"F\0".to_vec() }
             }),
-            XS_CONTROL | XS_INTRODUCE | XS_RELEASE | XS_RESUME | XS_SET_TARGET | XS_SET_FEATURE => {
+            XS_CONTROL | XS_INTRODUCE | XS_RELEASE | XS_RESUME | XS_SET_TARGET => {
                 Err(XenError::AccessDenied)
             }
-            XS_GET_FEATURE if request.payload.is_empty() => Ok(b"6\0".to_vec()),
-            XS_GET_FEATURE => Err(XenError::AccessDenied),
             _ => Err(XenError::NotImplemented),
         };
         match answer {

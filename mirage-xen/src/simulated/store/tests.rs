@@ -437,3 +437,35 @@ fn a_resumed_domain_has_another_path_and_no_watches() {
     assert_eq!(client.ask(XS_READ, b"domid\0"), Ok("6".to_owned()));
     assert_eq!(simulation.violations(), []);
 }
+
+#[test]
+fn a_connection_is_set_up_again_when_the_domain_asks_for_it() {
+    let mut config = SimulationConfig::new(1);
+    config.ring_start = 0xFFFF_FFF0;
+    let mut client = Client::new(Simulation::with_config(config));
+    let simulation = client.simulation;
+    let page = simulation.machine.memory.store_page;
+    assert_eq!(page.read_u32(SERVER_FEATURES), 7);
+    assert_eq!(client.ask(XS_WATCH, b"data\0t\0"), fine());
+    assert_eq!(client.event(), "data\0t\0");
+    // Half a message, and an index that can't be.
+    client.put(&[0; 9]);
+    page.write_u32(REQ_PROD, page.read_u32(REQ_CONS).wrapping_add(1_025));
+    simulation
+        .hypervisor()
+        .notify(simulation.machine.store_port.get())
+        .unwrap();
+    simulation.run_for(std::time::Duration::from_millis(1));
+    assert!(simulation.store().is_cut());
+    page.write_u32(CONNECTION, 1);
+    simulation
+        .hypervisor()
+        .notify(simulation.machine.store_port.get())
+        .unwrap();
+    simulation.run_for(std::time::Duration::from_millis(1));
+    assert_eq!(page.read_u32(CONNECTION), 0);
+    assert_eq!(page.read_u32(ERROR), 0);
+    client.received.clear();
+    assert_eq!(client.ask(XS_READ, b"domid\0"), Ok("5".to_owned()));
+    assert_eq!(simulation.store().watches(), 0);
+}
