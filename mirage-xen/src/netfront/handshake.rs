@@ -67,6 +67,8 @@ pub(super) enum Found {
     Unusable,
     /// One with the backend that we know already.
     Same,
+    /// The same one, which the toolstack has made anew: what we said there is gone.
+    Anew,
     /// One with another backend, or the first.
     Other,
 }
@@ -166,6 +168,11 @@ impl Handshake {
         }
     }
 
+    /// Whether we have said that we are connected. A getter.
+    pub(super) const fn has_offered(&self) -> bool {
+        matches!(self.phase, Phase::Offered | Phase::Connected)
+    }
+
     /// How often the domain was resumed. What an action that was begun in another epoch comes to is of no interest. A getter.
     pub(super) const fn epoch(&self) -> u32 {
         self.epoch
@@ -179,7 +186,7 @@ impl Handshake {
             (Found::Missing, _) => self.lose(Phase::Absent),
             (Found::Unusable, _) => self.pause(now),
             (Found::Same, Phase::Start | Phase::Absent | Phase::Paused { .. })
-            | (Found::Other, _) => self.lose(Phase::Found),
+            | (Found::Other | Found::Anew, _) => self.lose(Phase::Found),
             (Found::Same, _) => Effect::None,
         }
     }

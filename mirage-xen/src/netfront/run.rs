@@ -244,6 +244,7 @@ impl<H: Hypervisor> Netfront<H> {
         let [backend, others @ ..] = DEVICE_KEYS;
         let [id, mac, mtu] = &mut values;
         let [id_key, mac_key, mtu_key] = others;
+        let mut ours = [0; VALUE];
         let directory = &*self.directory;
         // The watch first: what changes after the look fires it.
         let (watch, (backend, rest)) = join2(
@@ -254,6 +255,7 @@ impl<H: Hypervisor> Netfront<H> {
                     read(store, directory, id_key, id),
                     read(store, directory, mac_key, mac),
                     read(store, directory, mtu_key, mtu),
+                    read(store, directory, "state", &mut ours),
                 ]),
             ),
         )
@@ -261,9 +263,16 @@ impl<H: Hypervisor> Netfront<H> {
         if let Some(watch) = watch? {
             watches.device = Some(watch);
         }
-        let [id, mac, mtu] = rest;
+        let [id, mac, mtu, ours] = rest;
         let device = Device::parse([backend?, id?, mac?, mtu?]);
-        Ok(self.found(device))
+        let ours = ours?.and_then(XenbusState::parse);
+        let forgotten =
+            self.handshake.borrow().has_offered() && ours != Some(XenbusState::Connected);
+        Ok(match self.found(device) {
+            // The toolstack wrote another state in place of ours: what we offered is nobody's.
+            Found::Same if forgotten => Found::Anew,
+            found => found,
+        })
     }
 
     /// Remembers the device, and says what it is compared with the one that we knew.

@@ -192,6 +192,16 @@ fn a_watch_on_the_device_that_says_nothing_new_disturbs_nothing() {
 }
 
 #[test]
+fn a_device_that_the_toolstack_makes_anew_is_offered_again() {
+    let mut handshake = connected();
+    assert!(handshake.has_offered());
+    handshake.handle_device_change();
+    assert_eq!(handshake.handle_device(NOW, Found::Anew), Effect::Down);
+    assert!(!handshake.has_offered());
+    assert_eq!(handshake.action(), Action::ReadBackend);
+}
+
+#[test]
 fn faults_close_the_device_and_space_its_connections_out() {
     let mut handshake = connected();
     let mut now = NOW;
@@ -302,8 +312,15 @@ fn state() -> impl Strategy<Value = XenbusState> {
 }
 
 fn input() -> impl Strategy<Value = Input> {
-    let found =
-        prop::sample::select(&[Found::Missing, Found::Unusable, Found::Same, Found::Other][..]);
+    let found = prop::sample::select(
+        &[
+            Found::Missing,
+            Found::Unusable,
+            Found::Same,
+            Found::Anew,
+            Found::Other,
+        ][..],
+    );
     prop_oneof![
         1 => Just(Input::Change),
         1 => Just(Input::DeviceChange),
