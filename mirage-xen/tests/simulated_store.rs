@@ -79,6 +79,7 @@ async fn work(world: World, rounds: u32) -> Outcome {
 fn under(seed: u64, faults: Faults) -> (World, Outcome) {
     let mut config = SimulationConfig::new(seed);
     config.ring_start = 0_u32.wrapping_sub(700);
+    config.store_reconnection = true;
     let world = World::with(config, VifConfig::new(MAC));
     world.executor.run_until(world.netfront.ready());
     world.simulation.set_faults(faults);
@@ -160,9 +161,7 @@ faults! {
 
 #[test]
 fn a_connection_that_breaks_for_good_fails_every_request_and_blocks_nobody() {
-    let mut config = SimulationConfig::new(1);
-    config.store_reconnection = false;
-    let world = World::with(config, VifConfig::new(MAC));
+    let world = World::new(1);
     world.executor.run_until(world.netfront.ready());
     world.simulation.force(Fault::StoreWrongLength);
     let outcome = world.executor.run_until(work(world.clone(), 4));

@@ -82,14 +82,11 @@ fn without_faults_nothing_is_lost_doubled_or_changed() {
 
 /// A run under these faults.
 fn run(seed: u64, faults: Faults) -> (World, std::rc::Rc<Ledger>) {
-    let mut config = SimulationConfig::new(seed);
     let mut vif = VifConfig::new(MAC);
     if seed % 2 == 1 {
         vif.receive_segment = 500;
     }
-    // The connection to xenstored isn't what is tested here, but how the device comes through its faults.
-    config.store_reconnection = true;
-    let world = World::with(config, vif);
+    let world = World::with(SimulationConfig::new(seed), vif);
     world.executor.run_until(world.netfront.ready());
     world.simulation.set_faults(faults);
     let ledger = Ledger::start(&world, FRAMES);

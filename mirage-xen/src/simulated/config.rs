@@ -22,7 +22,7 @@ pub struct SimulationConfig {
     pub first_port: u32,
     /// Whether the toolstack gave it a console.
     pub console: bool,
-    /// Whether xenstored sets the connection up again when the domain asks: yes, as oxenstored does; the one in C doesn't.
+    /// Whether xenstored sets the connection up again when the domain asks: no, as the one in C; oxenstored does.
     pub store_reconnection: bool,
     /// Where the indices of xenstore's and of the console's rings begin: 0. The domain must not rely on it.
     pub ring_start: u32,
@@ -55,7 +55,7 @@ impl SimulationConfig {
             ports: 1_024,
             first_port: 1,
             console: true,
-            store_reconnection: true,
+            store_reconnection: false,
             ring_start: 0,
             store_quota: StoreQuota::DEFAULT,
             hardware_random: HardwareRandom::Present,

@@ -442,6 +442,7 @@ fn a_resumed_domain_has_another_path_and_no_watches() {
 fn a_connection_is_set_up_again_when_the_domain_asks_for_it() {
     let mut config = SimulationConfig::new(1);
     config.ring_start = 0xFFFF_FFF0;
+    config.store_reconnection = true;
     let mut client = Client::new(Simulation::with_config(config));
     let simulation = client.simulation;
     let page = simulation.machine.memory.store_page;
