@@ -201,7 +201,7 @@ impl Handshake {
         match self.phase {
             Phase::Found | Phase::Awaiting => {
                 self.changed = false;
-                self.await_backend(now, backend.state, usable)
+                self.await_backend(now, backend, usable)
             }
             _ => Effect::None,
         }
@@ -210,11 +210,11 @@ impl Handshake {
     /// The backend's state was read.
     pub(super) fn handle_status(&mut self, now: Instant, backend: Backend) -> Effect {
         self.changed = false;
-        let Backend { state, carrier } = backend;
+        let Backend { state, carrier, .. } = backend;
         match self.phase {
             Phase::Offered => self.await_connection(now, state, carrier),
             Phase::Connected => self.keep(state, carrier),
-            Phase::Closed { .. } => self.await_closed(now, state),
+            Phase::Closed { .. } => self.await_closed(now, backend),
             _ => Effect::None,
         }
     }
@@ -331,9 +331,9 @@ impl Handshake {
         Effect::None
     }
 
-    fn await_backend(&mut self, now: Instant, state: XenbusState, usable: bool) -> Effect {
+    fn await_backend(&mut self, now: Instant, backend: Backend, usable: bool) -> Effect {
         self.phase = Phase::Awaiting;
-        match state {
+        match backend.state {
             XenbusState::InitWait | XenbusState::Initialised if usable => {
                 self.phase = Phase::Offering;
             }
@@ -343,7 +343,9 @@ impl Handshake {
                 self.phase = Phase::Closing;
             }
             // It begins anew when it sees that we do.
-            XenbusState::Closed if !self.reopened => self.phase = Phase::Reopening,
+            XenbusState::Closed if !self.reopened && backend.online => {
+                self.phase = Phase::Reopening;
+            }
             XenbusState::Initialising | XenbusState::Closing | XenbusState::Closed => {}
             XenbusState::Unknown => return self.lose(Phase::Absent),
         }
@@ -382,9 +384,11 @@ impl Handshake {
         }
     }
 
-    fn await_closed(&mut self, now: Instant, state: XenbusState) -> Effect {
-        match state {
+    fn await_closed(&mut self, now: Instant, backend: Backend) -> Effect {
+        match backend.state {
             XenbusState::Unknown => return self.lose(Phase::Absent),
+            // It is about to be taken away, or it comes back when the toolstack has changed its mind.
+            XenbusState::Closed if !backend.online => return self.lose(Phase::Absent),
             XenbusState::Closed if self.faulty => return self.pause(now),
             XenbusState::Closed => self.phase = Phase::Reopening,
             XenbusState::Initialising

@@ -193,7 +193,7 @@ pub(super) fn parse_features(values: [Value<'_>; 6]) -> Result<BackendFeatures, 
 }
 
 /// The keys that change while a device is connected, in the order of [`Backend::parse`]'s values.
-pub(super) const STATUS_KEYS: [&str; 2] = ["state", "carrier"];
+pub(super) const STATUS_KEYS: [&str; 3] = ["state", "carrier", "online"];
 
 /// How the backend is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,6 +202,9 @@ pub(super) struct Backend {
     pub(super) state: XenbusState,
     /// Whether its link is up. A backend that says nothing has it up (netif.h, "Link state").
     pub(super) carrier: bool,
+    /// Whether it is there to stay. The toolstack takes back its word before it takes a device away: such a backend isn't asked
+    /// to begin anew, or it would.
+    pub(super) online: bool,
 }
 
 impl Backend {
@@ -211,14 +214,15 @@ impl Backend {
     }
 
     /// `None`: what it says is none of what it can be.
-    pub(super) fn parse(values: [Value<'_>; 2]) -> Option<Self> {
-        let [state, carrier] = values;
+    pub(super) fn parse(values: [Value<'_>; 3]) -> Option<Self> {
+        let [state, carrier, online] = values;
         Some(Self {
             state: match state {
                 Some(state) => XenbusState::parse(state)?,
                 None => XenbusState::Unknown,
             },
             carrier: parse_flag(carrier, true).ok()?,
+            online: parse_flag(online, true).ok()?,
         })
     }
 }

@@ -11,6 +11,12 @@
 //! posted (`request-rx-copy`), and those go up; frames to transmit are lent from where they lie, in as many pieces as they
 //! have, read-only ranges of the program among them.
 //!
+//! # Who wakes whom
+//!
+//! The backend is notified once for a batch ([`Netif::flush`]), and only if it asked to be. It notifies us of received
+//! frames; of transmitted ones only when somebody waits for room, when the pool has few pages left, or when sixteen have
+//! piled up: so up to fifteen pages that the backend is done with may lie in the ring until something else happens.
+//!
 //! # What a backend is trusted with
 //!
 //! It is another domain, and everything that it says is an allegation. It can keep frames from us or make them up; it
@@ -253,8 +259,13 @@ impl<H: Hypervisor> Netfront<H> {
             Effect::Up { carrier } => {
                 self.with_link(|link| link.up(carrier));
                 self.connected.set();
+                let link = if carrier { "up" } else { "down" };
+                log::debug!("{}: connected, link {link}", self.directory);
             }
-            Effect::Down => self.with_link(Link::disconnect),
+            Effect::Down => {
+                self.with_link(Link::disconnect);
+                log::debug!("{}: not connected", self.directory);
+            }
         }
     }
 }

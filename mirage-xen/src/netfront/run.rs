@@ -128,6 +128,7 @@ impl<H: Hypervisor> Netfront<H> {
         let effect = if gone {
             handshake.handle_death()
         } else if fault {
+            log::warn!("{}: the backend broke the rings' protocol", self.directory);
             handshake.handle_fault(now)
         } else {
             Effect::None

@@ -81,7 +81,9 @@ pub(super) async fn watch_backend<H: Hypervisor>(
     backend: &str,
     wanted: bool,
 ) -> Result<Option<[Watch<'static, H>; 2]>, StoreError> {
-    let [state, carrier] = join(STATUS_KEYS.map(|key| watch(store, (backend, key), wanted))).await;
+    let [state_key, carrier_key, _] = STATUS_KEYS;
+    let keys = [state_key, carrier_key];
+    let [state, carrier] = join(keys.map(|key| watch(store, (backend, key), wanted))).await;
     Ok(match (state?, carrier?) {
         (Some(state), Some(carrier)) => Some([state, carrier]),
         _ => None,
@@ -129,14 +131,15 @@ pub(super) async fn read_status<H: Hypervisor>(
     backend: &str,
 ) -> Result<Option<Backend>, StoreError> {
     let mut values = [[0; VALUE]; STATUS_KEYS.len()];
-    let [state, carrier] = &mut values;
-    let [state_key, carrier_key] = STATUS_KEYS;
-    let [state, carrier] = join([
+    let [state, carrier, online] = &mut values;
+    let [state_key, carrier_key, online_key] = STATUS_KEYS;
+    let [state, carrier, online] = join([
         read(store, backend, state_key, state),
         read(store, backend, carrier_key, carrier),
+        read(store, backend, online_key, online),
     ])
     .await;
-    Ok(Backend::parse([state?, carrier?]))
+    Ok(Backend::parse([state?, carrier?, online?]))
 }
 
 /// Writes a number, if there is one.

@@ -8,6 +8,7 @@ fn up(state: XenbusState) -> Backend {
     Backend {
         state,
         carrier: true,
+        online: true,
     }
 }
 
@@ -79,7 +80,13 @@ fn the_carrier_goes_and_comes_without_a_new_connection() {
     for carrier in [false, true] {
         handshake.handle_change();
         let state = XenbusState::Connected;
-        let effect = handshake.handle_status(NOW, Backend { state, carrier });
+        let effect = handshake.handle_status(
+            NOW,
+            Backend {
+                carrier,
+                ..up(state)
+            },
+        );
         assert_eq!(effect, Effect::Up { carrier });
     }
 }
@@ -154,6 +161,25 @@ fn a_backend_that_never_closes_is_left_alone_for_a_while_and_no_longer() {
     assert_eq!(handshake.action(), Action::Wait(Some(later)));
     let _ = handshake.handle_timeout(later);
     assert_eq!(handshake.action(), Action::ReadDevice);
+}
+
+#[test]
+fn a_backend_that_is_about_to_be_taken_away_is_closed_and_not_asked_to_begin_anew() {
+    let leaving = Backend {
+        online: false,
+        ..up(XenbusState::Closed)
+    };
+    let mut handshake = connected();
+    let _ = sees(&mut handshake, NOW, XenbusState::Closing);
+    assert_eq!(handshake.action(), Action::Write(XenbusState::Closed));
+    let _ = handshake.handle_written(NOW, true);
+    let _ = handshake.handle_status(NOW, leaving);
+    assert_eq!(handshake.action(), Action::Wait(None));
+    // Nor when one of its keys changes once more.
+    handshake.handle_change();
+    let _ = handshake.handle_device(NOW, Found::Same);
+    let _ = handshake.handle_backend(NOW, leaving, true);
+    assert_eq!(handshake.action(), Action::Wait(None));
 }
 
 #[test]

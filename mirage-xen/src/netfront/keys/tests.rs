@@ -122,10 +122,11 @@ fn a_backend_that_does_not_copy_or_makes_no_sense_is_refused() {
 
 #[test]
 fn a_backend_without_a_carrier_has_its_link_up() {
-    let parse = |state, carrier| Backend::parse([state, carrier]);
+    let parse = |state, carrier| Backend::parse([state, carrier, None]);
     let up = Backend {
         state: XenbusState::Connected,
         carrier: true,
+        online: true,
     };
     assert_eq!(parse(Some(b"4"), None), Some(up));
     assert_eq!(parse(Some(b"4"), Some(b"1")), Some(up));
@@ -139,6 +140,8 @@ fn a_backend_without_a_carrier_has_its_link_up() {
         ..up
     };
     assert_eq!(parse(None, None), Some(gone));
+    let leaving = Backend::parse([Some(b"4"), None, Some(b"0")]);
+    assert!(leaving.is_some_and(|backend| !backend.online));
     assert_eq!(parse(Some(b"four"), None), None);
     assert_eq!(parse(Some(b"9"), None), None);
     assert_eq!(parse(Some(b"4"), Some(b"-1")), None);

@@ -227,6 +227,24 @@ fn a_device_that_is_plugged_in_later_is_found_and_one_that_is_pulled_out_is_not_
 }
 
 #[test]
+fn a_device_that_is_detached_is_let_go() {
+    let played = Played::new(NetfrontConfig::new());
+    played.until_ours("4");
+    played.bind();
+    played.set("state", "4");
+    played.until_link(true);
+    // As the toolstack does it: it waits for both to be closed, and only then removes the keys.
+    played.set("online", "0");
+    played.set("state", "5");
+    played.until_ours("6");
+    assert!(!played.world.link_up());
+    played.set("state", "6");
+    played.world.run_for(Duration::from_secs(100));
+    assert_eq!(played.ours().as_deref(), Some("6"));
+    played.world.check();
+}
+
+#[test]
 fn a_device_that_makes_no_sense_is_not_used_until_it_does() {
     let played = Played::without_device(NetfrontConfig::new());
     for (key, wrong, right) in [
