@@ -135,7 +135,8 @@ impl Recipe<'_> {
         Ok(flags)
     }
 
-    /// Folders whose paths would be in panic messages, each with the name that is there instead. Of several that fit, the
+    /// Folders whose paths would be in panic messages and debugging information, each with the name that is there instead:
+    /// `/mirage` for a checkout, whatever its own. Of several that fit, the
     /// compiler takes the last: longer ones come later.
     fn renamed(&self) -> Result<BTreeSet<(Folder, String)>, Error> {
         let mut renamed = BTreeSet::new();
@@ -143,22 +144,22 @@ impl Recipe<'_> {
             renamed.insert((Folder(folder.to_path_buf()), name.to_owned()));
         };
         if let Some(home) = cargo_home() {
-            rename(&home, "cargo");
+            rename(&home, "/cargo");
         }
         let library = self.toolchain.sysroot().join("lib/rustlib/src/rust");
         rename(
             &library,
             &format!("/rustc/{}", self.toolchain.commit().unwrap_or("unknown")),
         );
-        rename(self.folder, "target");
+        rename(self.folder, "/target");
         for folder in self.path_dependencies()? {
             // Of a checkout all is renamed alike, so that its appliances share what they are built from.
             match Workspace::find_above(&folder) {
                 Some(workspace) => {
-                    let name = workspace.own_appliance().unwrap_or("mirage").to_owned();
-                    rename(workspace.root(), &name);
+                    let name = workspace.own_appliance().unwrap_or("mirage");
+                    rename(workspace.root(), &format!("/{name}"));
                 }
-                None => rename(&folder, &base_name(&folder)),
+                None => rename(&folder, &format!("/{}", base_name(&folder))),
             }
         }
         Ok(renamed)
