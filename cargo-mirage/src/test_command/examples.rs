@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Context, Failure, Outcome, minutes};
+use super::{Context, Failure, Outcome, lab, minutes};
 use crate::error::Error;
 use crate::process::Log;
 
@@ -84,15 +85,37 @@ fn documented_arguments(text: &str, name: &str, target: &Path) -> Vec<OsString> 
         .collect()
 }
 
-/// Runs every benchmark as a user does, small; the subcommand itself checks that the results are whole.
+/// Runs every benchmark as a user does, small; the subcommand itself checks that the results are whole. Those that measure in
+/// the lab are left out where there can be none.
 pub(super) fn benches(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
-    let names = context.workspace.benches();
+    let obstacle = lab::obstacle()?;
+    let (mut names, mut left_out) = (Vec::new(), Vec::new());
+    for name in context.workspace.benches() {
+        let manifest = context.workspace.bench(&name)?;
+        let text = fs::read_to_string(&manifest).map_err(Error::file("read", &manifest))?;
+        match &obstacle {
+            Some(reason) if needs_lab(&text) => left_out.push(format!("{name}: {reason}")),
+            _ => names.push(name),
+        }
+    }
     for name in &names {
         let mut command = context.cargo(&["mirage", "bench", name, "--quick", "--output"]);
         command.arg(context.target("bench-smoke"));
         context.must(command, minutes(15), log)?;
     }
-    Outcome::passed(names.join(", "))
+    Ok(Outcome::Passed {
+        note: names.join(", "),
+        left_out,
+    })
+}
+
+/// Whether a benchmark's manifest says `lab = true` in `[package.metadata.mirage]`.
+fn needs_lab(manifest: &str) -> bool {
+    let mut lines = manifest.lines().map(str::trim);
+    lines.any(|line| line == "[package.metadata.mirage]")
+        && lines
+            .take_while(|line| !line.starts_with('['))
+            .any(|line| line == "lab = true")
 }
 
 #[cfg(test)]
@@ -111,6 +134,22 @@ mod tests {
             "// cargo run --release --example it -- x\n",
         ] {
             assert!(call(without).is_empty(), "{without}");
+        }
+    }
+
+    #[test]
+    fn only_a_benchmark_that_says_so_needs_the_lab() {
+        let with = |table: &str| {
+            format!("[package]\nname = \"x\"\n\n{table}\n\n[lints]\nworkspace = true\n")
+        };
+        assert!(needs_lab(&with("[package.metadata.mirage]\nlab = true")));
+        for without in [
+            "",
+            "[package.metadata.mirage]\nlab = false",
+            "[package.metadata.mirage]\n[other]\nlab = true",
+            "[package.metadata.other]\nlab = true",
+        ] {
+            assert!(!needs_lab(&with(without)), "{without}");
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::process::{self, Log};
 const PROJECT: &str = "hello";
 
 /// Why there can be no lab here; none, if there can.
-fn obstacle() -> Result<Option<String>, Failure> {
+pub(super) fn obstacle() -> Result<Option<String>, Failure> {
     let host = nightly::host()?;
     if host != "x86_64-unknown-linux-gnu" {
         return Ok(Some(format!(
