@@ -54,6 +54,7 @@ pub mod platform;
 pub mod ring;
 #[cfg(feature = "simulated")]
 pub mod simulated;
+mod sort;
 pub mod static_cell;
 pub mod store;
 pub mod suspend;

@@ -8,6 +8,7 @@ use mirage_core::pool::Lent;
 use super::super::keys::BackendFeatures;
 use super::MAXIMUM_SLOTS;
 use crate::abi::netif::{ExtraInfo, TransmitRequest};
+use crate::sort::sort_few;
 
 /// A place for one request, and for the page that it is of. What a device's storage is made of.
 ///
@@ -173,7 +174,7 @@ impl Slots {
                 Place::Free(_) => None,
             });
         let mut ages: Vec<_, MAXIMUM_SLOTS> = used.take(MAXIMUM_SLOTS).collect();
-        ages.sort_unstable();
+        sort_few(&mut ages, |(age, _)| *age);
         ages
     }
 }
