@@ -81,22 +81,32 @@ pub(crate) use layout::{AddressSpace, WINDOW_PAGES};
 
 pub use command_line::{CommandLine, Word, Words};
 pub use heap::Heap;
-pub use report::panicked;
+pub use report::{panicked, panicked_tersely};
 
 /// Makes a function the appliance's main function: `fn(Boot) -> ShutdownReason`, or `fn(Boot) -> !`.
 ///
 /// Called once, in the binary of an image, which is `#![no_std]` and `#![no_main]`. It also makes the global allocator
 /// ([`Heap`](crate::boot::Heap)) and the panic handler, which says what happened and ends the domain with the crash
 /// reason. The binary may forbid unsafe code.
+///
+/// `entry!(main, terse)` has the panic handler leave out the message: a panic says the return addresses on the stack,
+/// of which `addr2line` makes lines of sources. The messages of all panics and the names of their files are left out
+/// of the image with it: a tenth of a small one.
 #[macro_export]
 macro_rules! entry {
     ($main:path) => {
+        $crate::entry!(@ $main, info, $crate::boot::panicked(info));
+    };
+    ($main:path, terse) => {
+        $crate::entry!(@ $main, _info, $crate::boot::panicked_tersely());
+    };
+    (@ $main:path, $info:ident, $panicked:expr) => {
         #[global_allocator]
         static MIRAGE_HEAP: $crate::boot::Heap = $crate::boot::Heap::new();
 
         #[panic_handler]
-        fn mirage_panic(info: &::core::panic::PanicInfo<'_>) -> ! {
-            $crate::boot::panicked(info)
+        fn mirage_panic($info: &::core::panic::PanicInfo<'_>) -> ! {
+            $panicked
         }
 
         #[unsafe(no_mangle)]

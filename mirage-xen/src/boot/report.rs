@@ -5,6 +5,7 @@
 
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
+use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use x86_64::structures::idt::PageFaultErrorCode;
@@ -17,6 +18,9 @@ use crate::native::emergency;
 
 /// The vector of a page fault.
 const PAGE_FAULT: u64 = 14;
+
+/// Return addresses that the report of a terse panic has at most.
+const MAXIMUM_RETURNS: usize = 24;
 
 /// How many ends have begun: a fault in the report of a fault is not reported at the same length.
 static ENDS: AtomicU32 = AtomicU32::new(0);
@@ -176,6 +180,37 @@ fn describe(
 pub fn panicked(info: &PanicInfo<'_>) -> ! {
     begin(|out| {
         let _ = writeln!(out, "mirage: {info}");
+    })
+}
+
+/// A panic without a message: reports which code was running, and ends the domain. What [`entry!`](crate::entry) makes the
+/// panic handler of if it is told to be `terse`.
+///
+/// What is on the stack and lies in the text is said, the innermost first: return addresses, and now and then one that a call
+/// long ago has left. `addr2line` knows their lines in sources.
+#[inline(never)]
+pub fn panicked_tersely() -> ! {
+    begin(|out| {
+        let _ = out.write_str("mirage: panicked; from the image's base:");
+        if let Some(hypervisor) = HYPERVISOR.get() {
+            let layout = &hypervisor.space.layout;
+            let here = 0_u64;
+            let here = (&raw const here).expose_provenance() as u64;
+            let stack = [layout.stack, layout.exception_stack]
+                .into_iter()
+                .find(|stack| stack.contains(here));
+            let words = (here..stack.map_or(here, |stack| stack.end)).step_by(8);
+            let values = words.map(|address| {
+                // SAFETY: an aligned word of the stack that this runs on, between here and its end: mapped, and used by
+                // nobody else meanwhile.
+                unsafe { ptr::with_exposed_provenance::<u64>(address as usize).read_volatile() }
+            });
+            let in_text = values.filter(|value| layout.text.contains(*value));
+            for value in in_text.take(MAXIMUM_RETURNS) {
+                let _ = write!(out, " {:#x}", value - layout.text.start);
+            }
+        }
+        let _ = out.write_str("\n");
     })
 }
 
