@@ -7,19 +7,27 @@
 #[cfg(test)]
 mod tests;
 
-use core::fmt;
+use core::fmt::{self, Write};
 
 use bitflags::bitflags;
 use heapless::String;
 
 use crate::hypervisor::Hypervisor;
-use crate::store::{Store, StoreError, Watch, join, join2};
+use crate::store::{Request, Store, StoreError, Watch};
 
 const SHUTDOWN: &str = "control/shutdown";
 /// Bytes of a command that are kept.
 const COMMAND_MAX: usize = 32;
 /// Attempts at a transaction that something else comes between.
 const ATTEMPTS: u32 = 8;
+
+/// In the order of [`ControlFeatures`].
+const FEATURE_KEYS: [&str; 4] = [
+    "control/feature-poweroff",
+    "control/feature-reboot",
+    "control/feature-suspend",
+    "control/feature-halt",
+];
 
 /// A command of the toolstack's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +75,10 @@ impl fmt::Display for ShutdownRequest {
             Self::Suspend => f.write_str("suspend"),
             Self::Crash => f.write_str("crash"),
             // Whoever wrote it may have meant a terminal.
-            Self::Unknown(command) => write!(f, "{:?}", &**command),
+            Self::Unknown(command) => command.chars().try_for_each(|character| {
+                let plain = character.is_ascii_graphic() || character == ' ';
+                f.write_char(if plain { character } else { '?' })
+            }),
         }
     }
 }
@@ -108,10 +119,12 @@ impl<H: Hypervisor> Control<H> {
     /// The store's. That xenstored does not take a feature is no error: a toolstack need not have made its key.
     pub async fn new(store: &'static Store<H>) -> Result<Self, StoreError> {
         let epoch = store.epoch();
-        let (watch, features) = join2(store.watch(SHUTDOWN), announce(store)).await;
+        let watch = store.begin_watch(SHUTDOWN).await?;
+        let (features, _) = announce(store, None).await;
+        watch.established().await?;
         Ok(Self {
             store,
-            watch: watch?,
+            watch,
             to_read: false,
             acknowledging: None,
             features,
@@ -139,10 +152,12 @@ impl<H: Hypervisor> Control<H> {
                 self.to_read = true;
             }
             let epoch = self.store.epoch();
+            let mut buffer = [0; COMMAND_MAX];
             let present = if self.epoch == epoch {
-                self.read().await?
+                // A look that costs one round trip, where a transaction costs three.
+                command(self.store.read(SHUTDOWN, &mut buffer).await)?
             } else {
-                let (present, features) = join2(self.read(), announce(self.store)).await;
+                let (features, present) = announce(self.store, Some(&mut buffer)).await;
                 self.features = features;
                 self.epoch = epoch;
                 present?
@@ -157,12 +172,6 @@ impl<H: Hypervisor> Control<H> {
                 return Ok(request);
             }
         }
-    }
-
-    /// The command that is there. A look that costs one round trip, where a transaction costs three.
-    async fn read(&self) -> Result<Option<ShutdownRequest>, StoreError> {
-        let mut buffer = [0; COMMAND_MAX];
-        command(self.store.read(SHUTDOWN, &mut buffer).await)
     }
 
     /// Reads the command once more, and takes it, if it is still there.
@@ -205,18 +214,28 @@ fn command(value: Result<&[u8], StoreError>) -> Result<Option<ShutdownRequest>, 
     }
 }
 
-/// Says which commands the domain takes; which of them xenstored took.
-async fn announce<H: Hypervisor>(store: &Store<H>) -> ControlFeatures {
-    let keys = [
-        "control/feature-poweroff",
-        "control/feature-reboot",
-        "control/feature-suspend",
-        "control/feature-halt",
-    ];
-    let written = join(keys.map(|key| store.write(key, b"1"))).await;
+/// Says which commands the domain takes, and, given room for it, looks for a command at the same time. Which of them
+/// xenstored took, and the command.
+async fn announce<H: Hypervisor>(
+    store: &Store<H>,
+    room: Option<&mut [u8]>,
+) -> (ControlFeatures, Result<Option<ShutdownRequest>, StoreError>) {
+    let look = room.is_some();
+    let [poweroff, reboot, suspend, halt] = FEATURE_KEYS.map(|key| Request::write(key, b"1"));
+    let read = Request::read(SHUTDOWN, room.unwrap_or_default());
+    let mut requests = [poweroff, reboot, suspend, halt, read];
+    let asked = if look { 5 } else { 4 };
+    store.carry_out(&mut requests[..asked]).await;
+    let [written @ .., read] = &requests;
     let taken = written.iter().zip(ControlFeatures::all().iter());
-    taken
-        .filter(|(result, _)| result.is_ok())
+    let features = taken
+        .filter(|(request, _)| request.result().is_ok())
         .map(|(_, feature)| feature)
-        .collect()
+        .collect();
+    let present = if look {
+        command(read.result())
+    } else {
+        Ok(None)
+    };
+    (features, present)
 }

@@ -4,7 +4,7 @@ use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::task::Poll;
 
-use heapless::String;
+use heapless::{String, Vec};
 use mirage_core::Instant;
 use mirage_core::executor::Executor;
 
@@ -12,16 +12,15 @@ use super::Netfront;
 use super::handshake::{Action, Effect, Found};
 use super::keys::{
     Backend, BackendFeatures, DEVICE_KEYS, Device, DeviceError, FEATURE_KEYS, MAXIMUM_PATH,
-    parse_features,
+    STATUS_KEYS, parse_features,
 };
 use super::link::Offer;
 use super::tree::{
-    VALUE, fits, is_missing, queue_directory, read, read_if, read_status, watch, watch_backend,
-    write,
+    VALUE, established, fits, is_missing, queue_directory, reads, values, watch_backend,
 };
 use crate::abi::XenError;
 use crate::hypervisor::Hypervisor;
-use crate::store::{Store, StoreError, Watch, join, join2};
+use crate::store::{Request, Store, StoreError, Watch, join2};
 use crate::xenbus::XenbusState;
 
 /// Attempts at a transaction that something else comes between.
@@ -111,8 +110,13 @@ impl<H: Hypervisor> Netfront<H> {
                 }
                 Action::Offer => self.offer(store).await.map(Done::Offered),
                 Action::Write(state) => {
-                    let entry = (&*self.directory, "state", Some(state as u64));
-                    self.write_all(store, [entry]).await.map(Done::Written)
+                    let mut path = [0; MAXIMUM_PATH];
+                    let mut requests = [
+                        self.find(&mut path),
+                        Request::write_decimal((&*self.directory, "state"), state as u64),
+                    ];
+                    let written = self.write_all(store, &mut requests).await;
+                    written.map(Done::Written)
                 }
             };
             if self.handshake.borrow().epoch() == epoch {
@@ -241,32 +245,27 @@ impl<H: Hypervisor> Netfront<H> {
         watches: &mut Watches<H>,
     ) -> Result<Found, StoreError> {
         let mut path = [0; MAXIMUM_PATH];
-        let mut values = [[0; VALUE]; DEVICE_KEYS.len() - 1];
-        let [backend, others @ ..] = DEVICE_KEYS;
-        let [id, mac, mtu] = &mut values;
-        let [id_key, mac_key, mtu_key] = others;
-        let mut ours = [0; VALUE];
+        let mut rooms = [[0; VALUE]; DEVICE_KEYS.len() - 1];
+        let mut state_room = [[0; VALUE]];
         let directory = &*self.directory;
+        let [backend_key, others @ ..] = DEVICE_KEYS;
         // The watch first: what changes after the look fires it.
-        let (watch, (backend, rest)) = join2(
-            watch(store, (directory, backend), watches.device.is_none()),
-            join2(
-                read(store, directory, backend, &mut path),
-                join([
-                    read(store, directory, id_key, id),
-                    read(store, directory, mac_key, mac),
-                    read(store, directory, mtu_key, mtu),
-                    read(store, directory, "state", &mut ours),
-                ]),
-            ),
-        )
-        .await;
-        if let Some(watch) = watch? {
+        let watch = if watches.device.is_none() {
+            Some(store.begin_watch((directory, backend_key)).await?)
+        } else {
+            None
+        };
+        let [id, mac, mtu] = reads(directory, others, &mut rooms);
+        let [ours] = reads(directory, ["state"], &mut state_room);
+        let mut requests = [self.find(&mut path), id, mac, mtu, ours];
+        store.carry_out(&mut requests).await;
+        if let Some(watch) = watch {
+            watch.established().await?;
             watches.device = Some(watch);
         }
-        let [id, mac, mtu, ours] = rest;
-        let device = Device::parse([backend?, id?, mac?, mtu?]);
-        let ours = ours?.and_then(XenbusState::parse);
+        let [device @ .., ours] = values(&requests, requests.len())?;
+        let device = Device::parse(device);
+        let ours = ours.and_then(XenbusState::parse);
         let forgotten =
             self.handshake.borrow().has_offered() && ours != Some(XenbusState::Connected);
         Ok(match self.found(device) {
@@ -313,43 +312,32 @@ impl<H: Hypervisor> Netfront<H> {
         if let Some(device) = &*self.device.borrow() {
             path = device.backend.clone();
         }
-        let mut values = [[0; VALUE]; FEATURE_KEYS.len()];
-        let [copy, scatter, checksum, v6, gso4, gso6] = &mut values;
-        let [
-            copy_key,
-            scatter_key,
-            checksum_key,
-            v6_key,
-            gso4_key,
-            gso6_key,
-        ] = FEATURE_KEYS;
-        let new = watches
-            .backend
-            .as_ref()
-            .is_none_or(|(known, _)| *known != path);
+        let mut rooms = [[0; VALUE]; FEATURE_KEYS.len()];
+        let mut status_rooms = [[0; VALUE]; STATUS_KEYS.len()];
+        let known = watches.backend.as_ref();
+        let new = known.is_none_or(|(known, _)| *known != path);
         let directory = &*path;
-        let more = self.config.segmentation_offload;
-        let (set, (status, features)) = join2(
-            watch_backend(store, directory, new),
-            join2(
-                read_status(store, directory),
-                join([
-                    read_if(true, store, directory, copy_key, copy),
-                    read_if(true, store, directory, scatter_key, scatter),
-                    read_if(true, store, directory, checksum_key, checksum),
-                    read_if(more, store, directory, v6_key, v6),
-                    read_if(more, store, directory, gso4_key, gso4),
-                    read_if(more, store, directory, gso6_key, gso6),
-                ]),
-            ),
-        )
-        .await;
-        if let Some(set) = set? {
+        let set = watch_backend(store, directory, new).await?;
+        let [state, carrier, online] = reads(directory, STATUS_KEYS, &mut status_rooms);
+        let [copy, scatter, checksum, v6, gso4, gso6] = reads(directory, FEATURE_KEYS, &mut rooms);
+        let mut requests = [
+            state, carrier, online, copy, scatter, checksum, v6, gso4, gso6,
+        ];
+        // The last three are of use with segmentation alone.
+        let asked = if self.config.segmentation_offload {
+            requests.len()
+        } else {
+            requests.len() - 3
+        };
+        store.carry_out(&mut requests[..asked]).await;
+        if let Some(set) = set {
+            established(&set).await?;
             watches.backend = Some((path.clone(), set));
         }
-        let [copy, scatter, checksum, v6, gso4, gso6] = features;
-        let features = parse_features([copy?, scatter?, checksum?, v6?, gso4?, gso6?]);
-        Ok(Done::Backend(status?, features))
+        let [state, carrier, online, features @ ..] = values(&requests, asked)?;
+        let status = Backend::parse([state, carrier, online]);
+        let features = parse_features(features);
+        Ok(Done::Backend(status, features))
     }
 
     /// Reads the backend's state.
@@ -362,13 +350,15 @@ impl<H: Hypervisor> Netfront<H> {
         if let Some(device) = &*self.device.borrow() {
             path = device.backend.clone();
         }
-        let lost = watches.backend.is_none();
-        let (set, status) =
-            join2(watch_backend(store, &path, lost), read_status(store, &path)).await;
-        if let Some(set) = set? {
+        let mut rooms = [[0; VALUE]; STATUS_KEYS.len()];
+        let set = watch_backend(store, &path, watches.backend.is_none()).await?;
+        let mut requests = reads(&path, STATUS_KEYS, &mut rooms);
+        store.carry_out(&mut requests).await;
+        if let Some(set) = set {
+            established(&set).await?;
             watches.backend = Some((path.clone(), set));
         }
-        status
+        Ok(Backend::parse(values(&requests, requests.len())?))
     }
 
     /// Makes the rings, and tells the backend where they are. Whether that could be done.
@@ -396,33 +386,43 @@ impl<H: Hypervisor> Netfront<H> {
     async fn write_offer(&self, store: &Store<H>, offer: Offer) -> Result<bool, StoreError> {
         let device = &*self.directory;
         let queue = queue_directory(device, offer.queue);
-        let on = Some(1);
-        let flag = |is_on: bool| is_on.then_some(1);
-        let connected = XenbusState::Connected as u64;
-        let no_checksums = flag(!self.config.checksum_offload);
-        let segments = flag(self.config.takes_segments());
-        let entries = [
-            (&*queue, "tx-ring-ref", Some(offer.transmit_ring.0.into())),
-            (&*queue, "rx-ring-ref", Some(offer.receive_ring.0.into())),
-            (&*queue, "event-channel", Some(offer.port.0.into())),
-            (device, "request-rx-copy", on),
-            (device, "feature-rx-notify", on),
-            (device, "feature-sg", on),
-            (device, "feature-no-csum-offload", no_checksums),
-            (device, "feature-gso-tcpv4", segments),
-            (device, "state", Some(connected)),
-        ];
-        self.write_all(store, entries).await
+        let mut path = [0; MAXIMUM_PATH];
+        let mut requests = Vec::<_, 10>::new();
+        // There is room for all.
+        let _ = requests.push(self.find(&mut path));
+        let mut write = |directory, key, value| {
+            let _ = requests.push(Request::write_decimal((directory, key), value));
+        };
+        write(&*queue, "tx-ring-ref", offer.transmit_ring.0.into());
+        write(&*queue, "rx-ring-ref", offer.receive_ring.0.into());
+        write(&*queue, "event-channel", offer.port.0.into());
+        write(device, "request-rx-copy", 1);
+        write(device, "feature-rx-notify", 1);
+        write(device, "feature-sg", 1);
+        if !self.config.checksum_offload {
+            write(device, "feature-no-csum-offload", 1);
+        }
+        if self.config.takes_segments() {
+            write(device, "feature-gso-tcpv4", 1);
+        }
+        write(device, "state", XenbusState::Connected as u64);
+        self.write_all(store, &mut requests).await
     }
 
-    /// Writes numbers, all or none: unless the device is not there any more, since a write would make its directory anew; and
-    /// unless the domain is resumed meanwhile, since then the keys are another device's. Whether they were written.
-    async fn write_all<const N: usize>(
+    /// Reads where the backend is: whether the device is there.
+    fn find<'k, 'b>(&'k self, path: &'b mut [u8]) -> Request<'k, 'b> {
+        let [backend, ..] = DEVICE_KEYS;
+        Request::read((&*self.directory, backend), path)
+    }
+
+    /// Writes, all or none: unless the device is not there any more, since a write would make its directory anew; and
+    /// unless the domain is resumed meanwhile, since then the keys are another device's. Whether they were written. The
+    /// first of the requests [finds](Self::find) the device.
+    async fn write_all(
         &self,
         store: &Store<H>,
-        entries: [(&str, &str, Option<u64>); N],
+        requests: &mut [Request<'_, '_>],
     ) -> Result<bool, StoreError> {
-        let [backend, ..] = DEVICE_KEYS;
         let epoch = self.handshake.borrow().epoch();
         let is_current = || self.handshake.borrow().epoch() == epoch;
         for _ in 0..ATTEMPTS {
@@ -431,20 +431,18 @@ impl<H: Hypervisor> Netfront<H> {
             if !is_current() {
                 return Ok(false);
             }
-            let mut path = [0; MAXIMUM_PATH];
-            let (found, written) = join2(
-                transaction.read((&*self.directory, backend), &mut path),
-                join(entries.map(|entry| write(&transaction, entry))),
-            )
-            .await;
-            let done = match found {
-                Ok(_) | Err(StoreError::ReplyTooLong { .. }) => written.into_iter().collect(),
-                // The transaction isn't committed then.
-                Err(error) if is_missing(error) => return Ok(false),
-                Err(error) => Err(error),
+            transaction.carry_out(requests).await;
+            let mut results = requests.iter().map(Request::result);
+            let done = match results.next() {
+                Some(Err(error)) if is_missing(error) => return Ok(false),
+                Some(Ok(_) | Err(StoreError::ReplyTooLong { .. })) | None => {
+                    results.try_for_each(|result| result.map(|_| ()))
+                }
+                Some(Err(error)) => Err(error),
             };
             let committed = match done {
                 Ok(()) => transaction.commit().await,
+                // The transaction isn't committed then.
                 Err(error) => Err(error),
             };
             match committed {

@@ -4,10 +4,11 @@ use heapless::{String, Vec};
 
 use super::DIRECTORY_LENGTH;
 use super::headers::{ETHERNET_HEADER, VLAN_TAG};
-use super::keys::{Backend, QueueNumber, STATUS_KEYS, Value};
+use super::keys::{QueueNumber, STATUS_KEYS, Value};
 use crate::abi::{PAGE_SIZE, XenError};
 use crate::hypervisor::Hypervisor;
-use crate::store::{Store, StoreError, Transaction, Watch, join, parse_decimal};
+use crate::sort::sort_few;
+use crate::store::{Request, Store, StoreError, Watch, parse_decimal};
 
 /// Where the toolstack makes network devices.
 const DEVICES: &str = "device/vif";
@@ -37,7 +38,7 @@ pub async fn discover<H: Hypervisor, const N: usize>(
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error),
     }
-    numbers.sort_unstable();
+    sort_few(&mut numbers, |number| *number);
     Ok(numbers)
 }
 
@@ -62,95 +63,66 @@ pub(super) fn fits(mtu: u16, pages: usize) -> bool {
     (usize::from(mtu) + ETHERNET_HEADER + VLAN_TAG).div_ceil(PAGE_SIZE) <= pages / 2
 }
 
-/// Sets a watch, if it is wanted.
-pub(super) async fn watch<H: Hypervisor>(
-    store: &'static Store<H>,
-    key: (&str, &str),
-    wanted: bool,
-) -> Result<Option<Watch<'static, H>>, StoreError> {
-    if wanted {
-        store.watch(key).await.map(Some)
-    } else {
-        Ok(None)
-    }
-}
-
-/// Sets the watches of a backend, if they are wanted.
+/// Begins the watches of a backend, if they are wanted.
 pub(super) async fn watch_backend<H: Hypervisor>(
     store: &'static Store<H>,
     backend: &str,
     wanted: bool,
 ) -> Result<Option<[Watch<'static, H>; 2]>, StoreError> {
-    let [state_key, carrier_key, _] = STATUS_KEYS;
-    let keys = [state_key, carrier_key];
-    let [state, carrier] = join(keys.map(|key| watch(store, (backend, key), wanted))).await;
-    Ok(match (state?, carrier?) {
-        (Some(state), Some(carrier)) => Some([state, carrier]),
-        _ => None,
+    if !wanted {
+        return Ok(None);
+    }
+    let [state, carrier, _] = STATUS_KEYS;
+    let state = store.begin_watch((backend, state)).await?;
+    let carrier = store.begin_watch((backend, carrier)).await?;
+    Ok(Some([state, carrier]))
+}
+
+/// Waits until xenstored has taken the watches of a backend.
+pub(super) async fn established<H: Hypervisor>(
+    watches: &[Watch<'static, H>; 2],
+) -> Result<(), StoreError> {
+    for watch in watches {
+        watch.established().await?;
+    }
+    Ok(())
+}
+
+/// Requests for values of a directory's keys.
+pub(super) fn reads<'k, 'b, const N: usize>(
+    directory: &'k str,
+    keys: [&'k str; N],
+    rooms: &'b mut [[u8; VALUE]; N],
+) -> [Request<'k, 'b>; N] {
+    let mut rooms = rooms.iter_mut();
+    keys.map(|key| {
+        let room = rooms.next().map_or(&mut [][..], |room| &mut room[..]);
+        Request::read((directory, key), room)
     })
 }
 
-/// A key's value. One that is too long for the buffer is none that we take: it is empty then.
-pub(super) async fn read<'b, H: Hypervisor>(
-    store: &'b Store<H>,
-    directory: &'b str,
-    key: &'b str,
-    buffer: &'b mut [u8],
-) -> Result<Value<'b>, StoreError> {
-    match store.read((directory, key), buffer).await {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if is_missing(error) => Ok(None),
-        Err(StoreError::ReplyTooLong { .. }) => Ok(Some(b"")),
-        Err(error) => Err(error),
+/// What the first `asked` requests have read. A value that is too long for its room is none that we take: it is empty
+/// then.
+pub(super) fn values<'r, const N: usize>(
+    requests: &'r [Request<'_, '_>; N],
+    asked: usize,
+) -> Result<[Value<'r>; N], StoreError> {
+    let mut values = [None; N];
+    for (value, request) in values.iter_mut().zip(requests).take(asked) {
+        *value = match request.result() {
+            Ok(read) => Some(read),
+            Err(error) if is_missing(error) => None,
+            Err(StoreError::ReplyTooLong { .. }) => Some(b""),
+            Err(error) => return Err(error),
+        };
     }
+    Ok(values)
 }
 
 /// Whether there is no such key. Of one whose parents are gone, too, xenstored doesn't say that much: the domain has no right to
 /// know.
 pub(super) fn is_missing(error: StoreError) -> bool {
     error.is_not_found() || error == StoreError::Refused(XenError::AccessDenied)
-}
-
-pub(super) async fn read_if<'b, H: Hypervisor>(
-    wanted: bool,
-    store: &'b Store<H>,
-    directory: &'b str,
-    key: &'b str,
-    buffer: &'b mut [u8],
-) -> Result<Value<'b>, StoreError> {
-    if wanted {
-        read(store, directory, key, buffer).await
-    } else {
-        Ok(None)
-    }
-}
-
-/// How a backend is. `None`: what it says makes no sense.
-pub(super) async fn read_status<H: Hypervisor>(
-    store: &Store<H>,
-    backend: &str,
-) -> Result<Option<Backend>, StoreError> {
-    let mut values = [[0; VALUE]; STATUS_KEYS.len()];
-    let [state, carrier, online] = &mut values;
-    let [state_key, carrier_key, online_key] = STATUS_KEYS;
-    let [state, carrier, online] = join([
-        read(store, backend, state_key, state),
-        read(store, backend, carrier_key, carrier),
-        read(store, backend, online_key, online),
-    ])
-    .await;
-    Ok(Backend::parse([state?, carrier?, online?]))
-}
-
-/// Writes a number, if there is one.
-pub(super) async fn write<H: Hypervisor>(
-    transaction: &Transaction<'_, H>,
-    (directory, key, value): (&str, &str, Option<u64>),
-) -> Result<(), StoreError> {
-    match value {
-        Some(value) => transaction.write_decimal((directory, key), value).await,
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use super::error::StoreError;
 use super::key::Key;
-use super::operations::Scope;
-use super::text::{Decimal, parse_decimal};
+use super::request::{Request, Rest, Scope};
+use super::text::parse_decimal;
 use crate::abi::XenError;
 use crate::abi::xs_wire::MessageType;
 use crate::hypervisor::Hypervisor;
@@ -53,7 +53,8 @@ impl<'s, H: Hypervisor> Scope<'s, H> {
         key: Key<'_>,
         buffer: &'b mut [u8],
     ) -> Result<Names<'b>, StoreError> {
-        let length = match self.ask(MessageType::Directory, key, b"", buffer).await {
+        let request = Request::new(MessageType::Directory, key).with_room(buffer);
+        let length = match self.ask(request, length).await {
             Err(StoreError::Refused(XenError::TooBig)) => self.long_directory(key, buffer).await?,
             length => length?,
         };
@@ -66,15 +67,12 @@ impl<'s, H: Hypervisor> Scope<'s, H> {
             let mut filled = 0;
             let mut first = None;
             loop {
-                let offset = Decimal::new(filled as u64);
                 let room = &mut buffer[filled..];
+                let request = Request::new(MessageType::DirectoryPart, key)
+                    .with_rest(Rest::DecimalString(filled as u64))
+                    .with_room(room);
                 let length = self
-                    .ask_with(
-                        MessageType::DirectoryPart,
-                        key,
-                        &[offset.as_bytes(), b"\0"],
-                        room,
-                    )
+                    .ask(request, length)
                     .await
                     .map_err(|error| match error {
                         // What the caller has to have room for is at least that.
@@ -98,6 +96,10 @@ impl<'s, H: Hypervisor> Scope<'s, H> {
         }
         Err(StoreError::Refused(XenError::TryAgain))
     }
+}
+
+fn length(result: Result<&[u8], StoreError>) -> Result<usize, StoreError> {
+    result.map(<[u8]>::len)
 }
 
 /// A part of a long list.

@@ -6,6 +6,7 @@
 //! | | |
 //! | --- | --- |
 //! | [`read`](Store::read), [`write`](Store::write), [`directory`](Store::directory), … | each a future; what is polled together costs one round trip |
+//! | [`carry_out`](Store::carry_out) | several [`Request`]s together, in one small future |
 //! | [`join`], [`join2`] | poll several together |
 //! | [`watch`](Store::watch) | a [`Watch`] is told of changes below a key |
 //! | [`transaction`](Store::transaction), [`transact`](Store::transact) | all of it or nothing |
@@ -33,6 +34,7 @@ mod operations;
 mod permissions;
 mod places;
 mod protocol;
+mod request;
 mod ring;
 mod storage;
 #[cfg(test)]
@@ -56,6 +58,7 @@ pub use error::{StoreError, StoreFault};
 pub use join::{join, join2};
 pub use key::{Key, KeyError};
 pub use permissions::{Access, Permission, Permissions};
+pub use request::Request;
 pub use storage::{StoreMemory, StoreStorage};
 pub use text::{Decimal, parse_decimal};
 pub use transaction::Transaction;
@@ -65,7 +68,7 @@ use self::places::Places;
 use self::protocol::{MAXIMUM_REQUESTS, MAXIMUM_TRANSACTIONS, MAXIMUM_WATCHES, Protocol, Tree};
 use self::ring::Ring;
 use crate::abi::parameter::Parameter;
-use crate::abi::xs_wire::{MessageType, ServerFeatures, XENSTORE_PAYLOAD_MAX, XENSTORE_RING_SIZE};
+use crate::abi::xs_wire::{ServerFeatures, XENSTORE_RING_SIZE};
 use crate::connection::{self, ConnectError};
 use crate::event_channel::{EventChannels, EventPort};
 use crate::hypervisor::Hypervisor;
@@ -148,6 +151,7 @@ impl<H: Hypervisor> Store<H> {
     ///
     /// As there.
     #[cfg(any(feature = "alloc", test))]
+    #[inline(never)]
     pub fn leak(channels: &'static EventChannels<H>) -> Result<&'static Self, ConnectError> {
         let store = Self::new(channels, StoreMemory::leak())?;
         Ok(alloc::boxed::Box::leak(alloc::boxed::Box::new(store)))
@@ -363,57 +367,6 @@ impl<H: Hypervisor> Store<H> {
         self.watch_places.keep(watches);
         self.transaction_places.keep(transactions);
     }
-
-    /// Asks, and waits for the reply: its length; its bytes are in `buffer`.
-    async fn request(
-        &self,
-        kind: MessageType,
-        transaction: Option<usize>,
-        parts: &[&[u8]],
-        buffer: &mut [u8],
-    ) -> Result<usize, StoreError> {
-        let length = parts.iter().map(|part| part.len()).sum();
-        if length > XENSTORE_PAYLOAD_MAX {
-            return Err(StoreError::RequestTooLong { length });
-        }
-        let large = self.protocol.borrow().is_large(length, buffer.len());
-        if large {
-            self.large_place.take().await;
-        } else {
-            self.small_places.take().await;
-        }
-        let begun = self.begin(kind, transaction, parts, large);
-        if begun.is_err() {
-            if large {
-                self.large_place.give_back();
-            } else {
-                self.small_places.give_back();
-            }
-        }
-        let index = begun?;
-        self.attention.set();
-        let mut outstanding = Outstanding {
-            store: self,
-            index,
-            answered: false,
-        };
-        poll_fn(|context| outstanding.poll(buffer, context)).await
-    }
-
-    fn begin(
-        &self,
-        kind: MessageType,
-        transaction: Option<usize>,
-        parts: &[&[u8]],
-        large: bool,
-    ) -> Result<usize, StoreError> {
-        let mut protocol = self.protocol.borrow_mut();
-        let number = match transaction {
-            Some(index) => protocol.transaction_number(index)?,
-            None => 0,
-        };
-        protocol.request(kind, number, parts, large)
-    }
 }
 
 impl<H: Hypervisor> Resume for Store<H> {
@@ -431,41 +384,6 @@ impl<H: Hypervisor> fmt::Debug for Store<H> {
         f.debug_struct("Store")
             .field("counters", &self.counters())
             .finish_non_exhaustive()
-    }
-}
-
-/// A request whose reply somebody waits for.
-struct Outstanding<'s, H: Hypervisor> {
-    store: &'s Store<H>,
-    index: usize,
-    answered: bool,
-}
-
-impl<H: Hypervisor> Outstanding<'_, H> {
-    fn poll(
-        &mut self,
-        buffer: &mut [u8],
-        context: &mut Context<'_>,
-    ) -> Poll<Result<usize, StoreError>> {
-        let reply = self
-            .store
-            .protocol
-            .borrow_mut()
-            .poll_reply(self.index, buffer, context);
-        if reply.is_ready() {
-            self.answered = true;
-            self.store.settle();
-        }
-        reply
-    }
-}
-
-impl<H: Hypervisor> Drop for Outstanding<'_, H> {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.store.protocol.borrow_mut().abandon_request(self.index);
-            self.store.settle();
-        }
     }
 }
 

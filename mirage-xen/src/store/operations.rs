@@ -7,6 +7,7 @@ use super::directory::Names;
 use super::error::StoreError;
 use super::key::Key;
 use super::permissions::{MAXIMUM_PERMISSIONS, Permission, Permissions};
+use super::request::{Request, Rest, Scope};
 use super::text::{Decimal, parse_decimal, single_string};
 use super::transaction::Transaction;
 use super::watch::Watch;
@@ -14,64 +15,13 @@ use crate::abi::DomainId;
 use crate::abi::xs_wire::MessageType;
 use crate::hypervisor::Hypervisor;
 
-/// Where a request is carried out: in a transaction, or in none.
-pub(super) struct Scope<'s, H: Hypervisor> {
-    pub(super) store: &'s Store<H>,
-    pub(super) transaction: Option<usize>,
-}
-
-impl<H: Hypervisor> Clone for Scope<'_, H> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<H: Hypervisor> Copy for Scope<'_, H> {}
-
-/// A reply that says no more than that it was done.
-const ACKNOWLEDGEMENT: usize = 8;
-
 impl<'s, H: Hypervisor> Scope<'s, H> {
-    /// Asks about a key; more of the payload follows the NUL behind its name.
-    pub(super) async fn ask(
+    pub(super) fn read<'k, 'b>(
         self,
-        kind: MessageType,
-        key: Key<'_>,
-        more: &[u8],
-        buffer: &mut [u8],
-    ) -> Result<usize, StoreError> {
-        self.ask_with(kind, key, &[more, b""], buffer).await
-    }
-
-    /// As `ask`, with what follows in two pieces.
-    pub(super) async fn ask_with(
-        self,
-        kind: MessageType,
-        key: Key<'_>,
-        more: &[&[u8]; 2],
-        buffer: &mut [u8],
-    ) -> Result<usize, StoreError> {
-        key.check()?;
-        let [directory, slash, name] = key.parts();
-        let parts = [directory, slash, name, b"\0", more[0], more[1]];
-        self.store
-            .request(kind, self.transaction, &parts, buffer)
-            .await
-    }
-
-    /// Has something done.
-    async fn order(self, kind: MessageType, key: Key<'_>, more: &[u8]) -> Result<(), StoreError> {
-        let mut buffer = [0; ACKNOWLEDGEMENT];
-        self.ask(kind, key, more, &mut buffer).await.map(|_| ())
-    }
-
-    pub(super) async fn read<'b>(
-        self,
-        key: Key<'_>,
+        key: Key<'k>,
         buffer: &'b mut [u8],
-    ) -> Result<&'b [u8], StoreError> {
-        let length = self.ask(MessageType::Read, key, b"", buffer).await?;
-        Ok(&buffer[..length])
+    ) -> impl Future<Output = Result<&'b [u8], StoreError>> + use<'s, 'k, 'b, H> {
+        self.ask(Request::read(key, buffer), |result| result)
     }
 
     pub(super) async fn read_string<const N: usize>(
@@ -81,7 +31,7 @@ impl<'s, H: Hypervisor> Scope<'s, H> {
         let mut value = heapless::Vec::<u8, N>::new();
         // There is room for N.
         let _ = value.resize(N, 0);
-        let length = self.ask(MessageType::Read, key, b"", &mut value).await?;
+        let length = self.read(key, &mut value).await?.len();
         value.truncate(length);
         heapless::String::from_utf8(value).map_err(|_| StoreError::Value)
     }
@@ -96,31 +46,45 @@ impl<'s, H: Hypervisor> Scope<'s, H> {
         parse_decimal(value).ok_or(StoreError::Value)
     }
 
-    pub(super) async fn write(self, key: Key<'_>, value: &[u8]) -> Result<(), StoreError> {
-        self.order(MessageType::Write, key, value).await
-    }
-
-    pub(super) async fn write_decimal(self, key: Key<'_>, value: u64) -> Result<(), StoreError> {
-        self.write(key, Decimal::new(value).as_bytes()).await
-    }
-
-    pub(super) async fn make_directory(self, key: Key<'_>) -> Result<(), StoreError> {
-        self.order(MessageType::MakeDirectory, key, b"").await
-    }
-
-    pub(super) async fn remove(self, key: Key<'_>) -> Result<(), StoreError> {
-        self.order(MessageType::Remove, key, b"").await
-    }
-
-    pub(super) async fn permissions<'b>(
+    pub(super) fn write<'k>(
         self,
-        key: Key<'_>,
+        key: Key<'k>,
+        value: &'k [u8],
+    ) -> impl Future<Output = Result<(), StoreError>> + use<'s, 'k, H> {
+        self.order(Request::write(key, value))
+    }
+
+    pub(super) fn write_decimal<'k>(
+        self,
+        key: Key<'k>,
+        value: u64,
+    ) -> impl Future<Output = Result<(), StoreError>> + use<'s, 'k, H> {
+        self.order(Request::write_decimal(key, value))
+    }
+
+    pub(super) fn make_directory<'k>(
+        self,
+        key: Key<'k>,
+    ) -> impl Future<Output = Result<(), StoreError>> + use<'s, 'k, H> {
+        self.order(Request::new(MessageType::MakeDirectory, key))
+    }
+
+    pub(super) fn remove<'k>(
+        self,
+        key: Key<'k>,
+    ) -> impl Future<Output = Result<(), StoreError>> + use<'s, 'k, H> {
+        self.order(Request::new(MessageType::Remove, key))
+    }
+
+    pub(super) fn permissions<'k, 'b>(
+        self,
+        key: Key<'k>,
         buffer: &'b mut [u8],
-    ) -> Result<Permissions<'b>, StoreError> {
-        let length = self
-            .ask(MessageType::GetPermissions, key, b"", buffer)
-            .await?;
-        Permissions::new(&buffer[..length]).ok_or(StoreError::Malformed)
+    ) -> impl Future<Output = Result<Permissions<'b>, StoreError>> + use<'s, 'k, 'b, H> {
+        let request = Request::new(MessageType::GetPermissions, key).with_room(buffer);
+        self.ask(request, |result| {
+            Permissions::new(result?).ok_or(StoreError::Malformed)
+        })
     }
 
     pub(super) async fn set_permissions(
@@ -139,7 +103,8 @@ impl<'s, H: Hypervisor> Scope<'s, H> {
                     })?;
             }
         }
-        self.order(MessageType::SetPermissions, key, &text).await
+        let request = Request::new(MessageType::SetPermissions, key);
+        self.order(request.with_rest(Rest::Bytes(&text))).await
     }
 
     async fn domain_path<const N: usize>(
@@ -149,31 +114,28 @@ impl<'s, H: Hypervisor> Scope<'s, H> {
         let mut path = heapless::Vec::<u8, N>::new();
         // There is room for N; the path has a NUL behind it.
         let _ = path.resize(N, 0);
-        let number = Decimal::new(domain.0.into());
-        let parts = [number.as_bytes(), b"\0"];
-        let length = self
-            .store
-            .request(MessageType::GetDomainPath, None, &parts, &mut path)
-            .await?;
-        path.truncate(length);
-        let length = single_string(&path).ok_or(StoreError::Malformed)?.len();
+        let request = Request::new(MessageType::GetDomainPath, None)
+            .with_rest(Rest::DecimalString(domain.0.into()))
+            .with_room(&mut path);
+        let text = self.ask(request, |result| {
+            single_string(result?).ok_or(StoreError::Malformed)
+        });
+        let length = text.await?.len();
         path.truncate(length);
         heapless::String::from_utf8(path).map_err(|_| StoreError::Malformed)
     }
 
     async fn is_introduced(self, domain: DomainId) -> Result<bool, StoreError> {
-        let mut buffer = [0; ACKNOWLEDGEMENT];
-        let number = Decimal::new(domain.0.into());
-        let parts = [number.as_bytes(), b"\0"];
-        let length = self
-            .store
-            .request(MessageType::IsDomainIntroduced, None, &parts, &mut buffer)
-            .await?;
-        match &buffer[..length] {
+        let mut buffer = [0; 8];
+        let request = Request::new(MessageType::IsDomainIntroduced, None)
+            .with_rest(Rest::DecimalString(domain.0.into()))
+            .with_room(&mut buffer);
+        self.ask(request, |result| match result? {
             b"T\0" => Ok(true),
             b"F\0" => Ok(false),
             _ => Err(StoreError::Malformed),
-        }
+        })
+        .await
     }
 }
 
@@ -227,7 +189,7 @@ impl<H: Hypervisor> Store<H> {
     pub fn write<'k>(
         &self,
         key: impl Into<Key<'k>>,
-        value: &[u8],
+        value: &'k [u8],
     ) -> impl Future<Output = Result<(), StoreError>> {
         self.scope().write(key.into(), value)
     }
@@ -338,14 +300,27 @@ impl<H: Hypervisor> Store<H> {
         Watch::set(self, key.into())
     }
 
+    /// As [`watch`](Self::watch), but does not wait until xenstored watches: it hears of it before it hears of what is
+    /// asked afterwards. [`Watch::established`] waits.
+    ///
+    /// # Errors
+    ///
+    /// As there; what xenstored says of it, `established` gives.
+    pub fn begin_watch<'s, 'k>(
+        &'s self,
+        key: impl Into<Key<'k>>,
+    ) -> impl Future<Output = Result<Watch<'s, H>, StoreError>> {
+        Watch::begin(self, key.into())
+    }
+
     /// `XS_RESET_WATCHES`: has xenstored forget what somebody before us watched over this connection, and in which
     /// transactions they were. Ours are set again; our open transactions end in
     /// [`TryAgain`](crate::abi::XenError::TryAgain).
     pub async fn reset_watches(&self) -> Result<(), StoreError> {
-        let mut buffer = [0; ACKNOWLEDGEMENT];
-        let kind = MessageType::ResetWatches;
-        self.request(kind, None, &[b"\0"], &mut buffer).await?;
-        Ok(())
+        let request = Request::new(MessageType::ResetWatches, None);
+        self.scope()
+            .order(request.with_rest(Rest::Bytes(b"\0")))
+            .await
     }
 
     /// `XS_TRANSACTION_START`.
@@ -394,13 +369,6 @@ impl<H: Hypervisor> Store<H> {
                 Err(error) if error.is_try_again() && attempt < attempts => attempt += 1,
                 result => return result,
             }
-        }
-    }
-
-    fn scope(&self) -> Scope<'_, H> {
-        Scope {
-            store: self,
-            transaction: None,
         }
     }
 }

@@ -33,9 +33,14 @@ impl<const N: usize> Places<N> {
         let _ = self.taken.send(()).await;
     }
 
+    /// Takes a place, if one is free that nobody waits for.
+    pub(super) fn try_take(&self) -> bool {
+        self.taken.try_send(()).is_ok()
+    }
+
     /// Takes a place. Where there is none, waits if one of the `leaving` ones will be for us; else it is `false`.
     pub(super) async fn take_soon(&self, leaving: usize) -> bool {
-        if self.taken.try_send(()).is_ok() {
+        if self.try_take() {
             return true;
         }
         if leaving <= self.waiting.get() {

@@ -10,6 +10,13 @@ use super::protocol::{
 };
 use crate::abi::xs_wire::XENSTORE_PAYLOAD_MAX;
 
+// The default numbers.
+const REQUESTS: usize = 16;
+const REQUEST_BYTES: usize = 256;
+const WATCHES: usize = 16;
+const WATCH_BYTES: usize = 256;
+const TRANSACTIONS: usize = 4;
+
 /// Room for a [`Store`](super::Store), in a `static`: 8 KiB for messages of any length, and
 ///
 /// - `REQUESTS` (at most 127) requests that can be outstanding at a time, of `BYTES` each: name and value, or the reply. One that
@@ -26,11 +33,11 @@ use crate::abi::xs_wire::XENSTORE_PAYLOAD_MAX;
 /// assert!(STORAGE.take().is_none()); // once
 /// ```
 pub struct StoreStorage<
-    const REQUESTS: usize = 16,
-    const BYTES: usize = 256,
-    const WATCHES: usize = 16,
-    const WATCH_BYTES: usize = 256,
-    const TRANSACTIONS: usize = 4,
+    const REQUESTS: usize = { self::REQUESTS },
+    const BYTES: usize = { self::REQUEST_BYTES },
+    const WATCHES: usize = { self::WATCHES },
+    const WATCH_BYTES: usize = { self::WATCH_BYTES },
+    const TRANSACTIONS: usize = { self::TRANSACTIONS },
 > {
     taken: AtomicBool,
     content: UnsafeCell<Content<REQUESTS, BYTES, WATCHES, WATCH_BYTES, TRANSACTIONS>>,
@@ -150,11 +157,31 @@ impl fmt::Debug for StoreMemory {
 
 #[cfg(any(feature = "alloc", test))]
 impl StoreMemory {
-    /// The room of the default numbers, from the global allocator, for the life of the program.
+    /// The room of the default numbers, from the global allocator, for the life of the program. Piece by piece, so that
+    /// none of it is ever on the stack.
     pub fn leak() -> Self {
-        use alloc::boxed::Box;
-        let storage: &'static StoreStorage = Box::leak(Box::new(StoreStorage::new()));
-        // It was made just now: nobody has taken it.
-        storage.take().unwrap_or_else(|| unreachable!())
+        use alloc::vec::Vec;
+        fn bytes(length: usize) -> &'static mut [u8] {
+            alloc::vec![0; length].leak()
+        }
+        fn payload() -> &'static mut [u8; XENSTORE_PAYLOAD_MAX] {
+            // It was asked for with that length.
+            let bytes = bytes(XENSTORE_PAYLOAD_MAX).first_chunk_mut();
+            bytes.unwrap_or_else(|| unreachable!())
+        }
+        fn slots<T>(count: usize, slot: fn() -> T) -> &'static mut [T] {
+            let mut slots = Vec::new();
+            slots.resize_with(count, slot);
+            slots.leak()
+        }
+        Self(Memory {
+            requests: slots(REQUESTS, RequestSlot::new),
+            request_bytes: bytes(REQUESTS * REQUEST_BYTES),
+            large_bytes: payload(),
+            receive_bytes: payload(),
+            watches: slots(WATCHES, WatchSlot::new),
+            watch_bytes: bytes(WATCHES * WATCH_BYTES),
+            transactions: slots(TRANSACTIONS, TransactionSlot::new),
+        })
     }
 }

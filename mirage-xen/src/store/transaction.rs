@@ -7,8 +7,8 @@ use super::Store;
 use super::directory::Names;
 use super::error::StoreError;
 use super::key::Key;
-use super::operations::Scope;
 use super::permissions::{Permission, Permissions};
+use super::request::{Request, Scope};
 use crate::hypervisor::Hypervisor;
 
 /// A transaction: what is written in it happens at once at its end, or not at all. Dropped before
@@ -52,6 +52,14 @@ impl<'s, H: Hypervisor> Transaction<'s, H> {
         poll_fn(|context| protocol.borrow_mut().poll_ended(self.index, context)).await
     }
 
+    /// As [`Store::carry_out`].
+    pub fn carry_out<'r, 'k, 'b>(
+        &self,
+        requests: &'r mut [Request<'k, 'b>],
+    ) -> impl Future<Output = ()> + use<'_, 'r, 'k, 'b, H> {
+        self.scope().carry_out(requests)
+    }
+
     /// As [`Store::read`].
     pub fn read<'b, 'k>(
         &self,
@@ -81,7 +89,7 @@ impl<'s, H: Hypervisor> Transaction<'s, H> {
     pub fn write<'k>(
         &self,
         key: impl Into<Key<'k>>,
-        value: &[u8],
+        value: &'k [u8],
     ) -> impl Future<Output = Result<(), StoreError>> {
         self.scope().write(key.into(), value)
     }

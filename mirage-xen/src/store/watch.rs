@@ -34,6 +34,13 @@ pub enum WatchEvent<'b> {
 impl<'s, H: Hypervisor> Watch<'s, H> {
     /// Sets a watch, and waits until xenstored has taken it.
     pub(super) async fn set(store: &'s Store<H>, key: Key<'_>) -> Result<Self, StoreError> {
+        let watch = Self::begin(store, key).await?;
+        watch.established().await?;
+        Ok(watch)
+    }
+
+    /// Queues it.
+    pub(super) async fn begin(store: &'s Store<H>, key: Key<'_>) -> Result<Self, StoreError> {
         key.check()?;
         let leaving = store.protocol.borrow().leaving().0;
         if !store.watch_places.take_soon(leaving).await {
@@ -44,10 +51,18 @@ impl<'s, H: Hypervisor> Watch<'s, H> {
             store.watch_places.give_back();
         }
         let index = begun?;
-        let watch = Self { store, index };
         store.attention.set();
-        poll_fn(|context| store.protocol.borrow_mut().poll_watching(index, context)).await?;
-        Ok(watch)
+        Ok(Self { store, index })
+    }
+
+    /// Waits until xenstored has taken it: for one that was only [begun](Store::begin_watch).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`], [`StoreError::Broken`].
+    pub async fn established(&self) -> Result<(), StoreError> {
+        let protocol = &self.store.protocol;
+        poll_fn(|context| protocol.borrow_mut().poll_watching(self.index, context)).await
     }
 
     /// Waits until something may have changed since the last time, and forgets what. Dropping the future loses nothing.

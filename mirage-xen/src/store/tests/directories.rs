@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::abi::XenError;
+use crate::abi::xs_wire::MessageType;
 use alloc::vec::Vec;
 use std::format;
 use std::string::{String, ToString};

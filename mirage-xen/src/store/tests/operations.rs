@@ -1,6 +1,7 @@
 //! Each operation, as it should go.
 
 use super::*;
+use crate::abi::xs_wire::MessageType;
 use crate::abi::{DomainId, XenError};
 use alloc::vec::Vec;
 use std::format;
