@@ -187,6 +187,7 @@ impl<H: Hypervisor> Console<H> {
     ///
     /// As there.
     #[cfg(any(feature = "alloc", test))]
+    #[inline(never)]
     pub fn leak(channels: &'static EventChannels<H>) -> Result<&'static Self, ConnectError> {
         let console = Self::new(channels, ConsoleMemory::leak())?;
         Ok(alloc::boxed::Box::leak(alloc::boxed::Box::new(console)))

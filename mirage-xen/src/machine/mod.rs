@@ -111,6 +111,8 @@ impl<H: Hypervisor> Machine<H> {
     /// # Errors
     ///
     /// [`MachineError`].
+    // Not inlined: what is built on the stack before it is moved to the heap isn't there any more when the program runs.
+    #[inline(never)]
     pub fn leak(
         hypervisor: &'static H,
         pool: &'static Pool,

@@ -45,6 +45,7 @@ impl Machine<NativeHypervisor> {
     /// # Errors
     ///
     /// [`StartError`].
+    #[inline(never)]
     pub fn start(mut boot: Boot, logging: Option<Logging>) -> Result<&'static Self, StartError> {
         let memory = usize::try_from(boot.memory_sizes().heap).unwrap_or(usize::MAX);
         let pages = (memory / 16 / PAGE_SIZE).clamp(MINIMUM_IO_PAGES, MAXIMUM_IO_PAGES);

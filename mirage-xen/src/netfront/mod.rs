@@ -190,7 +190,9 @@ impl<H: Hypervisor> Netfront<H> {
     /// # Errors
     ///
     /// As of [`new`](Self::new).
+    // Not inlined: what is built on the stack before it is moved to the heap isn't there any more when the program runs.
     #[cfg(any(feature = "alloc", test))]
+    #[inline(never)]
     pub fn leak(
         number: u32,
         channels: &'static EventChannels<H>,
