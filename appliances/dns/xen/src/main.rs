@@ -9,7 +9,7 @@ mod network;
 mod settings;
 
 use alloc::boxed::Box;
-use core::error::Error;
+use alloc::string::String;
 use core::fmt;
 
 use dns_appliance::{Service, ZONES_IMAGE};
@@ -24,10 +24,24 @@ use mirage_xen::native::NativeHypervisor;
 use network::Network;
 use settings::Settings;
 
-mirage_xen::entry!(main);
+// Terse: a panic is a bug of ours, and its addresses are lines in the sources that the image was built from.
+mirage_xen::entry!(main, terse);
 
-/// Why the appliance can't serve: ends the domain, with the crash reason.
-pub(crate) type Failure = Box<dyn Error>;
+/// Why the appliance can't serve: ends the domain, with the crash reason. The text that the error is said by; an error as
+/// such (`Box<dyn Error>`) would bring `Debug` of every kind of error into the image.
+pub(crate) struct Failure(String);
+
+impl<E: fmt::Display> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(text(&error))
+    }
+}
+
+// Once for all kinds of errors.
+#[inline(never)]
+fn text(text: &dyn fmt::Display) -> String {
+    alloc::format!("{text}")
+}
 
 /// The port of DNS (RFC 1035 §4.2).
 const PORT: u16 = 53;
@@ -36,7 +50,7 @@ fn main(boot: Boot) -> ShutdownReason {
     match start(boot) {
         Ok(reason) => reason,
         Err(failure) => {
-            log::error!("{failure}");
+            log::error!("{}", failure.0);
             ShutdownReason::Crash
         }
     }
@@ -64,19 +78,19 @@ fn start(boot: Boot) -> Result<ShutdownReason, Failure> {
     machine.executor().run_until(async {
         let ended = serve(machine, logging, settings, service).await;
         let reason = ended.unwrap_or_else(|failure| {
-            log::error!("{failure}");
+            log::error!("{}", failure.0);
             ShutdownReason::Crash
         });
-        say(logging, service.counters());
+        say(logging, &service.counters());
         machine.drain_console().await;
         Ok(reason)
     })
 }
 
 /// Says lines on the console.
-fn say(logging: Option<Logging>, text: impl fmt::Display) {
+fn say(logging: Option<Logging>, said: &dyn fmt::Display) {
     if let Some(logging) = logging {
-        for line in alloc::format!("{text}").lines() {
+        for line in text(said).lines() {
             logging.line(format_args!("{line}"));
         }
     }
