@@ -75,10 +75,14 @@ impl fmt::Display for ShutdownRequest {
             Self::Suspend => f.write_str("suspend"),
             Self::Crash => f.write_str("crash"),
             // Whoever wrote it may have meant a terminal.
-            Self::Unknown(command) => command.chars().try_for_each(|character| {
-                let plain = character.is_ascii_graphic() || character == ' ';
-                f.write_char(if plain { character } else { '?' })
-            }),
+            Self::Unknown(command) => {
+                f.write_char('"')?;
+                for character in command.chars() {
+                    let plain = character.is_ascii_graphic() || character == ' ';
+                    f.write_char(if plain { character } else { '?' })?;
+                }
+                f.write_char('"')
+            }
         }
     }
 }
