@@ -18,6 +18,7 @@ use mirage_net::wire::{
     ArpOperation, ArpRepr, EtherType, EthernetRepr, IpProtocol, Ipv4Repr, UdpRepr, arp, checksum,
     ethernet, ipv4, udp,
 };
+use mirage_xen::abi::start_info::{MEMORY_TYPE_RAM, ModuleEntry, START_MAGIC, StartInfo};
 
 fn main() -> io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -52,6 +53,9 @@ fn main() -> io::Result<()> {
     }
     for (name, steps) in store() {
         write("xen_store", name, &steps)?;
+    }
+    for (name, bytes) in start_infos() {
+        write("xen_start", name, &bytes)?;
     }
     for (name, octets) in streams() {
         write("dns_framing", name, &octets)?;
@@ -641,3 +645,63 @@ const POOL: &[(&str, &[u8])] = &[
         ],
     ),
 ];
+
+/// What Xen's toolstack leaves a PVH domain, as it lies at 0x135000: the header, a command line, modules, the memory map.
+fn start_infos() -> Vec<(&'static str, Vec<u8>)> {
+    const BASE: u64 = 0x13_5000;
+    const SPECIAL: (u64, u64, u32) = (0xFEFF_8000, 0x8000, 2);
+    const ACPI: (u64, u64, u32) = (0xFC00_0000, 0x9000, 4);
+    let start_info = |command_line: &str, modules: &[(u64, u64)], map: &[(u64, u64, u32)]| {
+        let header = size_of::<StartInfo>() as u64;
+        let line = (command_line.len() as u64 + 1).next_multiple_of(8);
+        let list = (modules.len() * size_of::<ModuleEntry>()) as u64;
+        let mut bytes = Vec::new();
+        // Magic number, version, flags, number of modules.
+        for word in [START_MAGIC, 1, 0, modules.len() as u32] {
+            bytes.extend(word.to_le_bytes());
+        }
+        // The list of modules, the command line, ACPI's root pointer, the memory map and its number of entries.
+        let (line_at, list_at) = (BASE + header, BASE + header + line);
+        for word in [list_at, line_at, 0, list_at + list, map.len() as u64] {
+            bytes.extend(word.to_le_bytes());
+        }
+        bytes.extend(command_line.bytes());
+        bytes.resize((header + line) as usize, 0);
+        for (address, size) in modules {
+            for word in [*address, *size, 0, 0] {
+                bytes.extend(word.to_le_bytes());
+            }
+        }
+        for (address, size, kind) in map {
+            for word in [*address, *size, u64::from(*kind)] {
+                bytes.extend(word.to_le_bytes());
+            }
+        }
+        bytes
+    };
+    let ram = |size: u64| (0, size, MEMORY_TYPE_RAM);
+    vec![
+        ("small", start_info("", &[], &[ram(4 << 20), SPECIAL, ACPI])),
+        (
+            "module",
+            start_info(
+                "ip=10.0.0.2/24 log=info",
+                &[(0x13_6000, 0x1234)],
+                &[ram(64 << 20), SPECIAL, ACPI],
+            ),
+        ),
+        (
+            "large",
+            start_info(
+                "a",
+                &[],
+                &[
+                    ram(0xFC00_0000),
+                    SPECIAL,
+                    ACPI,
+                    (1 << 32, 4 << 30, MEMORY_TYPE_RAM),
+                ],
+            ),
+        ),
+    ]
+}

@@ -51,6 +51,8 @@
 
 mod command_line;
 mod frames;
+#[cfg(any(feature = "fuzzing", test))]
+pub(crate) mod fuzzing;
 mod heap;
 mod layout;
 mod memory;

@@ -9,6 +9,8 @@ mod rings;
 pub use grants::GrantPlace;
 pub use rings::RingPlace;
 
+#[cfg(all(feature = "boot", target_arch = "x86_64"))]
+pub use crate::boot::fuzzing::start;
 pub use crate::store::fuzzing::store;
 
 /// Bytes of the input, from its beginning.
