@@ -57,11 +57,13 @@ pub enum Probe {
     LoseStack,
     /// Panic.
     Panic,
+    /// Panic with a message that fails itself.
+    FaultInReport,
 }
 
 impl Probe {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Allowed,
         Self::WriteText,
         Self::WriteConstants,
@@ -85,6 +87,7 @@ impl Probe {
         Self::NonCanonical,
         Self::LoseStack,
         Self::Panic,
+        Self::FaultInReport,
     ];
 
     /// Its name on the command line.
@@ -145,6 +148,10 @@ impl Probe {
             Self::NonCanonical => ("non-canonical", "mirage: fault: #GP general protection"),
             Self::LoseStack => ("lose-stack", "mirage: fault: write to page zero"),
             Self::Panic => ("panic", "mirage: panicked at "),
+            Self::FaultInReport => (
+                "fault-in-report",
+                "mirage: another fault in the report of the first",
+            ),
         }
     }
 }

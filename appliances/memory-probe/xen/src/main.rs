@@ -5,6 +5,7 @@
 extern crate alloc;
 
 use alloc::vec;
+use core::arch::x86_64::{__cpuid, __cpuid_count};
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use core::fmt::{self, Write};
@@ -161,6 +162,7 @@ fn attempt(
         // SAFETY: the handler doesn't return.
         Probe::LoseStack => unsafe { asm!("mov rsp, 64", "push rax", options(noreturn)) },
         Probe::Panic => panic!("as it was told"),
+        Probe::FaultInReport => panic!("{}", Faulty),
         _ => return Err("the main doesn't know this probe"),
     }
     Err("it was not stopped")
@@ -204,8 +206,63 @@ fn overflow(outer: &[u8; 512], depth: usize) -> u8 {
     black_box(inner)[usize::from(place)]
 }
 
+/// Can't be displayed.
+struct Faulty;
+
+impl fmt::Display for Faulty {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write(8);
+        Ok(())
+    }
+}
+
+/// What guards memory and keeps interrupts away is on (AMD64 manual, volume 2, chapters 3 and 5).
+fn registers(log: &mut Log) -> Result<(), &'static str> {
+    let (cr0, cr4, flags, efer): (u64, u64, u64, u32);
+    // SAFETY: nothing but the registers and the stack below its pointer is touched.
+    unsafe {
+        asm!("mov {0}, cr0", "mov {1}, cr4", out(reg) cr0, out(reg) cr4);
+        asm!("pushfq", "pop {0}", out(reg) flags);
+        asm!("rdmsr", in("ecx") 0xC000_0080_u32, out("eax") efer, out("edx") _);
+    }
+    let features = if __cpuid(0).eax >= 7 {
+        __cpuid_count(7, 0).ebx
+    } else {
+        0
+    };
+    let offered = |bit: u32| {
+        if features & (1 << bit) == 0 {
+            "not offered"
+        } else {
+            "offered"
+        }
+    };
+    let _ = writeln!(
+        log,
+        "memory-probe: SMEP is {}, SMAP {}",
+        offered(7),
+        offered(20)
+    );
+    let smep = features & (1 << 7) == 0 || cr4 & (1 << 20) != 0;
+    let smap = features & (1 << 20) == 0 || cr4 & (1 << 21) != 0;
+    let wanted = [
+        (cr0 & (1 << 16) != 0, "CR0.WP is not set"),
+        (cr0 & (1 << 2) == 0, "CR0.EM is set"),
+        (efer & (1 << 11) != 0, "EFER.NXE is not set"),
+        (smep, "CR4.SMEP is offered and not set"),
+        (smap, "CR4.SMAP is offered and not set"),
+        (flags & (1 << 9) == 0, "RFLAGS.IF is set"),
+    ];
+    match wanted.iter().find(|(is, _)| !is) {
+        Some((_, what)) => Err(what),
+        None => Ok(()),
+    }
+}
+
 /// Everything that must work, page tables sealed.
 fn allowed(io: &mut [u8], hypervisor: &'static NativeHypervisor) -> Result<(), &'static str> {
+    let mut log = Log(hypervisor);
+    registers(&mut log)?;
     // The heap, in sizes up to half a mebibyte.
     let mut blocks = vec![];
     for shift in 0..20 {
@@ -263,9 +320,16 @@ fn allowed(io: &mut [u8], hypervisor: &'static NativeHypervisor) -> Result<(), &
         }
         entry.frame.store(0, Relaxed);
     }
+    let random = hypervisor
+        .hardware_random()
+        .zip(hypervisor.hardware_random());
+    if random.is_some_and(|(one, other)| one == other) {
+        return Err("random numbers are the same");
+    }
     hypervisor.store_page().map_err(|_| "no store page")?;
     hypervisor.console_page().map_err(|_| "no console page")?;
-    let mut log = Log(hypervisor);
+    let source = if random.is_some() { "has" } else { "has no" };
+    let _ = writeln!(log, "memory-probe: the processor {source} random numbers");
     let _ = writeln!(log, "{}", Probe::Allowed.report());
     Ok(())
 }
