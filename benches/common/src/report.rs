@@ -124,6 +124,16 @@ mod tests {
     }
 
     #[test]
+    fn a_figure_is_read_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.json");
+        // A parser that is not exact gives another one.
+        let figure = 31.566_666_666_666_663_f64;
+        write(&path, &figure).unwrap();
+        assert_eq!(read::<f64>(&path).unwrap().to_bits(), figure.to_bits());
+    }
+
+    #[test]
     fn what_was_written_is_read_and_other_content_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("made/results.json");
