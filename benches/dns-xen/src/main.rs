@@ -15,17 +15,18 @@ use bench_common::report::Error;
 use bench_common::rounds;
 use bench_lab::arguments::Arguments;
 use bench_lab::dnsperf::{Dnsperf, Load, Outcome};
+use bench_lab::echo::Echo;
 use bench_lab::laboratory::{Installed, Prepared, Progress, System, Versions, folder};
 use bench_lab::linux_guest::LinuxGuest;
 use bench_lab::meter::{Interval, Meter};
 use bench_lab::queries;
 use cargo_mirage::lab::Lab;
-use cargo_mirage::lab::guest::{Guest, Place};
+use cargo_mirage::lab::guest::Guest;
 use cargo_mirage::lab::network::{Port, Protocol};
 use cargo_mirage::process::Log;
 use clap::Parser;
 
-use crate::report::{CeilingRow, DEFINITIONS, IdleRow, LoadKind, LoadRow, Report, Settings};
+use crate::report::{ClientRow, DEFINITIONS, IdleRow, LoadKind, LoadRow, Report, Settings};
 
 /// Processor time a DNS query.
 #[derive(Parser)]
@@ -53,6 +54,9 @@ struct CommandLine {
     memory: u32,
 }
 
+/// The guests, in the order of their places.
+const SYSTEMS: [System; 2] = [System::Mirage, System::LinuxNsd];
+
 /// How long a guest may take to its first answer.
 const BOOT_LIMIT: Duration = Duration::from_secs(240);
 
@@ -61,9 +65,6 @@ const CLIENTS: u32 = 4;
 
 /// After how many seconds a query is lost.
 const TIMEOUT: u32 = 5;
-
-/// The place of the address at which dom0 itself answers.
-const CEILING: usize = 2;
 
 fn main() -> ExitCode {
     match run(CommandLine::parse()) {
@@ -119,10 +120,10 @@ fn run(command_line: CommandLine) -> Result<(), Error> {
         protocol: Protocol::Udp,
         number: 53,
     };
-    let lab = prepared.start(arguments, vec![vec![port]; CEILING + 1], progress)?;
+    let lab = prepared.start(arguments, vec![vec![port]; SYSTEMS.len()], progress)?;
     let meter = Meter::install(&lab)?;
     let mut guests = Vec::new();
-    for (index, system) in [System::Mirage, System::LinuxNsd].into_iter().enumerate() {
+    for (index, system) in SYSTEMS.into_iter().enumerate() {
         progress.say(format!("starting {}", system.name()));
         let name = system.guest_name();
         let guest = match system {
@@ -140,7 +141,6 @@ fn run(command_line: CommandLine) -> Result<(), Error> {
         });
     }
     let mut bench = Bench {
-        lab: &lab,
         meter,
         dnsperf: &dnsperf,
         log: &log,
@@ -153,7 +153,7 @@ fn run(command_line: CommandLine) -> Result<(), Error> {
             has_tap: lab.has_tap(),
             idle: Vec::new(),
             loads: Vec::new(),
-            ceiling: Vec::new(),
+            client: Vec::new(),
             figures: Vec::new(),
             goals: Vec::new(),
         },
@@ -191,7 +191,6 @@ struct Running {
 }
 
 struct Bench<'a> {
-    lab: &'a Lab,
     meter: Meter<'a>,
     dnsperf: &'a Dnsperf<'a>,
     log: &'a Log,
@@ -208,8 +207,8 @@ impl Bench<'_> {
                 last = Some(run);
                 self.say(run, "nobody asks");
                 self.idle(run, guests)?;
-                self.say(run, "dom0 answers itself");
-                self.ceiling(run)?;
+                self.say(run, "the client alone");
+                self.client(run)?;
             }
             for kind in [LoadKind::Steady, LoadKind::Saturation] {
                 self.say(run, &format!("{}, {}", guest.system.name(), kind.name()));
@@ -262,19 +261,14 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// What comes of the same load if dom0 sends each query back: what the client, the network's way into the machine that
-    /// QEMU emulates and a program in dom0 can do.
-    fn ceiling(&mut self, run: usize) -> Result<(), Error> {
-        let place = Place::new(self.lab.subnet(), CEILING)?;
+    /// What comes of the same load if this host sends each query back: what the client can do.
+    fn client(&mut self, run: usize) -> Result<(), Error> {
+        let echo = Echo::start()?;
         let load = self.report.settings.saturation;
-        let limit = Duration::from_secs((load.seconds + load.timeout_seconds + 60).into());
-        let answering = self.meter.answer(place.address, limit)?;
-        let server = server(self.lab, place.address)?;
-        let outcome = self.dnsperf.run(server, load, self.log)?;
-        drop(answering);
-        self.report.ceiling.push(CeilingRow {
+        let outcome = self.dnsperf.run(echo.address(), load, self.log)?;
+        self.report.client.push(ClientRow {
             run,
-            outcome: answered(outcome, server)?,
+            outcome: answered(outcome, echo.address())?,
         });
         Ok(())
     }

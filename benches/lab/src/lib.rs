@@ -8,6 +8,7 @@
 //! | [`meter`] | Xen's own accounting of processor time, and a domain's way from `xl create` to its first answer |
 //! | [`console`] | what guests say of themselves |
 //! | [`dnsperf`] | load from the host, and what became of it |
+//! | [`echo`] | a server that sends each query back: what the client itself can do |
 //! | [`queries`] | what is asked: the example zone's names |
 
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@
 pub mod arguments;
 pub mod console;
 pub mod dnsperf;
+pub mod echo;
 pub mod laboratory;
 pub mod linux_guest;
 pub mod meter;

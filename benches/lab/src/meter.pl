@@ -1,7 +1,6 @@
 # Runs in the lab's dom0, with nothing but perl's own program:
 #   meter.pl read                                           processor time of all domains
 #   meter.pl boot ADDRESS MAC SECONDS QUERIES COMMAND…      runs COMMAND, watches the domain that it makes until it answers
-#   meter.pl answer ADDRESS SECONDS                         sends each query back as an answer, for so long
 # What it prints is described in the crate's `meter` module.
 use strict;
 use warnings;
@@ -225,24 +224,7 @@ sub boot {
     if (!$seen{created}) { kill('KILL', $pid); waitpid($pid, 0); }
 }
 
-sub answer {
-    my ($address, $seconds) = @_;
-    socket(my $socket, $AF_INET, $SOCK_DGRAM, 0) or die "meter: no socket for UDP: $!\n";
-    bind($socket, endpoint($address, 53)) or die "meter: $address: $!\n";
-    $SIG{ALRM} = sub { exit 0 };
-    alarm $seconds;
-    $| = 1;
-    print "answering\n";
-    while (1) {
-        my $from = recv($socket, my $packet, 2048, 0);
-        next unless defined $from && length($packet) > 3;
-        vec($packet, 2, 8) |= 0x80;
-        send($socket, $packet, 0, $from);
-    }
-}
-
 my ($verb, @arguments) = @ARGV;
 if ($verb eq 'read') { read_all(); }
 elsif ($verb eq 'boot') { boot(@arguments); }
-elsif ($verb eq 'answer') { answer(@arguments); }
 else { die "meter: what is `$verb`?\n"; }

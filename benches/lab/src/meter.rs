@@ -4,13 +4,11 @@
 //! dom0 (`meter.pl`) asks Xen itself, by `XEN_SYSCTL_getdomaininfolist`: `cpu_time` is the time for which the domain's
 //! virtual processors were running on one of the machine's (xen/include/public/domctl.h).
 
-use core::net::Ipv4Addr;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bench_common::report::Error;
 use cargo_mirage::lab::Lab;
-use cargo_mirage::lab::channel::{Event, Next, Running};
 use cargo_mirage::lab::guest::Place;
 use serde::{Deserialize, Serialize};
 
@@ -157,28 +155,6 @@ impl<'a> Meter<'a> {
         // Each query is asked three times, and waited for a second.
         let limit = watch.limit + Duration::from_secs(3 * u64::from(watch.queries)) + MARGIN;
         parse_boot(&self.run(&arguments, limit)?)
-    }
-
-    /// Has dom0 answer each query with itself, at that address of its own, until what is returned is dropped, or for so long.
-    ///
-    /// # Errors
-    ///
-    /// Those of the lab, and the script's own words.
-    pub fn answer(&self, address: Ipv4Addr, limit: Duration) -> Result<Running, Error> {
-        let script = format!(
-            "ip address add {address}/24 dev xenbr0 2>/dev/null; exec perl {PATH} answer {address} {}",
-            limit.as_secs()
-        );
-        let mut running = self.lab.start_in_dom0(&script, b"")?;
-        // It says so as soon as it answers.
-        match running.next(MARGIN) {
-            Next::Event(Event::Out(_)) => Ok(running),
-            Next::Event(Event::Err(said)) => {
-                let said = String::from_utf8_lossy(&said).into_owned();
-                Err(format!("the meter in dom0 failed: {}", said.trim()).into())
-            }
-            other => Err(format!("dom0 does not answer queries itself: {other:?}").into()),
-        }
     }
 
     fn run(&self, arguments: &str, limit: Duration) -> Result<String, Error> {

@@ -42,7 +42,7 @@ impl Report {
             legend: [
                 (System::Mirage.name(), OURS),
                 (System::LinuxNsd.name(), PEER),
-                ("dom0 itself sends each query back", NEUTRAL),
+                ("the client alone", NEUTRAL),
             ]
             .map(|(name, color)| (name.to_owned(), color))
             .to_vec(),
@@ -50,6 +50,7 @@ impl Report {
                 self.cpu(LoadKind::Steady, &steady),
                 self.cpu(LoadKind::Saturation, &saturation),
                 self.throughput(&saturation),
+                self.busy(&saturation),
                 self.dom0(&steady),
                 self.lost(&steady, &saturation),
             ],
@@ -93,12 +94,40 @@ impl Report {
 
     fn throughput(&self, load: &str) -> Panel {
         let mut bars = self.bars(LoadKind::Saturation, |row| row.queries_per_second);
-        if let Some(ceiling) = self.ceiling() {
-            bars.push(Bar::measured("dom0 itself", ceiling, NEUTRAL));
+        if let Some(client) = self.client() {
+            bars.push(Bar::measured(
+                "the client alone, against this host",
+                client,
+                NEUTRAL,
+            ));
         }
         Panel {
             title: format!("Answers a second {load}"),
-            unit: "queries/s".into(),
+            unit: "queries/s, logarithmic".into(),
+            logarithmic: true,
+            bars,
+            goal: None,
+        }
+    }
+
+    /// What limits the answers a second.
+    fn busy(&self, load: &str) -> Panel {
+        let mut bars = Vec::new();
+        for (who, value) in [
+            (
+                "guest",
+                (|row| row.guest_percent) as fn(&FigureRow) -> Spread,
+            ),
+            ("dom0", |row| row.dom0_percent),
+        ] {
+            for bar in self.bars(LoadKind::Saturation, value) {
+                let label = format!("{}: {who}", bar.label);
+                bars.push(Bar { label, ..bar });
+            }
+        }
+        Panel {
+            title: format!("How busy the one virtual processor of the guest and of dom0 is {load}"),
+            unit: "% of the time".into(),
             bars,
             ..Panel::default()
         }

@@ -28,8 +28,8 @@ pub(crate) struct Report {
     pub(crate) idle: Vec<IdleRow>,
     /// Every run of dnsperf.
     pub(crate) loads: Vec<LoadRow>,
-    /// The same with dom0 answering.
-    pub(crate) ceiling: Vec<CeilingRow>,
+    /// The saturating load with this host answering.
+    pub(crate) client: Vec<ClientRow>,
     /// What they come to.
     pub(crate) figures: Vec<FigureRow>,
     pub(crate) goals: Vec<Goal>,
@@ -94,10 +94,10 @@ pub(crate) struct LoadRow {
     pub(crate) dom0: Interval,
 }
 
-/// One run of dnsperf against dom0.
+/// One run of dnsperf against a program on this host that sends each query back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct CeilingRow {
+pub(crate) struct ClientRow {
     pub(crate) run: usize,
     pub(crate) outcome: Outcome,
 }
@@ -114,18 +114,23 @@ pub(crate) struct FigureRow {
     pub(crate) latency_average_us: Spread,
     /// Share of queries without an answer, in percent.
     pub(crate) lost_percent: Spread,
+    /// Processor time while the load lasted, in percent of that time.
+    pub(crate) guest_percent: Spread,
+    /// As before.
+    pub(crate) dom0_percent: Spread,
     /// Processor time while nobody asks, in percent of the time.
     pub(crate) idle_percent: Spread,
 }
 
-pub(crate) const DEFINITIONS: [&str; 9] = [
+pub(crate) const DEFINITIONS: [&str; 10] = [
     "mirage is a PVH guest, linux_nsd a PV guest (Debian's kernel does not start as PVH under QEMU's TCG). QEMU emulates the processor for both.",
     "loads: dnsperf on the host asks one guest; both run all the time. steady: so many queries a second; saturation: as many as are answered, with so many outstanding.",
     "guest, dom0: processor time by Xen's accounting (XEN_SYSCTL_getdomaininfolist, nanoseconds), read before and after; window_ns on dom0's clock.",
     "cpu_us_per_query: the guest's processor time, less what it takes in such a window while nobody asks (idle, of the same round), by answered query.",
     "dom0_cpu_us_per_query: dom0's, nothing subtracted: netback, bridge, virtio, and whatever else runs there.",
     "lost: queries without an answer within the timeout, which at the end of a run may be those that were still outstanding.",
-    "ceiling: the saturating load, with a program in dom0 that sends each query back: what the client and the way to dom0 can do.",
+    "guest_percent, dom0_percent: processor time while the load lasted, in percent of that time. Each has one virtual processor: what is near 100 limits the answers a second.",
+    "client: the saturating load on a program on this host that sends each query back, through no lab: what the client itself can do.",
     "linux_nsd: NSD with one server process and no rate limit, the same zone, nothing else in the guest.",
     "figures: the median of the runs, with the smallest and the largest. Systems take turns, every other round backwards.",
 ];
@@ -143,6 +148,10 @@ impl LoadRow {
 
     fn dom0_cpu_us_per_query(&self) -> f64 {
         self.dom0.cpu_ns as f64 / 1e3 / self.completed()
+    }
+
+    fn percent(&self, took: Interval) -> f64 {
+        100.0 * took.cpu_ns as f64 / 1e9 / self.outcome.seconds.max(1e-3)
     }
 
     fn completed(&self) -> f64 {
@@ -198,6 +207,8 @@ impl Report {
             lost_percent: spread(&|row| {
                 100.0 * row.outcome.lost as f64 / (row.outcome.sent as f64).max(1.0)
             })?,
+            guest_percent: spread(&|row| row.percent(row.guest))?,
+            dom0_percent: spread(&|row| row.percent(row.dom0))?,
             idle_percent: Spread::of(
                 rows().filter_map(|row| Some(100.0 * idle_of(row.run)?.share())),
             )?,
@@ -209,13 +220,9 @@ impl Report {
         rows.find(|row| row.system == system && row.kind == kind)
     }
 
-    /// Answers a second where dom0 sends each query back.
-    fn ceiling(&self) -> Option<Spread> {
-        Spread::of(
-            self.ceiling
-                .iter()
-                .map(|row| row.outcome.queries_per_second),
-        )
+    /// Answers a second where this host sends each query back.
+    fn client(&self) -> Option<Spread> {
+        Spread::of(self.client.iter().map(|row| row.outcome.queries_per_second))
     }
 
     /// What [`write`](Self::write) wrote.
@@ -245,13 +252,15 @@ impl Report {
                 ("queries/s", row.queries_per_second),
                 ("average latency, us", row.latency_average_us),
                 ("lost, %", row.lost_percent),
+                ("guest's processor, %", row.guest_percent),
+                ("dom0's processor, %", row.dom0_percent),
                 ("guest CPU while nobody asks, %", row.idle_percent),
             ] {
                 println!("  {name:32} {value:.2}");
             }
         }
-        if let Some(ceiling) = self.ceiling() {
-            println!("dom0 sends each query back: {ceiling:.0} queries/s");
+        if let Some(client) = self.client() {
+            println!("the client alone, against this host: {client:.0} queries/s");
         }
         for goal in &self.goals {
             println!("{goal}");
