@@ -78,7 +78,7 @@ impl core::fmt::Display for Goal {
     }
 }
 
-/// Reads a file that [`write`] wrote.
+/// Reads a file that [`write()`] wrote.
 ///
 /// # Errors
 ///

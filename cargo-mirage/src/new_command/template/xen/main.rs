@@ -9,7 +9,7 @@ mod network;
 mod settings;
 
 use alloc::boxed::Box;
-use core::error::Error;
+use alloc::string::String;
 use core::fmt;
 
 use mirage_net::ServiceOptions;
@@ -25,14 +25,27 @@ use settings::Settings;
 
 mirage_xen::entry!(main);
 
-/// Why the appliance can't serve: ends the domain, with the crash reason.
-pub(crate) type Failure = Box<dyn Error>;
+/// Why the appliance can't serve: ends the domain, with the crash reason. The text that the error is said by; an error as
+/// such (`Box<dyn Error>`) would bring `Debug` of every kind of error into the image.
+pub(crate) struct Failure(String);
+
+impl<E: fmt::Display> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(text(&error))
+    }
+}
+
+// Once for all kinds of errors.
+#[inline(never)]
+fn text(text: &dyn fmt::Display) -> String {
+    alloc::format!("{text}")
+}
 
 fn main(boot: Boot) -> ShutdownReason {
     match start(boot) {
         Ok(reason) => reason,
         Err(failure) => {
-            log::error!("{failure}");
+            log::error!("{}", failure.0);
             ShutdownReason::Crash
         }
     }
@@ -49,12 +62,12 @@ fn start(boot: Boot) -> Result<ShutdownReason, Failure> {
     machine.executor().run_until(async {
         let ended = serve(machine, logging, settings, service).await;
         let reason = ended.unwrap_or_else(|failure| {
-            log::error!("{failure}");
+            log::error!("{}", failure.0);
             ShutdownReason::Crash
         });
         say(
             logging,
-            format_args!("ended; counted: {:?}", service.counters()),
+            &format_args!("ended; counted: {:?}", service.counters()),
         );
         machine.drain_console().await;
         Ok(reason)
@@ -62,9 +75,9 @@ fn start(boot: Boot) -> Result<ShutdownReason, Failure> {
 }
 
 /// Says lines on the console.
-fn say(logging: Option<Logging>, text: impl fmt::Display) {
+fn say(logging: Option<Logging>, said: &dyn fmt::Display) {
     if let Some(logging) = logging {
-        for line in alloc::format!("{text}").lines() {
+        for line in text(said).lines() {
             logging.line(format_args!("{line}"));
         }
     }

@@ -40,9 +40,10 @@ impl Network {
         let (netif, rng) = (netif?, rng?);
         say(
             logging,
-            format_args!(
+            &format_args!(
                 "mirage: network up in {} us, {} xenstore round trips",
-                machine.uptime().as_micros(),
+                // Half a million years.
+                machine.uptime().as_micros() as u64,
                 machine.store().counters().round_trips
             ),
         );
@@ -84,7 +85,6 @@ impl Network {
         loop {
             match self.drive().await? {
                 News::End(reason) => {
-                    self.report();
                     return Ok(reason);
                 }
                 News::Resumed => {
@@ -116,22 +116,24 @@ impl Network {
         })
         .await
     }
-
-    fn report(&self) {
-        log::debug!("{:?}", self.stack.counters());
-        log::debug!("{:?}", self.netif.counters());
-        log::debug!("{:?}", self.machine.pool());
-    }
 }
 
 fn tell(event: Event, own: IpAddr, logging: Option<Logging>) {
+    // IPv4's alone: the text of the others is two kilobytes.
     match event {
-        Event::AddressAcquired(address) if address == own => {
-            say(logging, format_args!("mirage: ready {address}"));
+        Event::AddressAcquired(address @ IpAddr::V4(shown)) if address == own => {
+            say(logging, &format_args!("mirage: ready {shown}"));
         }
-        Event::AddressDefended { address, other } => {
+        Event::AddressDefended {
+            address: IpAddr::V4(address),
+            other,
+        } => {
             log::warn!("{other} uses our address {address}: it was told that it is ours");
         }
-        event => log::debug!("{event:?}"),
+        Event::AddressLost {
+            address: IpAddr::V4(address),
+            other,
+        } => log::error!("{other} has our address {address}"),
+        _ => {}
     }
 }

@@ -1,11 +1,12 @@
 //! What the toolstack may say at the start: words of the command line (`extra=` in xl's configuration).
 
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::Ipv4Addr;
 
 use log::LevelFilter;
 use mirage_net::Cidr;
 use mirage_xen::boot::CommandLine;
+use mirage_xen::store::parse_decimal;
 
 /// `ip=10.0.0.2/24 gateway=10.0.0.254 log=info`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,22 +32,44 @@ impl Settings {
             };
             let value = word.value.ok_or_else(wrong)?;
             match word.key {
-                "ip" => ip = Some(value.parse::<Cidr>().map_err(|_| wrong())?),
-                "gateway" => gateway = Some(value.parse().map_err(|_| wrong())?),
+                "ip" => ip = Some(cidr(value).ok_or_else(wrong)?),
+                "gateway" => gateway = Some(address(value).ok_or_else(wrong)?),
                 "log" => log = value.parse().map_err(|_| wrong())?,
                 _ => return Err(SettingsError::Unknown(word.key)),
             }
         }
         let ip = ip.ok_or(SettingsError::NoAddress)?;
-        if !matches!(ip.address(), IpAddr::V4(_)) {
-            return Err(SettingsError::NoAddress);
-        }
         Ok(Self { ip, gateway, log })
     }
 }
 
+/// Four numbers with dots between. The library's parser takes IPv6's addresses, too, and a hundred times the room.
+fn address(text: &str) -> Option<Ipv4Addr> {
+    let mut bytes = [0; 4];
+    let mut numbers = text.split('.');
+    for byte in &mut bytes {
+        *byte = number(numbers.next()?)?;
+    }
+    numbers.next().is_none().then(|| Ipv4Addr::from(bytes))
+}
+
+/// An address and the length of its prefix.
+fn cidr(text: &str) -> Option<Cidr> {
+    let (network, length) = text.split_once('/')?;
+    Cidr::new(address(network)?.into(), number(length)?).ok()
+}
+
+/// One to three digits, the first of which is no zero unless it is the only one.
+fn number(text: &str) -> Option<u8> {
+    let digits = text.as_bytes();
+    if digits.len() > 1 && digits.first() == Some(&b'0') {
+        return None;
+    }
+    u8::try_from(parse_decimal(digits)?).ok()
+}
+
 /// What is wrong with the command line: the toolstack's configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum SettingsError {
     NoAddress,
     Unknown(&'static str),
@@ -66,5 +89,3 @@ impl fmt::Display for SettingsError {
         }
     }
 }
-
-impl core::error::Error for SettingsError {}
