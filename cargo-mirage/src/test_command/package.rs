@@ -11,6 +11,8 @@ use crate::workspace::Package;
 
 /// What a package may contain beside its sources; anything else is a stray file.
 const EXPECTED: &[&str] = &[
+    // For whoever links an image with the crate.
+    "link.ld",
     ".cargo_vcs_info.json",
     "CHANGELOG.md",
     "Cargo.lock",
