@@ -63,6 +63,10 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
     forget_earlier_packages(&home, &build, &members, log)?;
     // What is not committed is packaged too: while one works on a change, its package is what matters.
     let mut command = context.cargo(&["package", "--workspace", "--allow-dirty"]);
+    // What is not published can't be found by what depends on it, once both are packages.
+    for member in members.iter().filter(|member| !member.is_published()) {
+        command.args(["--exclude", &member.name]);
+    }
     command
         .arg("--target-dir")
         .arg(&build)
