@@ -57,7 +57,7 @@ unsafe impl Hypervisor for Refusing {
     fn maximum_grant_frames(&self) -> Result<u32, XenError> {
         Err(XenError::NotImplemented)
     }
-    fn grant_entries(&self, _: u32) -> Result<&[GrantEntry], XenError> {
+    unsafe fn grant_entries(&self, _: u32) -> Result<&[GrantEntry], XenError> {
         Err(XenError::NotImplemented)
     }
     fn frame_number(&self, _: NonNull<u8>) -> Option<FrameNumber> {

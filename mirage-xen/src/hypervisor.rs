@@ -108,7 +108,20 @@ pub unsafe trait Hypervisor: 'static {
     /// # Errors
     ///
     /// Xen's; [`XenError::NoSpace`] when there is no room to map so many.
-    fn grant_entries(&self, frames: u32) -> Result<&[GrantEntry], XenError>;
+    ///
+    /// # Safety
+    ///
+    /// The table is one, however often this is called, and whoever writes an entry's flags gives another domain a frame of ours.
+    /// Of the entries behind the [reserved](crate::abi::grant::RESERVED_ENTRIES) ones the caller writes only
+    ///
+    /// - such as are zero: never begun, ended, or cleared by a resumption. It makes one valid only for a frame to whose bytes
+    ///   nothing in this program refers, as `&[u8]` or the like, before the entry has ended; where the entry is
+    ///   [`READ_ONLY`](crate::abi::grant::GrantFlags::READ_ONLY), which nothing writes before;
+    /// - and such as it made valid itself, to end them: by a compare-and-swap that finds neither
+    ///   [`READING`](crate::abi::grant::GrantFlags::READING) nor [`WRITING`](crate::abi::grant::GrantFlags::WRITING).
+    ///
+    /// Reading them asks for nothing. The reserved entries are the toolstack's.
+    unsafe fn grant_entries(&self, frames: u32) -> Result<&[GrantEntry], XenError>;
 
     /// The frame that holds the byte at `address`, which is one of the domain's own RAM. `None` of any other address.
     fn frame_number(&self, address: NonNull<u8>) -> Option<FrameNumber>;

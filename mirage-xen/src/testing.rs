@@ -183,7 +183,7 @@ unsafe impl Hypervisor for TestHypervisor {
         Ok(self.maximum_grant_frames.get())
     }
 
-    fn grant_entries(&self, _: u32) -> Result<&[GrantEntry], XenError> {
+    unsafe fn grant_entries(&self, _: u32) -> Result<&[GrantEntry], XenError> {
         self.refusal.get().map_or(Ok(self.entries), Err)
     }
 

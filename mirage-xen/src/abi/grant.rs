@@ -17,6 +17,9 @@ pub const RESERVED_XENSTORE: u32 = 1;
 ///
 /// It takes effect when [`flags`](Self::flags) get their type, so they are written last (release), and ended by a
 /// compare-and-swap that finds neither [`READING`](GrantFlags::READING) nor [`WRITING`](GrantFlags::WRITING).
+///
+/// Who has one can give another domain any frame: so the domain's own come from an unsafe method,
+/// [`Hypervisor::grant_entries`](crate::Hypervisor::grant_entries).
 #[derive(Debug)]
 #[repr(C)]
 pub struct GrantEntry {

@@ -73,7 +73,12 @@ impl<H: Hypervisor> GrantTable<H> {
         }
         let frames = wanted.div_ceil(ENTRIES_PER_FRAME as u64);
         let frames = u32::try_from(frames).map_err(|_| too_many)?;
-        let entries = hypervisor.grant_entries(frames)?;
+        // SAFETY: `begin` and `end` alone write entries, those that `allocate` gave out, all of which lie behind the reserved ones.
+        // `begin` writes such as are zero; `end` replaces exactly what `begin` wrote, without `READING` and `WRITING`. For a frame
+        // that nothing refers to: `begin` is called by `GrantLender` alone, for blocks of a pool that are lent (see its
+        // `Lender`) and, read-only, for the pages of static ranges, which nothing writes. Another table of the same domain
+        // would do the same.
+        let entries = unsafe { hypervisor.grant_entries(frames) }?;
         if (entries.len() as u64) < wanted {
             return Err(too_many);
         }

@@ -259,7 +259,7 @@ unsafe impl Hypervisor for NativeHypervisor {
         Ok(argument.maximum_frames)
     }
 
-    fn grant_entries(&self, frames: u32) -> Result<&[GrantEntry], XenError> {
+    unsafe fn grant_entries(&self, frames: u32) -> Result<&[GrantEntry], XenError> {
         if frames > Window::GRANT_FRAMES {
             return Err(XenError::NoSpace);
         }

@@ -199,7 +199,7 @@ unsafe impl Hypervisor for SimulatedHypervisor {
         Ok(self.0.config.grant_frames)
     }
 
-    fn grant_entries(&self, frames: u32) -> Result<&[GrantEntry], XenError> {
+    unsafe fn grant_entries(&self, frames: u32) -> Result<&[GrantEntry], XenError> {
         self.0.check_restored("grant_entries");
         self.0.memory.map_entries(frames).ok_or(XenError::NoSpace)
     }

@@ -87,7 +87,9 @@ impl Frontend {
         let hypervisor = self.simulation.hypervisor();
         let address = self.pool.block(block).unwrap().address();
         let frame = hypervisor.frame_number(address).unwrap().0;
-        let entry = &hypervisor.grant_entries(1).unwrap()[FIRST as usize + block];
+        // SAFETY: of the blocks no handle is ever taken (see `page`), and nothing else in these tests writes the table.
+        let entries = unsafe { hypervisor.grant_entries(1) }.unwrap();
+        let entry = &entries[FIRST as usize + block];
         entry.frame.store(frame as u32, Ordering::Relaxed);
         let backend = self.simulation.backend_domain();
         entry.domain.store(backend.0, Ordering::Relaxed);
@@ -95,7 +97,8 @@ impl Frontend {
     }
 
     fn flags(&self, block: usize) -> GrantFlags {
-        let entries = self.simulation.hypervisor().grant_entries(1).unwrap();
+        // SAFETY: they are only read.
+        let entries = unsafe { self.simulation.hypervisor().grant_entries(1) }.unwrap();
         let flags = &entries[FIRST as usize + block].flags;
         GrantFlags::from_bits_truncate(flags.load(Ordering::Acquire))
     }
