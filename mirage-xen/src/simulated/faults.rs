@@ -90,7 +90,7 @@ faults! {
         /// Slots change after they were read, or once they can have been: those of requests when the backend has taken them,
         /// those of responses when the domain has.
         RingSlotChanged,
-        /// The ring is reset to zero by the backend, which is not its business.
+        /// The ring is reset to zero by the backend, which is not its business. It closes a moment later, and comes back.
         RingReset,
         /// The event threshold for the other side is a random number: notifications come that aren't needed, or late.
         RingThreshold,

@@ -160,6 +160,8 @@ impl Connection {
             }
             if machine.happens(Fault::RingReset) {
                 ring.zero(reach);
+                // It is found out at its next turn.
+                self.lied = true;
                 told[index] = true;
             }
         }

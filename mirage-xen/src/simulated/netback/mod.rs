@@ -197,6 +197,11 @@ impl Netback {
                 self.wake_after(machine, Duration::from_nanos(left));
                 return;
             }
+            // What a frontend offers that has not seen that this backend went is not for the next one.
+            let unseen = handshake::frontend_state(machine, self) == CONNECTED;
+            if unseen && !self.vanished.get() {
+                return;
+            }
             self.away_until.set(None);
             if self.vanished.replace(false) {
                 // The toolstack attaches it again: both ends begin from the beginning.
@@ -272,11 +277,18 @@ impl Netback {
                 connection.is_off = true;
             }
             Err(Broken::Gone) => connection.is_off = true,
+            Err(Broken::Reset) => {
+                // It begins anew.
+                drop(place);
+                self.leave(machine, false);
+            }
         }
         self.put_on_bridge();
     }
 
     fn turn(&self, machine: &Machine, connection: &mut Connection) -> Result<bool, Broken> {
+        // Either ring, whether or not there is something for it.
+        connection.rx.waiting(machine.reach())?;
         let more = transmit::run(machine, &self.state, connection)?;
         connection.change_slots(machine);
         connection.answer(machine, &self.state);

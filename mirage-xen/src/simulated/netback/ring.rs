@@ -27,7 +27,7 @@ pub(super) struct MappedRing {
     pub(super) rsp_prod: u32,
     /// What the frontend was shown of `rsp_prod`.
     published: u32,
-    /// The indices in the page were reset by this side: what is wrong with them is not the frontend's fault.
+    /// The indices in the page were reset by this side.
     was_reset: bool,
     /// The responses that it put, by their slots, until their slots are seen to hold something else.
     answered: BTreeMap<u32, Vec<u8>>,
@@ -43,6 +43,8 @@ pub(super) enum Broken {
         /// `req_cons`.
         consumer: u32,
     },
+    /// This side has reset it, and nobody knows any more where it stands.
+    Reset,
     /// The page is gone.
     Gone,
 }
@@ -109,12 +111,12 @@ impl MappedRing {
 
     /// How many requests there are to be taken.
     pub(super) fn waiting(&self, reach: Reach<'_>) -> Result<u32, Broken> {
+        if self.was_reset {
+            return Err(Broken::Reset);
+        }
         let producer = self.get(reach, REQ_PROD)?;
         let waiting = producer.wrapping_sub(self.req_cons);
         if waiting > self.size - self.in_hand() {
-            if self.was_reset {
-                return Err(Broken::Gone);
-            }
             let consumer = self.req_cons;
             return Err(Broken::Producer { producer, consumer });
         }

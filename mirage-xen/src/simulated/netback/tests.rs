@@ -497,6 +497,27 @@ fn faults_of_the_rings_are_as_asked() {
 }
 
 #[test]
+fn a_backend_that_reset_its_ring_closes_and_begins_anew_once_the_frontend_has_closed() {
+    let front = Frontend::new(VifConfig::new(MAC));
+    let (simulation, store) = (front.simulation, front.simulation.store());
+    let state = || store.read(&format!("{}/state", front.netback.backend_path()));
+    simulation.force(Fault::RingReset);
+    front.turn();
+    // Whoever looks at the ring finds nothing to do: that the backend looks is its own business.
+    simulation.run_for(Duration::from_millis(50));
+    assert_eq!(state().unwrap(), "5");
+    assert!(!front.netback.is_connected());
+    assert_eq!(front.flags(TX), GrantFlags::PERMIT_ACCESS);
+    // For as long as the frontend says that it is connected, and means the rings that are gone.
+    simulation.run_for(Duration::from_secs(1));
+    assert_eq!(state().unwrap(), "5");
+    store.write(&format!("{}/state", front.netback.frontend_path()), "6");
+    simulation.run_for(Duration::from_millis(20));
+    assert_eq!(state().unwrap(), "2");
+    assert_eq!(front.violations(), []);
+}
+
+#[test]
 fn only_slots_that_were_read_change() {
     let front = Frontend::new(VifConfig::new(MAC));
     (2..10).for_each(|block| front.permit(block, READ));
