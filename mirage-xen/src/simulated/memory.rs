@@ -1,5 +1,6 @@
 //! The domain's memory, as far as other domains can be given it.
 
+use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::boxed::Box;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -43,11 +44,6 @@ pub(super) enum Place {
 
 impl Memory {
     pub(super) fn new(grant_frames: u32, rng: SplitMix64) -> Self {
-        let entries = (0..grant_frames as usize * ENTRIES_PER_FRAME).map(|_| GrantEntry {
-            flags: 0.into(),
-            domain: 0.into(),
-            frame: 0.into(),
-        });
         Self {
             pools: RefCell::default(),
             frames: RefCell::new(Frames {
@@ -57,7 +53,7 @@ impl Memory {
             shared_info: Box::leak(Box::new(SharedInfo::new())),
             store_page: Page::leak(),
             console_page: Page::leak(),
-            entries: Box::leak(entries.collect::<Vec<_>>().into_boxed_slice()),
+            entries: leak_entries(grant_frames as usize * ENTRIES_PER_FRAME),
             mapped_frames: Cell::new(1),
         }
     }
@@ -122,6 +118,18 @@ impl Memory {
         self.mapped_frames.set(mapped);
         Some(entries)
     }
+}
+
+/// Entries that grant nothing, for the rest of the program.
+fn leak_entries(count: usize) -> &'static [GrantEntry] {
+    let layout = Layout::array::<GrantEntry>(count.max(1));
+    let layout = layout.unwrap_or_else(|_| panic!("{count} grant entries"));
+    // SAFETY: the layout's size isn't zero: there is one entry at least.
+    let first = NonNull::new(unsafe { alloc_zeroed(layout) });
+    let first = first.unwrap_or_else(|| handle_alloc_error(layout));
+    // SAFETY: aligned and large enough for `count` entries, by the layout; zeros are an entry, which consists of atomic numbers;
+    // never freed, and reached through this alone.
+    unsafe { core::slice::from_raw_parts(first.cast().as_ptr(), count) }
 }
 
 impl Frames {
