@@ -269,7 +269,13 @@ impl Handshake {
     }
 
     /// What [`action`](Self::action) asked for could not be done, or what it gave made no sense: again, a little later.
+    ///
+    /// An offer of which nobody knows whether it was written is taken back before another is made: the backend may be
+    /// connected to the rings that it names, or about to be.
     pub(super) fn handle_failed(&mut self, now: Instant) {
+        if self.phase == Phase::Offering {
+            self.phase = Phase::Closing;
+        }
         self.retry = Some(now.saturating_add(RETRY));
     }
 

@@ -294,6 +294,30 @@ fn what_xenstored_can_not_say_now_is_asked_again_later() {
     assert_eq!(handshake.action(), Action::ReadStatus);
 }
 
+/// Its writing may have been told wrongly: new rings would be made while the backend connects to the old ones.
+#[test]
+fn an_offer_that_may_have_been_written_is_taken_back_before_another_is_made() {
+    let mut handshake = found();
+    let _ = handshake.handle_backend(NOW, up(XenbusState::InitWait), true);
+    assert_eq!(handshake.action(), Action::Offer);
+    handshake.handle_failed(NOW);
+    assert_eq!(handshake.action(), Action::Wait(Some(NOW + RETRY)));
+    // It was written.
+    handshake.handle_change();
+    let _ = handshake.handle_timeout(NOW + RETRY);
+    assert_eq!(handshake.action(), Action::Write(XenbusState::Closed));
+    let _ = handshake.handle_written(NOW + RETRY, true);
+    let effect = handshake.handle_status(NOW + RETRY, up(XenbusState::Connected));
+    assert_eq!(effect, Effect::None);
+    assert!(matches!(handshake.action(), Action::Wait(Some(_))));
+    let _ = sees(&mut handshake, NOW + RETRY, XenbusState::Closed);
+    let action = Action::Write(XenbusState::Initialising);
+    assert_eq!(handshake.action(), action);
+    let _ = handshake.handle_written(NOW + RETRY, true);
+    let _ = handshake.handle_backend(NOW + RETRY, up(XenbusState::InitWait), true);
+    assert_eq!(handshake.action(), Action::Offer);
+}
+
 #[test]
 fn a_device_that_was_given_up_is_closed_and_stays_so() {
     let mut handshake = connected();
