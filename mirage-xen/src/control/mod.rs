@@ -8,6 +8,7 @@
 mod tests;
 
 use core::fmt::{self, Write};
+use core::ops::Range;
 
 use bitflags::bitflags;
 use heapless::String;
@@ -124,7 +125,7 @@ impl<H: Hypervisor> Control<H> {
     pub async fn new(store: &'static Store<H>) -> Result<Self, StoreError> {
         let epoch = store.epoch();
         let watch = store.begin_watch(SHUTDOWN).await?;
-        let (features, _) = announce(store, None).await;
+        let (features, _) = ask(store, FEATURES).await;
         watch.established().await?;
         Ok(Self {
             store,
@@ -156,17 +157,15 @@ impl<H: Hypervisor> Control<H> {
                 self.to_read = true;
             }
             let epoch = self.store.epoch();
-            let mut buffer = [0; COMMAND_MAX];
-            let present = if self.epoch == epoch {
-                // A look that costs one round trip, where a transaction costs three.
-                command(self.store.read(SHUTDOWN, &mut buffer).await)?
-            } else {
-                let (features, present) = announce(self.store, Some(&mut buffer)).await;
+            let anew = self.epoch != epoch;
+            // A look that costs one round trip, where a transaction costs three.
+            let asked = if anew { ALL } else { COMMAND };
+            let (features, present) = ask(self.store, asked).await;
+            if anew {
                 self.features = features;
                 self.epoch = epoch;
-                present?
-            };
-            let request = match present {
+            }
+            let request = match present? {
                 Some(_) => self.acknowledge().await?,
                 // A call that was given up has acknowledged it.
                 None => self.acknowledging.take(),
@@ -183,12 +182,19 @@ impl<H: Hypervisor> Control<H> {
         for _ in 0..ATTEMPTS {
             let transaction = self.store.transaction().await?;
             let mut buffer = [0; COMMAND_MAX];
-            let request = command(transaction.read(SHUTDOWN, &mut buffer).await)?;
+            let mut both = [
+                Request::read(SHUTDOWN, &mut buffer),
+                Request::write(SHUTDOWN, b""),
+            ];
+            transaction.carry_out(&mut both).await;
+            let [read, written] = &both;
+            let request = command(read.result())?;
             if request.is_none() {
+                // The transaction isn't committed then.
                 self.acknowledging = None;
                 return Ok(None);
             }
-            transaction.write(SHUTDOWN, b"").await?;
+            written.result()?;
             self.acknowledging = request;
             match transaction.commit().await {
                 Ok(()) => return Ok(self.acknowledging.take()),
@@ -218,28 +224,28 @@ fn command(value: Result<&[u8], StoreError>) -> Result<Option<ShutdownRequest>, 
     }
 }
 
-/// Says which commands the domain takes, and, given room for it, looks for a command at the same time. Which of them
-/// xenstored took, and the command.
-async fn announce<H: Hypervisor>(
+/// The requests of [`ask`]: says which commands the domain takes, …
+const FEATURES: Range<usize> = 0..FEATURE_KEYS.len();
+/// … looks for a command, …
+const COMMAND: Range<usize> = FEATURE_KEYS.len()..FEATURE_KEYS.len() + 1;
+/// … and both.
+const ALL: Range<usize> = 0..FEATURE_KEYS.len() + 1;
+
+/// Asks some of this, together. Which features xenstored took, and the command.
+async fn ask<H: Hypervisor>(
     store: &Store<H>,
-    room: Option<&mut [u8]>,
+    asked: Range<usize>,
 ) -> (ControlFeatures, Result<Option<ShutdownRequest>, StoreError>) {
-    let look = room.is_some();
+    let mut room = [0; COMMAND_MAX];
     let [poweroff, reboot, suspend, halt] = FEATURE_KEYS.map(|key| Request::write(key, b"1"));
-    let read = Request::read(SHUTDOWN, room.unwrap_or_default());
+    let read = Request::read(SHUTDOWN, &mut room);
     let mut requests = [poweroff, reboot, suspend, halt, read];
-    let asked = if look { 5 } else { 4 };
-    store.carry_out(&mut requests[..asked]).await;
+    store.carry_out(&mut requests[asked]).await;
     let [written @ .., read] = &requests;
     let taken = written.iter().zip(ControlFeatures::all().iter());
     let features = taken
         .filter(|(request, _)| request.result().is_ok())
         .map(|(_, feature)| feature)
         .collect();
-    let present = if look {
-        command(read.result())
-    } else {
-        Ok(None)
-    };
-    (features, present)
+    (features, command(read.result()))
 }

@@ -338,30 +338,39 @@ impl<H: Hypervisor> Machine<H> {
 
     /// Does what the toolstack says, for ever.
     async fn obey(&'static self) {
-        let mut control = loop {
-            match Control::new(self.store).await {
-                Ok(control) => break control,
-                Err(error) => log::error!("the toolstack can't be heard: {error}"),
-            }
-            self.executor.sleep(QUIESCE_LIMIT).await;
-        };
+        let mut control = None;
         loop {
-            match control.next().await {
-                Ok(ShutdownRequest::PowerOff | ShutdownRequest::Halt) => {
-                    self.finish(ShutdownReason::PowerOff);
-                }
-                Ok(ShutdownRequest::Reboot) => self.finish(ShutdownReason::Reboot),
-                Ok(ShutdownRequest::Suspend) => self.suspend().await,
-                Ok(ShutdownRequest::Crash) => {
-                    log::error!("the toolstack asks for a crash");
-                    self.hypervisor.shutdown(ShutdownReason::Crash);
-                }
-                Ok(request) => log::warn!("the toolstack asks for {request}, which is not known"),
+            let heard = match &mut control {
+                Some(control) => Control::next(control).await.map(Some),
+                None => Control::new(self.store).await.map(|new| {
+                    control = Some(new);
+                    None
+                }),
+            };
+            match heard {
+                Ok(None) => {}
+                Ok(Some(ShutdownRequest::Suspend)) => self.suspend().await,
+                Ok(Some(request)) => self.end_as(&request),
                 Err(error) => {
-                    log::error!("the toolstack's command can't be read: {error}");
+                    log::error!("the toolstack can't be heard: {error}");
                     self.executor.sleep(QUIESCE_LIMIT).await;
                 }
             }
+        }
+    }
+
+    /// Ends the domain, if that is what the toolstack asks for.
+    fn end_as(&self, request: &ShutdownRequest) {
+        match request {
+            ShutdownRequest::PowerOff | ShutdownRequest::Halt => {
+                self.finish(ShutdownReason::PowerOff);
+            }
+            ShutdownRequest::Reboot => self.finish(ShutdownReason::Reboot),
+            ShutdownRequest::Crash => {
+                log::error!("the toolstack asks for a crash");
+                self.hypervisor.shutdown(ShutdownReason::Crash);
+            }
+            request => log::warn!("the toolstack asks for {request}, which is not known"),
         }
     }
 
@@ -375,7 +384,13 @@ impl<H: Hypervisor> Machine<H> {
             .executor
             .timeout(QUIESCE_LIMIT, self.store.quiesce())
             .await;
-        if quiet.is_err() {
+        self.suspend_now(quiet.is_ok());
+        // Requests are sent again from here on.
+        drop(quiet);
+    }
+
+    fn suspend_now(&self, quiet: bool) {
+        if !quiet {
             log::warn!("xenstored is slow: suspended with requests outstanding");
         }
         match self.suspender.suspend() {
@@ -384,14 +399,14 @@ impl<H: Hypervisor> Machine<H> {
                 log::info!("resumed");
             }
             Ok(Suspended::Cancelled) => log::info!("the suspension was cancelled"),
-            Err(error @ SuspendError::Refused(_)) => log::error!("{error}"),
             Err(error) => {
-                // What is left of the domain is of no use to anybody, and the toolstack should know.
                 log::error!("{error}");
-                self.hypervisor.shutdown(ShutdownReason::Crash);
+                if !matches!(error, SuspendError::Refused(_)) {
+                    // What is left of the domain is of no use to anybody, and the toolstack should know.
+                    self.hypervisor.shutdown(ShutdownReason::Crash);
+                }
             }
         }
-        drop(quiet);
     }
 }
 

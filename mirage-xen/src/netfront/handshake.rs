@@ -30,20 +30,27 @@ const STEADY: Duration = Duration::from_secs(60);
 /// What is to be done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Read what the toolstack wrote for us: [`Handshake::handle_device`].
-    ReadDevice,
-    /// Set watches on the backend, then read its state and, after that, its features: [`Handshake::handle_backend`].
-    ReadBackend,
+    /// Read what is known of the device or its backend.
+    Read(Subject),
     /// Make the rings and the event channel, write where they are and our state as connected:
     /// [`Handshake::handle_offered`].
     Offer,
     /// Write our state: [`Handshake::handle_written`].
     Write(XenbusState),
-    /// Read the backend's state: [`Handshake::handle_status`].
-    ReadStatus,
     /// Nothing, until a watch fires ([`Handshake::handle_change`], [`Handshake::handle_device_change`]), or until the
     /// deadline, if there is one ([`Handshake::handle_timeout`]).
     Wait(Option<Instant>),
+}
+
+/// What is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// What the toolstack wrote for us, with a watch on it: [`Handshake::handle_device`].
+    Device,
+    /// The backend's state and, after that, its features, with watches on the backend: [`Handshake::handle_backend`].
+    Backend,
+    /// The backend's state: [`Handshake::handle_status`].
+    Status,
 }
 
 /// What an input does to the rings.
@@ -152,15 +159,15 @@ impl Handshake {
         let watching = !matches!(self.phase, Phase::Absent | Phase::Paused { .. });
         match self.phase {
             Phase::Dying => Action::Write(XenbusState::Closed),
-            Phase::Start => Action::ReadDevice,
-            _ if self.device_changed => Action::ReadDevice,
-            Phase::Found => Action::ReadBackend,
+            Phase::Start => Action::Read(Subject::Device),
+            _ if self.device_changed => Action::Read(Subject::Device),
+            Phase::Found => Action::Read(Subject::Backend),
             Phase::Offering => Action::Offer,
             Phase::Closing => Action::Write(XenbusState::Closed),
             Phase::Reopening => Action::Write(XenbusState::Initialising),
             // What it offers it says before it says that it is ready.
-            Phase::Awaiting if self.changed => Action::ReadBackend,
-            _ if self.changed && watching => Action::ReadStatus,
+            Phase::Awaiting if self.changed => Action::Read(Subject::Backend),
+            _ if self.changed && watching => Action::Read(Subject::Status),
             Phase::Closed { until } | Phase::Paused { until } => Action::Wait(Some(until)),
             Phase::Awaiting | Phase::Offered | Phase::Connected | Phase::Absent | Phase::Dead => {
                 Action::Wait(None)

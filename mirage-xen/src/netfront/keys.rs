@@ -87,8 +87,9 @@ pub(super) struct Device {
     pub(super) mtu: u16,
 }
 
-/// Keys of the device's directory, in the order of [`Device::parse`]'s values.
-pub(super) const DEVICE_KEYS: [&str; 4] = ["backend", "backend-id", "mac", "mtu"];
+/// Keys of the device's directory: those of [`Device::parse`], in the order of its values, and our own state. The first is
+/// watched.
+pub(super) static DEVICE_KEYS: [&str; 5] = ["backend", "backend-id", "mac", "mtu", "state"];
 
 impl Device {
     /// `Ok(None)`: there is no device.
@@ -167,8 +168,12 @@ impl BackendFeatures {
     }
 }
 
-/// Keys of the backend's directory, in the order of [`parse_features`]'s values.
-pub(super) const FEATURE_KEYS: [&str; 6] = [
+/// Keys of the backend's directory: those of [`Backend::parse`], and those of [`parse_features`], in the order of their values. The
+/// first two, which change while a device is connected, are watched.
+pub(super) static BACKEND_KEYS: [&str; 9] = [
+    "state",
+    "carrier",
+    "online",
     "feature-rx-copy",
     "feature-sg",
     "feature-no-csum-offload",
@@ -176,6 +181,8 @@ pub(super) const FEATURE_KEYS: [&str; 6] = [
     "feature-gso-tcpv4",
     "feature-gso-tcpv6",
 ];
+/// So many of them say how the backend is.
+pub(super) const STATUS_KEYS: usize = 3;
 
 /// What the backend's feature keys say. Features that it says nothing of are off, but for IPv4's checksums (netif.h).
 pub(super) fn parse_features(values: [Value<'_>; 6]) -> Result<BackendFeatures, DeviceError> {
@@ -191,9 +198,6 @@ pub(super) fn parse_features(values: [Value<'_>; 6]) -> Result<BackendFeatures, 
         segmentation_v6: parse_flag(v6, false)?,
     })
 }
-
-/// The keys that change while a device is connected, in the order of [`Backend::parse`]'s values.
-pub(super) const STATUS_KEYS: [&str; 3] = ["state", "carrier", "online"];
 
 /// How the backend is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -62,7 +62,7 @@ mod tests;
 mod transmit;
 mod tree;
 
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, RefCell, RefMut};
 use core::fmt;
 use core::future::poll_fn;
 use core::task::{Context, Poll};
@@ -243,16 +243,26 @@ impl<H: Hypervisor> Netfront<H> {
     fn with_link<T>(&self, act: impl FnOnce(&mut Link<H>) -> T) -> T {
         let mut link = self.link.borrow_mut();
         let done = act(&mut link);
-        let wakers = link.take_wakers();
+        self.release(link);
+        done
+    }
+
+    /// The link was used: lets those look whom it concerns.
+    // Once, not with each use.
+    #[inline(never)]
+    fn release(&self, mut link: RefMut<'_, Link<H>>) {
+        let [receive, ready] = link.take_wakers();
         let fault = link.has_fault();
         drop(link);
-        for waker in wakers.into_iter().flatten() {
+        if let Some(waker) = receive {
+            waker.wake();
+        }
+        if let Some(waker) = ready {
             waker.wake();
         }
         if fault {
             self.news.set();
         }
-        done
     }
 
     fn apply(&self, effect: Effect) {

@@ -2,25 +2,23 @@
 
 use core::future::{Future, poll_fn};
 use core::pin::pin;
-use core::task::Poll;
+use core::task::{Context, Poll};
 
 use heapless::{String, Vec};
 use mirage_core::Instant;
 use mirage_core::executor::Executor;
 
 use super::Netfront;
-use super::handshake::{Action, Effect, Found};
+use super::handshake::{Action, Effect, Found, Subject};
 use super::keys::{
-    Backend, BackendFeatures, DEVICE_KEYS, Device, DeviceError, FEATURE_KEYS, MAXIMUM_PATH,
-    STATUS_KEYS, parse_features,
+    BACKEND_KEYS, Backend, BackendFeatures, DEVICE_KEYS, Device, DeviceError, MAXIMUM_PATH,
+    STATUS_KEYS, Value, parse_features,
 };
 use super::link::Offer;
-use super::tree::{
-    VALUE, established, fits, is_missing, queue_directory, reads, values, watch_backend,
-};
+use super::tree::{KEYS, Room, fits, is_missing, queue_directory, values};
 use crate::abi::XenError;
 use crate::hypervisor::Hypervisor;
-use crate::store::{Request, Store, StoreError, Watch, join2};
+use crate::store::{Request, Store, StoreError, Watch};
 use crate::xenbus::XenbusState;
 
 /// Attempts at a transaction that something else comes between.
@@ -30,8 +28,15 @@ const ATTEMPTS: u32 = 8;
 struct Watches<H: Hypervisor> {
     /// Of the key that says where the backend is.
     device: Option<Watch<'static, H>>,
-    /// Of what the backend says of itself: its path, and its state and its carrier.
-    backend: Option<(String<MAXIMUM_PATH>, [Watch<'static, H>; 2])>,
+    /// Of what a backend says of itself: its path, and its state and its carrier.
+    backend: Option<(String<MAXIMUM_PATH>, Vec<Watch<'static, H>, 2>)>,
+}
+
+impl<H: Hypervisor> Watches<H> {
+    const NONE: Self = Self {
+        device: None,
+        backend: None,
+    };
 }
 
 /// What came of an action.
@@ -57,37 +62,36 @@ struct Wake {
 impl<H: Hypervisor> Netfront<H> {
     /// Keeps the device connected, for ever: a task of its own. It wakes whoever polls the [`Netif`](mirage_core::Netif), too.
     pub async fn run(&'static self, store: &'static Store<H>, executor: &'static Executor) -> ! {
-        join2(self.dispatch(), self.keep_connected(store, executor)).await;
-        // Neither ends.
-        core::future::pending().await
-    }
-
-    /// Hands the port's events on to those who wait for frames or room.
-    async fn dispatch(&self) {
+        let mut connecting = pin!(self.keep_connected(store, executor));
         poll_fn(|context| {
-            loop {
-                let mut fired = self.port_changed.poll_wait(context).is_ready();
-                fired |= self.with_link(|link| {
-                    let port = link.port();
-                    let fired = port.is_some_and(|port| port.event().poll_wait(context).is_ready());
-                    if fired {
-                        link.wake();
-                    }
-                    fired
-                });
-                if !fired {
-                    return Poll::Pending;
-                }
-            }
+            self.dispatch(context);
+            connecting.as_mut().poll(context)
         })
         .await
     }
 
-    async fn keep_connected(&self, store: &'static Store<H>, executor: &'static Executor) {
-        let mut watches = Watches {
-            device: None,
-            backend: None,
-        };
+    /// Hands the port's events on to those who wait for frames or room.
+    fn dispatch(&self, context: &mut Context<'_>) {
+        loop {
+            let mut fired = self.port_changed.poll_wait(context).is_ready();
+            fired |= self.with_link(|link| {
+                let port = link.port();
+                let fired = port.is_some_and(|port| port.event().poll_wait(context).is_ready());
+                if fired {
+                    link.wake();
+                }
+                fired
+            });
+            if !fired {
+                return;
+            }
+        }
+    }
+
+    // What is done with xenstore waits in few places, and what is done with what it says in none: each place is code, for
+    // each thing that lives across it.
+    async fn keep_connected(&self, store: &'static Store<H>, executor: &'static Executor) -> ! {
+        let mut watches = Watches::NONE;
         loop {
             self.look_at_link(executor.now());
             let (action, epoch) = {
@@ -96,28 +100,13 @@ impl<H: Hypervisor> Netfront<H> {
             };
             let done = match action {
                 Action::Wait(until) => {
-                    self.wait(&mut watches, executor, until).await;
+                    let wake = self.wait(&mut watches, executor, until).await;
+                    self.woken(&mut watches, executor.now(), wake);
                     continue;
                 }
-                Action::ReadDevice => self
-                    .read_device(store, &mut watches)
-                    .await
-                    .map(Done::Device),
-                Action::ReadBackend => self.read_backend(store, &mut watches).await,
-                Action::ReadStatus => {
-                    let status = self.read_backend_status(store, &mut watches).await;
-                    status.map(Done::Status)
-                }
-                Action::Offer => self.offer(store).await.map(Done::Offered),
-                Action::Write(state) => {
-                    let mut path = [0; MAXIMUM_PATH];
-                    let mut requests = [
-                        self.find(&mut path),
-                        Request::write_decimal((&*self.directory, "state"), state as u64),
-                    ];
-                    let written = self.write_all(store, &mut requests).await;
-                    written.map(Done::Written)
-                }
+                Action::Read(subject) => self.read(store, &mut watches, subject).await,
+                Action::Offer => self.offer(store).await,
+                Action::Write(state) => self.write(store, state).await,
             };
             if self.handshake.borrow().epoch() == epoch {
                 self.finish(executor.now(), done);
@@ -174,105 +163,160 @@ impl<H: Hypervisor> Netfront<H> {
         self.apply(effect);
     }
 
+    /// Waits until something happens that the handshake has to know.
     async fn wait(
         &self,
         watches: &mut Watches<H>,
         executor: &'static Executor,
         until: Option<Instant>,
-    ) {
-        let wake = {
-            let deadline = until.unwrap_or(Instant::FAR_FUTURE);
-            let mut sleep = pin!(executor.sleep_until(deadline));
-            let mut device = pin!(changed(watches.device.as_mut()));
-            let backend = watches.backend.as_mut().map(|(_, watches)| watches);
-            let (state, carrier) = match backend {
-                Some([state, carrier]) => (Some(state), Some(carrier)),
-                None => (None, None),
-            };
-            let mut state = pin!(changed(state));
-            let mut carrier = pin!(changed(carrier));
-            poll_fn(|context| {
-                let mut wake = Wake::default();
-                let mut look = |poll: Poll<Result<(), StoreError>>, fired: &mut bool| match poll {
-                    Poll::Ready(Ok(())) => *fired = true,
-                    Poll::Ready(Err(_)) => wake.lost = true,
-                    Poll::Pending => {}
-                };
-                let (mut on_device, mut on_backend) = (false, false);
-                look(device.as_mut().poll(context), &mut on_device);
-                look(state.as_mut().poll(context), &mut on_backend);
-                look(carrier.as_mut().poll(context), &mut on_backend);
-                (wake.device, wake.backend) = (on_device, on_backend);
-                wake.time = until.is_some() && sleep.as_mut().poll(context).is_ready();
-                wake.news = self.news.poll_wait(context).is_ready();
-                if wake.device || wake.backend || wake.lost || wake.time || wake.news {
-                    Poll::Ready(wake)
-                } else {
-                    Poll::Pending
+    ) -> Wake {
+        let deadline = until.unwrap_or(Instant::FAR_FUTURE);
+        let mut sleep = pin!(executor.sleep_until(deadline));
+        poll_fn(|context| {
+            let mut wake = Wake::default();
+            let mut fired = |watch: &mut Watch<'static, H>, context: &mut Context<'_>| match watch
+                .poll_changed(context)
+            {
+                Poll::Ready(Ok(())) => true,
+                Poll::Ready(Err(_)) => {
+                    wake.lost = true;
+                    false
                 }
-            })
-            .await
-        };
-        let now = executor.now();
-        let effect = {
-            let mut handshake = self.handshake.borrow_mut();
-            if wake.device {
-                handshake.handle_device_change();
+                Poll::Pending => false,
+            };
+            // Each, so that each knows whom to wake.
+            let (mut device, mut backend) = (false, false);
+            if let Some(watch) = &mut watches.device {
+                device = fired(watch, context);
             }
-            if wake.backend {
-                handshake.handle_change();
+            for watch in watches.backend.iter_mut().flat_map(|(_, set)| set) {
+                backend |= fired(watch, context);
             }
-            if wake.lost {
-                *watches = Watches {
-                    device: None,
-                    backend: None,
-                };
-                handshake.handle_watch_lost(now);
-            }
-            if wake.time {
-                handshake.handle_timeout(now)
+            (wake.device, wake.backend) = (device, backend);
+            wake.time = until.is_some() && sleep.as_mut().poll(context).is_ready();
+            wake.news = self.news.poll_wait(context).is_ready();
+            if wake.device || wake.backend || wake.lost || wake.time || wake.news {
+                Poll::Ready(wake)
             } else {
-                Effect::None
+                Poll::Pending
             }
-        };
+        })
+        .await
+    }
+
+    /// Tells the handshake what has happened.
+    fn woken(&self, watches: &mut Watches<H>, now: Instant, wake: Wake) {
+        let mut effect = Effect::None;
+        let mut handshake = self.handshake.borrow_mut();
+        if wake.device {
+            handshake.handle_device_change();
+        }
+        if wake.backend {
+            handshake.handle_change();
+        }
+        if wake.lost {
+            handshake.handle_watch_lost(now);
+        }
+        if wake.time {
+            effect = handshake.handle_timeout(now);
+        }
+        drop(handshake);
+        if wake.lost {
+            *watches = Watches::NONE;
+        }
         self.apply(effect);
     }
 
-    /// Reads what the toolstack wrote for us.
-    async fn read_device(
+    /// Reads what there is to know, all together, and sets the watches that there were not.
+    async fn read(
         &self,
         store: &'static Store<H>,
         watches: &mut Watches<H>,
-    ) -> Result<Found, StoreError> {
-        let mut path = [0; MAXIMUM_PATH];
-        let mut rooms = [[0; VALUE]; DEVICE_KEYS.len() - 1];
-        let mut state_room = [[0; VALUE]];
-        let directory = &*self.directory;
-        let [backend_key, others @ ..] = DEVICE_KEYS;
-        // The watch first: what changes after the look fires it.
-        let watch = if watches.device.is_none() {
-            Some(store.begin_watch((directory, backend_key)).await?)
-        } else {
-            None
-        };
-        let [id, mac, mtu] = reads(directory, others, &mut rooms);
-        let [ours] = reads(directory, ["state"], &mut state_room);
-        let mut requests = [self.find(&mut path), id, mac, mtu, ours];
-        store.carry_out(&mut requests).await;
-        if let Some(watch) = watch {
-            watch.established().await?;
-            watches.device = Some(watch);
+        subject: Subject,
+    ) -> Result<Done, StoreError> {
+        let mut directory = String::<MAXIMUM_PATH>::new();
+        let (watched, keys) = self.asked(subject, watches, &mut directory);
+        let mut room = Room::new();
+        let mut requests = room.reads(&directory, keys);
+        // The watches first: what changes after the look fires them.
+        let mut set = Vec::new();
+        for key in watched {
+            let watch = store.begin_watch((&*directory, *key)).await?;
+            // There is room for both.
+            let _ = set.push(watch);
         }
-        let [device @ .., ours] = values(&requests, requests.len())?;
-        let device = Device::parse(device);
-        let ours = ours.and_then(XenbusState::parse);
-        let forgotten =
-            self.handshake.borrow().has_offered() && ours != Some(XenbusState::Connected);
-        Ok(match self.found(device) {
-            // The toolstack wrote another state in place of ours: what we offered is nobody's.
-            Found::Same if forgotten => Found::Anew,
-            found => found,
-        })
+        store.carry_out(&mut requests).await;
+        for watch in &set {
+            watch.established().await?;
+        }
+        let values = values(&requests);
+        match subject {
+            _ if set.is_empty() => {}
+            Subject::Device => watches.device = set.pop(),
+            Subject::Backend | Subject::Status => {
+                watches.backend = Some((directory.clone(), set));
+            }
+        }
+        Ok(self.understand(subject, values?))
+    }
+
+    /// Where it is to be read, which keys are to be watched, and which to be read.
+    fn asked(
+        &self,
+        subject: Subject,
+        watches: &Watches<H>,
+        directory: &mut String<MAXIMUM_PATH>,
+    ) -> (&'static [&'static str], &'static [&'static str]) {
+        let device = self.device.borrow();
+        let path = match (subject, &*device) {
+            (Subject::Device, _) | (_, None) => &*self.directory,
+            (_, Some(device)) => &*device.backend,
+        };
+        // Each is as long at most.
+        let _ = directory.push_str(path);
+        let (watching, watched): (_, &[_]) = match subject {
+            Subject::Device => (watches.device.is_some(), &DEVICE_KEYS[..1]),
+            Subject::Backend | Subject::Status => {
+                let known = watches.backend.as_ref();
+                (
+                    known.is_some_and(|(known, _)| known == path),
+                    &BACKEND_KEYS[..2],
+                )
+            }
+        };
+        let keys: &[_] = match subject {
+            Subject::Device => &DEVICE_KEYS,
+            Subject::Backend if self.config.segmentation_offload => &BACKEND_KEYS,
+            // The last three are of use with segmentation alone.
+            Subject::Backend => &BACKEND_KEYS[..BACKEND_KEYS.len() - 3],
+            Subject::Status => &BACKEND_KEYS[..STATUS_KEYS],
+        };
+        (if watching { &[] } else { watched }, keys)
+    }
+
+    /// What was read says this.
+    fn understand(&self, subject: Subject, values: [Value<'_>; KEYS]) -> Done {
+        match (subject, values) {
+            (Subject::Device, [backend, id, mac, mtu, ours, ..]) => {
+                let device = Device::parse([backend, id, mac, mtu]);
+                let ours = ours.and_then(XenbusState::parse);
+                let forgotten =
+                    self.handshake.borrow().has_offered() && ours != Some(XenbusState::Connected);
+                Done::Device(match self.found(device) {
+                    // The toolstack wrote another state in place of ours: what we offered is nobody's.
+                    Found::Same if forgotten => Found::Anew,
+                    found => found,
+                })
+            }
+            (_, [state, carrier, online, features @ ..]) => {
+                let backend = Backend::parse([state, carrier, online]);
+                if subject == Subject::Status {
+                    Done::Status(backend)
+                } else {
+                    Done::Backend(backend, parse_features(features))
+                }
+            }
+        }
     }
 
     /// Remembers the device, and says what it is compared with the one that we knew.
@@ -302,117 +346,88 @@ impl<H: Hypervisor> Netfront<H> {
         }
     }
 
-    /// Watches the backend and reads what it says of itself.
-    async fn read_backend(
-        &self,
-        store: &'static Store<H>,
-        watches: &mut Watches<H>,
-    ) -> Result<Done, StoreError> {
-        let mut path = String::<MAXIMUM_PATH>::new();
-        if let Some(device) = &*self.device.borrow() {
-            path = device.backend.clone();
-        }
-        let mut rooms = [[0; VALUE]; FEATURE_KEYS.len()];
-        let mut status_rooms = [[0; VALUE]; STATUS_KEYS.len()];
-        let known = watches.backend.as_ref();
-        let new = known.is_none_or(|(known, _)| *known != path);
-        let directory = &*path;
-        let set = watch_backend(store, directory, new).await?;
-        let [state, carrier, online] = reads(directory, STATUS_KEYS, &mut status_rooms);
-        let [copy, scatter, checksum, v6, gso4, gso6] = reads(directory, FEATURE_KEYS, &mut rooms);
-        let mut requests = [
-            state, carrier, online, copy, scatter, checksum, v6, gso4, gso6,
-        ];
-        // The last three are of use with segmentation alone.
-        let asked = if self.config.segmentation_offload {
-            requests.len()
-        } else {
-            requests.len() - 3
+    /// Makes the rings, and tells the backend where they are.
+    async fn offer(&self, store: &Store<H>) -> Result<Done, StoreError> {
+        let made = match self.make_offer() {
+            None => false,
+            Some(offer) => {
+                let queue = queue_directory(&self.directory, offer.queue);
+                let mut path = [0; MAXIMUM_PATH];
+                let mut requests = self.announcement(&offer, &queue, &mut path);
+                self.write_all(store, &mut requests).await?
+            }
         };
-        store.carry_out(&mut requests[..asked]).await;
-        if let Some(set) = set {
-            established(&set).await?;
-            watches.backend = Some((path.clone(), set));
-        }
-        let [state, carrier, online, features @ ..] = values(&requests, asked)?;
-        let status = Backend::parse([state, carrier, online]);
-        let features = parse_features(features);
-        Ok(Done::Backend(status, features))
+        Ok(Done::Offered(made))
     }
 
-    /// Reads the backend's state.
-    async fn read_backend_status(
-        &self,
-        store: &'static Store<H>,
-        watches: &mut Watches<H>,
-    ) -> Result<Option<Backend>, StoreError> {
-        let mut path = String::<MAXIMUM_PATH>::new();
-        if let Some(device) = &*self.device.borrow() {
-            path = device.backend.clone();
-        }
-        let mut rooms = [[0; VALUE]; STATUS_KEYS.len()];
-        let set = watch_backend(store, &path, watches.backend.is_none()).await?;
-        let mut requests = reads(&path, STATUS_KEYS, &mut rooms);
-        store.carry_out(&mut requests).await;
-        if let Some(set) = set {
-            established(&set).await?;
-            watches.backend = Some((path.clone(), set));
-        }
-        Ok(Backend::parse(values(&requests, requests.len())?))
+    /// Writes our state.
+    async fn write(&self, store: &Store<H>, state: XenbusState) -> Result<Done, StoreError> {
+        let mut path = [0; MAXIMUM_PATH];
+        let mut requests = [
+            self.find(&mut path),
+            Request::write_decimal((&*self.directory, "state"), state as u64),
+        ];
+        let there = self.write_all(store, &mut requests).await?;
+        Ok(Done::Written(there))
     }
 
-    /// Makes the rings, and tells the backend where they are. Whether that could be done.
-    async fn offer(&self, store: &'static Store<H>) -> Result<bool, StoreError> {
-        let device = self.device.borrow().clone();
-        let Some(device) = device else {
-            return Ok(false);
+    /// Makes the rings, if that can be done.
+    fn make_offer(&self) -> Option<Offer> {
+        let (backend, mac, mtu) = {
+            let device = self.device.borrow();
+            let device = device.as_ref()?;
+            (device.backend_id, device.mac, device.mtu)
         };
         let features = self.features.get();
-        let mtu = device.mtu.min(features.largest_mtu());
-        let offer =
-            self.with_link(|link| link.connect(device.backend_id, device.mac, mtu, features));
+        let mtu = mtu.min(features.largest_mtu());
+        let offer = self.with_link(|link| link.connect(backend, mac, mtu, features));
         self.port_changed.set();
-        match offer {
-            Ok(offer) => self.write_offer(store, offer).await,
-            Err(error) => {
+        offer
+            .inspect_err(|error| {
                 log::warn!("{}: {error}", self.directory);
                 self.with_link(|link| link.counters.offers_failed += 1);
-                Ok(false)
-            }
-        }
+            })
+            .ok()
     }
 
-    /// Writes where the rings are, what we take, and our state, all at once.
-    async fn write_offer(&self, store: &Store<H>, offer: Offer) -> Result<bool, StoreError> {
+    /// Where the rings are, what we take, and our state, all at once.
+    fn announcement<'k, 'b>(
+        &'k self,
+        offer: &Offer,
+        queue: &'k str,
+        path: &'b mut [u8],
+    ) -> Vec<Request<'k, 'b>, 10> {
         let device = &*self.directory;
-        let queue = queue_directory(device, offer.queue);
-        let mut path = [0; MAXIMUM_PATH];
-        let mut requests = Vec::<_, 10>::new();
+        let mut requests = Vec::new();
         // There is room for all.
-        let _ = requests.push(self.find(&mut path));
-        let mut write = |directory, key, value| {
-            let _ = requests.push(Request::write_decimal((directory, key), value));
-        };
-        write(&*queue, "tx-ring-ref", offer.transmit_ring.0.into());
-        write(&*queue, "rx-ring-ref", offer.receive_ring.0.into());
-        write(&*queue, "event-channel", offer.port.0.into());
-        write(device, "request-rx-copy", 1);
-        write(device, "feature-rx-notify", 1);
-        write(device, "feature-sg", 1);
-        if !self.config.checksum_offload {
-            write(device, "feature-no-csum-offload", 1);
+        let _ = requests.push(self.find(path));
+        let keys: [(_, _, u64, _); 9] = [
+            (queue, "tx-ring-ref", offer.transmit_ring.0.into(), true),
+            (queue, "rx-ring-ref", offer.receive_ring.0.into(), true),
+            (queue, "event-channel", offer.port.0.into(), true),
+            (device, "request-rx-copy", 1, true),
+            (device, "feature-rx-notify", 1, true),
+            (device, "feature-sg", 1, true),
+            (
+                device,
+                "feature-no-csum-offload",
+                1,
+                !self.config.checksum_offload,
+            ),
+            (device, "feature-gso-tcpv4", 1, self.config.takes_segments()),
+            (device, "state", XenbusState::Connected as u64, true),
+        ];
+        for (directory, key, value, said) in keys {
+            if said {
+                let _ = requests.push(Request::write_decimal((directory, key), value));
+            }
         }
-        if self.config.takes_segments() {
-            write(device, "feature-gso-tcpv4", 1);
-        }
-        write(device, "state", XenbusState::Connected as u64);
-        self.write_all(store, &mut requests).await
+        requests
     }
 
     /// Reads where the backend is: whether the device is there.
     fn find<'k, 'b>(&'k self, path: &'b mut [u8]) -> Request<'k, 'b> {
-        let [backend, ..] = DEVICE_KEYS;
-        Request::read((&*self.directory, backend), path)
+        Request::read((&*self.directory, DEVICE_KEYS[0]), path)
     }
 
     /// Writes, all or none: unless the device is not there any more, since a write would make its directory anew; and
@@ -457,13 +472,5 @@ impl<H: Hypervisor> Netfront<H> {
     fn report(&self, error: DeviceError) {
         log::warn!("{}: {error}", self.directory);
         self.with_link(|link| link.counters.unusable += 1);
-    }
-}
-
-/// The next event of a watch, if there is one.
-async fn changed<H: Hypervisor>(watch: Option<&mut Watch<'static, H>>) -> Result<(), StoreError> {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => core::future::pending().await,
     }
 }

@@ -1,19 +1,23 @@
 //! What a device reads and writes in xenstore.
 
+use core::iter;
+
 use heapless::{String, Vec};
 
 use super::DIRECTORY_LENGTH;
 use super::headers::{ETHERNET_HEADER, VLAN_TAG};
-use super::keys::{QueueNumber, STATUS_KEYS, Value};
+use super::keys::{BACKEND_KEYS, MAXIMUM_PATH, QueueNumber, Value};
 use crate::abi::{PAGE_SIZE, XenError};
 use crate::hypervisor::Hypervisor;
 use crate::sort::sort_few;
-use crate::store::{Request, Store, StoreError, Watch, parse_decimal};
+use crate::store::{Request, Store, StoreError, parse_decimal};
 
 /// Where the toolstack makes network devices.
 const DEVICES: &str = "device/vif";
-/// Bytes of a value that is read: a number has 20 at most, a MAC address 17.
-pub(super) const VALUE: usize = 24;
+/// Bytes of a value that is read, but for a path: a number has 20 at most, a MAC address 17.
+const VALUE: usize = 24;
+/// The most keys that are read together.
+pub(super) const KEYS: usize = BACKEND_KEYS.len();
 /// Bytes of the longest `device/vif/N/queue-N`.
 const QUEUE_DIRECTORY_LENGTH: usize = DIRECTORY_LENGTH + "/queue-".len() + 5;
 
@@ -63,52 +67,39 @@ pub(super) fn fits(mtu: u16, pages: usize) -> bool {
     (usize::from(mtu) + ETHERNET_HEADER + VLAN_TAG).div_ceil(PAGE_SIZE) <= pages / 2
 }
 
-/// Begins the watches of a backend, if they are wanted.
-pub(super) async fn watch_backend<H: Hypervisor>(
-    store: &'static Store<H>,
-    backend: &str,
-    wanted: bool,
-) -> Result<Option<[Watch<'static, H>; 2]>, StoreError> {
-    if !wanted {
-        return Ok(None);
+/// Room for what is read together.
+pub(super) struct Room {
+    /// Of the first value, which may be a path.
+    first: [u8; MAXIMUM_PATH],
+    others: [[u8; VALUE]; KEYS - 1],
+}
+
+impl Room {
+    pub(super) const fn new() -> Self {
+        Self {
+            first: [0; MAXIMUM_PATH],
+            others: [[0; VALUE]; KEYS - 1],
+        }
     }
-    let [state, carrier, _] = STATUS_KEYS;
-    let state = store.begin_watch((backend, state)).await?;
-    let carrier = store.begin_watch((backend, carrier)).await?;
-    Ok(Some([state, carrier]))
-}
 
-/// Waits until xenstored has taken the watches of a backend.
-pub(super) async fn established<H: Hypervisor>(
-    watches: &[Watch<'static, H>; 2],
-) -> Result<(), StoreError> {
-    for watch in watches {
-        watch.established().await?;
+    /// Requests for values of a directory's keys, [`KEYS`] at most.
+    pub(super) fn reads<'k, 'b>(
+        &'b mut self,
+        directory: &'k str,
+        keys: &[&'k str],
+    ) -> Vec<Request<'k, 'b>, KEYS> {
+        let others = self.others.iter_mut().map(|room| &mut room[..]);
+        let rooms = iter::once(&mut self.first[..]).chain(others);
+        let keys = keys.iter().zip(rooms);
+        keys.map(|(key, room)| Request::read((directory, *key), room))
+            .collect()
     }
-    Ok(())
 }
 
-/// Requests for values of a directory's keys.
-pub(super) fn reads<'k, 'b, const N: usize>(
-    directory: &'k str,
-    keys: [&'k str; N],
-    rooms: &'b mut [[u8; VALUE]; N],
-) -> [Request<'k, 'b>; N] {
-    let mut rooms = rooms.iter_mut();
-    keys.map(|key| {
-        let room = rooms.next().map_or(&mut [][..], |room| &mut room[..]);
-        Request::read((directory, key), room)
-    })
-}
-
-/// What the first `asked` requests have read. A value that is too long for its room is none that we take: it is empty
-/// then.
-pub(super) fn values<'r, const N: usize>(
-    requests: &'r [Request<'_, '_>; N],
-    asked: usize,
-) -> Result<[Value<'r>; N], StoreError> {
-    let mut values = [None; N];
-    for (value, request) in values.iter_mut().zip(requests).take(asked) {
+/// What the requests have read. A value that is too long for its room is none that we take: it is empty then.
+pub(super) fn values<'r>(requests: &'r [Request<'_, '_>]) -> Result<[Value<'r>; KEYS], StoreError> {
+    let mut values = [None; KEYS];
+    for (value, request) in values.iter_mut().zip(requests) {
         *value = match request.result() {
             Ok(read) => Some(read),
             Err(error) if is_missing(error) => None,

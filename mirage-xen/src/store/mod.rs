@@ -65,7 +65,7 @@ pub use transaction::Transaction;
 pub use watch::{Watch, WatchEvent};
 
 use self::places::Places;
-use self::protocol::{MAXIMUM_REQUESTS, MAXIMUM_TRANSACTIONS, MAXIMUM_WATCHES, Protocol, Tree};
+use self::protocol::{Protocol, Tree};
 use self::ring::Ring;
 use crate::abi::parameter::Parameter;
 use crate::abi::xs_wire::{ServerFeatures, XENSTORE_RING_SIZE};
@@ -110,10 +110,10 @@ pub struct Store<H: Hypervisor> {
     port: RefCell<EventPort<H>>,
     /// There is something to send, or the port is another.
     attention: Event,
-    small_places: Places<MAXIMUM_REQUESTS>,
-    large_place: Places<1>,
-    watch_places: Places<MAXIMUM_WATCHES>,
-    transaction_places: Places<MAXIMUM_TRANSACTIONS>,
+    small_places: Places,
+    large_place: Places,
+    watch_places: Places,
+    transaction_places: Places,
     epoch: Cell<u32>,
 }
 

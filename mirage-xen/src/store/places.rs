@@ -4,20 +4,28 @@ use core::cell::Cell;
 
 use mirage_core::channel::Channel;
 
-/// Up to `N` places, of which the storage may have fewer.
-pub(super) struct Places<const N: usize> {
+use super::protocol::{MAXIMUM_REQUESTS, MAXIMUM_TRANSACTIONS, MAXIMUM_WATCHES};
+
+/// The most places of a kind. One number for all kinds, so that what waits for a place is one future.
+const MOST: usize = 127;
+
+const _: () =
+    assert!(MAXIMUM_REQUESTS <= MOST && MAXIMUM_WATCHES <= MOST && MAXIMUM_TRANSACTIONS <= MOST);
+
+/// Up to [`MOST`] places.
+pub(super) struct Places {
     /// A value for each place that is taken or that there is not: senders wait in order.
-    taken: Channel<(), N>,
+    taken: Channel<(), MOST>,
     missing: usize,
     waiting: Cell<usize>,
 }
 
-impl<const N: usize> Places<N> {
-    /// So many, at most `N`.
+impl Places {
+    /// So many, at most [`MOST`].
     pub(super) fn new(count: usize) -> Self {
         let places = Self {
             taken: Channel::new(),
-            missing: N.saturating_sub(count),
+            missing: MOST.saturating_sub(count),
             waiting: Cell::new(0),
         };
         for _ in 0..places.missing {

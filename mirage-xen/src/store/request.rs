@@ -7,6 +7,7 @@ use core::task::{Context, Poll};
 use super::Store;
 use super::error::StoreError;
 use super::key::Key;
+use super::places::Places;
 use super::text::Decimal;
 use crate::abi::xs_wire::{MessageType, XENSTORE_PAYLOAD_MAX};
 use crate::hypervisor::Hypervisor;
@@ -160,11 +161,7 @@ impl<'s, H: Hypervisor> Scope<'s, H> {
                     poll_fn(|context| group.poll(context, false)).await;
                     continue;
                 }
-                if large {
-                    group.scope.store.large_place.take().await;
-                } else {
-                    group.scope.store.small_places.take().await;
-                }
+                group.scope.store.places(large).take().await;
                 group.begin_next(large);
             }
             poll_fn(|context| group.poll(context, true)).await
@@ -210,7 +207,7 @@ impl<H: Hypervisor> Group<'_, '_, '_, '_, H> {
         while let Some(request) = self.requests.get_mut(self.begun) {
             match self.scope.store.needs_large_place(request) {
                 Ok(large) => {
-                    if !self.scope.store.try_place(large) {
+                    if !self.scope.store.places(large).try_take() {
                         return Some(large);
                     }
                     self.begin_next(large);
@@ -231,7 +228,7 @@ impl<H: Hypervisor> Group<'_, '_, '_, '_, H> {
             request.state = match store.begin(request, transaction, large) {
                 Ok(index) => State::Outstanding(index),
                 Err(error) => {
-                    store.give_back_place(large);
+                    store.places(large).give_back();
                     State::Done(Err(error))
                 }
             };
@@ -356,20 +353,12 @@ impl<H: Hypervisor> Store<H> {
         Ok(index)
     }
 
-    /// Takes a place, if one is free and nobody waits for it.
-    fn try_place(&self, large: bool) -> bool {
+    /// The places for requests of that size.
+    fn places(&self, large: bool) -> &Places {
         if large {
-            self.large_place.try_take()
+            &self.large_place
         } else {
-            self.small_places.try_take()
-        }
-    }
-
-    fn give_back_place(&self, large: bool) {
-        if large {
-            self.large_place.give_back();
-        } else {
-            self.small_places.give_back();
+            &self.small_places
         }
     }
 }

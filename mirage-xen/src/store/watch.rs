@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::future::poll_fn;
+use core::task::{Context, Poll};
 
 use super::Store;
 use super::error::StoreError;
@@ -71,8 +72,17 @@ impl<'s, H: Hypervisor> Watch<'s, H> {
     ///
     /// [`StoreError::Refused`] if xenstored did not take the watch again after a resume, [`StoreError::Broken`].
     pub async fn changed(&mut self) -> Result<(), StoreError> {
-        let protocol = &self.store.protocol;
-        poll_fn(|context| protocol.borrow_mut().poll_changed(self.index, context)).await
+        poll_fn(|context| self.poll_changed(context)).await
+    }
+
+    /// As [`changed`](Self::changed): for who waits for more than one thing.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<Result<(), StoreError>> {
+        let mut protocol = self.store.protocol.borrow_mut();
+        protocol.poll_changed(self.index, context)
     }
 
     /// Waits for the next event; the path is put into `buffer`. One that does not fit there, or is no text, is

@@ -15,9 +15,9 @@ fn up(state: XenbusState) -> Backend {
 /// A handshake that waits for the backend to be ready.
 fn found() -> Handshake {
     let mut handshake = Handshake::new();
-    assert_eq!(handshake.action(), Action::ReadDevice);
+    assert_eq!(handshake.action(), Action::Read(Subject::Device));
     let _ = handshake.handle_device(NOW, Found::Other);
-    assert_eq!(handshake.action(), Action::ReadBackend);
+    assert_eq!(handshake.action(), Action::Read(Subject::Backend));
     handshake
 }
 
@@ -33,7 +33,7 @@ fn offered() -> Handshake {
 fn connected() -> Handshake {
     let mut handshake = offered();
     handshake.handle_change();
-    assert_eq!(handshake.action(), Action::ReadStatus);
+    assert_eq!(handshake.action(), Action::Read(Subject::Status));
     let effect = handshake.handle_status(NOW, up(XenbusState::Connected));
     assert_eq!(effect, Effect::Up { carrier: true });
     assert_eq!(handshake.action(), Action::Wait(None));
@@ -43,8 +43,8 @@ fn connected() -> Handshake {
 fn sees(handshake: &mut Handshake, now: Instant, state: XenbusState) -> Effect {
     handshake.handle_change();
     match handshake.action() {
-        Action::ReadStatus => handshake.handle_status(now, up(state)),
-        Action::ReadBackend => handshake.handle_backend(now, up(state), true),
+        Action::Read(Subject::Status) => handshake.handle_status(now, up(state)),
+        Action::Read(Subject::Backend) => handshake.handle_backend(now, up(state), true),
         other => panic!("{other:?} though the backend changed"),
     }
 }
@@ -56,7 +56,7 @@ fn a_backend_that_is_not_ready_is_waited_for() {
     let _ = handshake.handle_backend(NOW, up(XenbusState::Initialising), false);
     assert_eq!(handshake.action(), Action::Wait(None));
     handshake.handle_change();
-    assert_eq!(handshake.action(), Action::ReadBackend);
+    assert_eq!(handshake.action(), Action::Read(Subject::Backend));
     let effect = sees(&mut handshake, NOW, XenbusState::InitWait);
     assert_eq!(effect, Effect::None);
     assert_eq!(handshake.action(), Action::Offer);
@@ -100,12 +100,12 @@ fn a_backend_that_closes_is_closed_with_and_offered_new_rings() {
         assert_eq!(handshake.action(), Action::Write(XenbusState::Closed));
         assert_eq!(handshake.handle_written(NOW, true), Effect::None);
         // Without a watch: it may have closed before.
-        assert_eq!(handshake.action(), Action::ReadStatus);
+        assert_eq!(handshake.action(), Action::Read(Subject::Status));
         let _ = handshake.handle_status(NOW, up(XenbusState::Closed));
         let action = Action::Write(XenbusState::Initialising);
         assert_eq!(handshake.action(), action);
         let _ = handshake.handle_written(NOW, true);
-        assert_eq!(handshake.action(), Action::ReadBackend);
+        assert_eq!(handshake.action(), Action::Read(Subject::Backend));
         // It has not seen us yet: we say it once.
         let _ = handshake.handle_backend(NOW, up(XenbusState::Closed), true);
         assert_eq!(handshake.action(), Action::Wait(None));
@@ -160,7 +160,7 @@ fn a_backend_that_never_closes_is_left_alone_for_a_while_and_no_longer() {
     let later = until + FIRST_PAUSE;
     assert_eq!(handshake.action(), Action::Wait(Some(later)));
     let _ = handshake.handle_timeout(later);
-    assert_eq!(handshake.action(), Action::ReadDevice);
+    assert_eq!(handshake.action(), Action::Read(Subject::Device));
 }
 
 #[test]
@@ -191,13 +191,13 @@ fn a_device_that_was_taken_away_is_not_written_to() {
 
     let mut handshake = connected();
     handshake.handle_device_change();
-    assert_eq!(handshake.action(), Action::ReadDevice);
+    assert_eq!(handshake.action(), Action::Read(Subject::Device));
     assert_eq!(handshake.handle_device(NOW, Found::Missing), Effect::Down);
     assert_eq!(handshake.action(), Action::Wait(None));
     // And one that comes is used.
     handshake.handle_device_change();
     let _ = handshake.handle_device(NOW, Found::Same);
-    assert_eq!(handshake.action(), Action::ReadBackend);
+    assert_eq!(handshake.action(), Action::Read(Subject::Backend));
 
     // It went while we were at it.
     let mut handshake = connected();
@@ -214,7 +214,7 @@ fn a_watch_on_the_device_that_says_nothing_new_disturbs_nothing() {
     assert_eq!(handshake.action(), Action::Wait(None));
     handshake.handle_device_change();
     assert_eq!(handshake.handle_device(NOW, Found::Other), Effect::Down);
-    assert_eq!(handshake.action(), Action::ReadBackend);
+    assert_eq!(handshake.action(), Action::Read(Subject::Backend));
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_device_that_the_toolstack_makes_anew_is_offered_again() {
     handshake.handle_device_change();
     assert_eq!(handshake.handle_device(NOW, Found::Anew), Effect::Down);
     assert!(!handshake.has_offered());
-    assert_eq!(handshake.action(), Action::ReadBackend);
+    assert_eq!(handshake.action(), Action::Read(Subject::Backend));
 }
 
 #[test]
@@ -267,9 +267,9 @@ fn a_device_that_can_not_be_used_is_looked_at_again_when_it_changes() {
     let action = Action::Wait(Some(NOW + FIRST_PAUSE));
     assert_eq!(handshake.action(), action);
     handshake.handle_device_change();
-    assert_eq!(handshake.action(), Action::ReadDevice);
+    assert_eq!(handshake.action(), Action::Read(Subject::Device));
     let _ = handshake.handle_device(NOW, Found::Other);
-    assert_eq!(handshake.action(), Action::ReadBackend);
+    assert_eq!(handshake.action(), Action::Read(Subject::Backend));
     let effect = handshake.handle_backend(NOW, up(XenbusState::InitWait), false);
     assert_eq!(effect, Effect::Down);
     assert!(matches!(handshake.action(), Action::Wait(Some(_))));
@@ -279,19 +279,19 @@ fn a_device_that_can_not_be_used_is_looked_at_again_when_it_changes() {
 fn what_xenstored_can_not_say_now_is_asked_again_later() {
     let mut handshake = connected();
     handshake.handle_change();
-    assert_eq!(handshake.action(), Action::ReadStatus);
+    assert_eq!(handshake.action(), Action::Read(Subject::Status));
     handshake.handle_failed(NOW);
     let action = Action::Wait(Some(NOW + RETRY));
     assert_eq!(handshake.action(), action);
     assert_eq!(handshake.handle_timeout(NOW + RETRY), Effect::None);
-    assert_eq!(handshake.action(), Action::ReadStatus);
+    assert_eq!(handshake.action(), Action::Read(Subject::Status));
     let _ = handshake.handle_status(NOW, up(XenbusState::Connected));
     // A watch that is lost doesn't end the connection; everything is looked at.
     handshake.handle_watch_lost(NOW);
     let _ = handshake.handle_timeout(NOW + RETRY);
-    assert_eq!(handshake.action(), Action::ReadDevice);
+    assert_eq!(handshake.action(), Action::Read(Subject::Device));
     assert_eq!(handshake.handle_device(NOW, Found::Same), Effect::None);
-    assert_eq!(handshake.action(), Action::ReadStatus);
+    assert_eq!(handshake.action(), Action::Read(Subject::Status));
 }
 
 /// Its writing may have been told wrongly: new rings would be made while the backend connects to the old ones.
@@ -392,11 +392,11 @@ fn perform(
     ok: bool,
 ) -> Option<Effect> {
     let effect = match handshake.action() {
-        Action::ReadDevice => handshake.handle_device(now, found),
-        Action::ReadBackend => handshake.handle_backend(now, up(state), ok),
+        Action::Read(Subject::Device) => handshake.handle_device(now, found),
+        Action::Read(Subject::Backend) => handshake.handle_backend(now, up(state), ok),
         Action::Offer => handshake.handle_offered(now, ok),
         Action::Write(_) => handshake.handle_written(now, ok),
-        Action::ReadStatus => handshake.handle_status(now, up(state)),
+        Action::Read(Subject::Status) => handshake.handle_status(now, up(state)),
         Action::Wait(_) => return None,
     };
     Some(effect)
