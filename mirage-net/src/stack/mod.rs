@@ -214,6 +214,8 @@ impl<'a> Stack<'a> {
     ///
     /// # Errors
     /// [`StackError`]: a configuration that can't work.
+    // Not inlined: its caller would move it field by field, and there are two hundred.
+    #[inline(never)]
     pub fn new(
         config: StackConfig,
         storage: StackStorage<'a>,

@@ -15,6 +15,7 @@
 //! nothing is drawn ([`EntropyError::NotReseeded`]) until new entropy was mixed in: from the processor, before any other
 //! part of the program is told of the resume; else with [`XenRng::reseed`], by whoever reads the toolstack's new seed.
 
+mod chacha;
 #[cfg(test)]
 mod tests;
 
@@ -22,9 +23,9 @@ use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::sync::atomic::Ordering;
 
-use rand_chacha::ChaCha20Rng;
-use rand_core::{CryptoRng, Rng, SeedableRng, TryCryptoRng, TryRng};
+use rand_core::{CryptoRng, Rng, TryCryptoRng, TryRng};
 
+use self::chacha::{ChaCha20, Key};
 use crate::hypervisor::Hypervisor;
 use crate::suspend::{Resume, ResumeError, Stage};
 
@@ -42,8 +43,6 @@ const HARDWARE_TRIES: u32 = 10;
 /// Readings of the time stamp counter that are mixed in at a time, four by four.
 const JITTER_ROUNDS: u32 = 16;
 
-type Key = [u8; 32];
-
 /// The domain's random source: ChaCha20, which [`rand_core`]'s traits draw from by a shared reference.
 ///
 /// ```
@@ -59,7 +58,7 @@ type Key = [u8; 32];
 /// ```
 pub struct XenRng<H: Hypervisor> {
     hypervisor: &'static H,
-    generator: RefCell<ChaCha20Rng>,
+    generator: RefCell<ChaCha20>,
     state: Cell<State>,
 }
 
@@ -83,7 +82,7 @@ impl<H: Hypervisor> XenRng<H> {
     pub fn new(hypervisor: &'static H, seed: Option<&[u8]>) -> Result<Self, EntropyError> {
         let rng = Self {
             hypervisor,
-            generator: RefCell::new(ChaCha20Rng::from_seed([0; 32])),
+            generator: RefCell::new(ChaCha20::new([0; 32])),
             state: Cell::new(State::Stale),
         };
         rng.reseed(seed)?;
@@ -117,8 +116,8 @@ impl<H: Hypervisor> XenRng<H> {
     /// [`EntropyError::NotReseeded`]: as of any number that is drawn.
     pub fn generator(&self) -> Result<impl CryptoRng + use<H>, EntropyError> {
         let mut key = Key::default();
-        self.draw(|generator| generator.fill_bytes(&mut key))?;
-        Ok(ChaCha20Rng::from_seed(key))
+        self.draw(|generator| generator.fill(&mut key))?;
+        Ok(ChaCha20::new(key))
     }
 
     /// Mixes new entropy in: from the processor, from the seed, from both. What was there before stays part of it.
@@ -129,7 +128,7 @@ impl<H: Hypervisor> XenRng<H> {
     pub fn reseed(&self, seed: Option<&[u8]>) -> Result<(), EntropyError> {
         let mut generator = self.generator.borrow_mut();
         let mut key = Key::default();
-        generator.fill_bytes(&mut key);
+        generator.fill(&mut key);
         self.absorb_surroundings(&mut key);
         let hardware = self.absorb_hardware(&mut key);
         let mut seeded = false;
@@ -143,7 +142,7 @@ impl<H: Hypervisor> XenRng<H> {
             }
             seeded = seed.len() >= SEED_LENGTH && seed.iter().any(|byte| *byte != seed[0]);
         }
-        *generator = ChaCha20Rng::from_seed(key);
+        *generator = ChaCha20::new(key);
         if !seeded {
             hardware?;
         }
@@ -196,7 +195,7 @@ impl<H: Hypervisor> XenRng<H> {
         }
     }
 
-    fn draw<T>(&self, draw: impl FnOnce(&mut ChaCha20Rng) -> T) -> Result<T, EntropyError> {
+    fn draw<T>(&self, draw: impl FnOnce(&mut ChaCha20) -> T) -> Result<T, EntropyError> {
         if self.is_ready() {
             Ok(draw(&mut self.generator.borrow_mut()))
         } else {
@@ -210,7 +209,7 @@ fn absorb(key: &mut Key, chunk: &Key) {
     for (byte, more) in key.iter_mut().zip(chunk) {
         *byte ^= more;
     }
-    ChaCha20Rng::from_seed(*key).fill_bytes(key);
+    ChaCha20::new(*key).fill(key);
 }
 
 fn absorb_words(key: &mut Key, words: &[u64]) {
@@ -235,7 +234,7 @@ impl<H: Hypervisor> TryRng for &XenRng<H> {
     }
 
     fn try_fill_bytes(&mut self, destination: &mut [u8]) -> Result<(), EntropyError> {
-        self.draw(|generator| generator.fill_bytes(destination))
+        self.draw(|generator| generator.fill(destination))
     }
 }
 

@@ -221,40 +221,41 @@ impl<H: Hypervisor> Machine<H> {
     ///
     /// [`MachineError::Entropy`]: there is none. [`MachineError::Store`].
     pub async fn rng(&self) -> Result<&'static XenRng<H>, MachineError> {
-        if let Some(rng) = self.rng.get() {
-            if !rng.is_ready() {
-                self.reseed(rng).await?;
-            }
-            return Ok(rng);
-        }
         let mut buffer = [0; SEED_BUFFER];
-        let seed = self.take_seed(&mut buffer).await?;
-        let rng = XenRng::leak(self.hypervisor, seed)?;
-        // Two tasks may have come here; the first one's stays.
-        let first = self.rng.get().is_none();
-        let rng = self.rng.get_or_init(|| rng);
-        if first {
-            self.suspender.add(*rng)?;
+        let mut watch = None;
+        loop {
+            if let Some(rng) = self.rng.get() {
+                if rng.is_ready() {
+                    return Ok(rng);
+                }
+                // The processor has given nothing: the toolstack has to.
+                let watch = match &mut watch {
+                    Some(watch) => watch,
+                    None => watch.insert(self.store.begin_watch(SEED_KEY).await?),
+                };
+                watch.changed().await?;
+            }
+            let seed = self.take_seed(&mut buffer).await?;
+            self.seed(seed)?;
         }
-        Ok(rng)
     }
 
-    /// Waits for the toolstack's new seed, where the processor has given nothing.
-    async fn reseed(&self, rng: &XenRng<H>) -> Result<(), MachineError> {
-        let mut watch = self.store.watch(SEED_KEY).await?;
-        loop {
-            watch.changed().await?;
-            let mut buffer = [0; SEED_BUFFER];
-            let seed = self.take_seed(&mut buffer).await?;
-            if rng.is_ready() {
-                return Ok(());
+    /// Makes the random source, or seeds it anew if it has to be.
+    fn seed(&self, seed: Option<&[u8]>) -> Result<(), MachineError> {
+        match self.rng.get() {
+            None => {
+                let rng = XenRng::leak(self.hypervisor, seed)?;
+                self.suspender.add(*self.rng.get_or_init(|| rng))?;
             }
-            match (rng.reseed(seed), seed) {
-                (Ok(()), _) => return Ok(()),
-                (Err(_), None) => {}
-                (Err(error), Some(_)) => log::warn!("the toolstack's seed is none: {error}"),
+            // Another task was first.
+            Some(rng) if rng.is_ready() => {}
+            Some(rng) => {
+                if let (Err(error), Some(_)) = (rng.reseed(seed), seed) {
+                    log::warn!("the toolstack's seed is none: {error}");
+                }
             }
         }
+        Ok(())
     }
 
     /// Reads the toolstack's seed, and removes it: it is for this domain, once.

@@ -49,6 +49,9 @@ enum Done {
     Written(bool),
 }
 
+/// The requests of an offer: one that finds the device, and what is written.
+type Writes<'k, 'b> = Vec<Request<'k, 'b>, 10>;
+
 /// What was waited for.
 #[derive(Default)]
 struct Wake {
@@ -105,8 +108,8 @@ impl<H: Hypervisor> Netfront<H> {
                     continue;
                 }
                 Action::Read(subject) => self.read(store, &mut watches, subject).await,
-                Action::Offer => self.offer(store).await,
-                Action::Write(state) => self.write(store, state).await,
+                Action::Offer => self.write(store, None).await,
+                Action::Write(state) => self.write(store, Some(state)).await,
             };
             if self.handshake.borrow().epoch() == epoch {
                 self.finish(executor.now(), done);
@@ -346,29 +349,37 @@ impl<H: Hypervisor> Netfront<H> {
         }
     }
 
-    /// Makes the rings, and tells the backend where they are.
-    async fn offer(&self, store: &Store<H>) -> Result<Done, StoreError> {
-        let made = match self.make_offer() {
+    /// Writes our state; without one, makes the rings, and writes where they are.
+    async fn write(
+        &self,
+        store: &Store<H>,
+        state: Option<XenbusState>,
+    ) -> Result<Done, StoreError> {
+        let mut queue = String::new();
+        let mut path = [0; MAXIMUM_PATH];
+        let mut requests = Vec::new();
+        // There is room for all.
+        let _ = requests.push(Request::read((&*self.directory, DEVICE_KEYS[0]), &mut path));
+        let said = match state {
+            Some(_) => state,
+            None => self.make_offer().map(|offer| {
+                queue = queue_directory(&self.directory, offer.queue);
+                self.announce(&offer, &queue, &mut requests);
+                XenbusState::Connected
+            }),
+        };
+        let written = match said {
             None => false,
-            Some(offer) => {
-                let queue = queue_directory(&self.directory, offer.queue);
-                let mut path = [0; MAXIMUM_PATH];
-                let mut requests = self.announcement(&offer, &queue, &mut path);
+            Some(said) => {
+                let key = (&*self.directory, "state");
+                let _ = requests.push(Request::write_decimal(key, said as u64));
                 self.write_all(store, &mut requests).await?
             }
         };
-        Ok(Done::Offered(made))
-    }
-
-    /// Writes our state.
-    async fn write(&self, store: &Store<H>, state: XenbusState) -> Result<Done, StoreError> {
-        let mut path = [0; MAXIMUM_PATH];
-        let mut requests = [
-            self.find(&mut path),
-            Request::write_decimal((&*self.directory, "state"), state as u64),
-        ];
-        let there = self.write_all(store, &mut requests).await?;
-        Ok(Done::Written(there))
+        Ok(match state {
+            Some(_) => Done::Written(written),
+            None => Done::Offered(written),
+        })
     }
 
     /// Makes the rings, if that can be done.
@@ -390,18 +401,10 @@ impl<H: Hypervisor> Netfront<H> {
             .ok()
     }
 
-    /// Where the rings are, what we take, and our state, all at once.
-    fn announcement<'k, 'b>(
-        &'k self,
-        offer: &Offer,
-        queue: &'k str,
-        path: &'b mut [u8],
-    ) -> Vec<Request<'k, 'b>, 10> {
+    /// Where the rings are, and what we take.
+    fn announce<'k>(&'k self, offer: &Offer, queue: &'k str, requests: &mut Writes<'k, '_>) {
         let device = &*self.directory;
-        let mut requests = Vec::new();
-        // There is room for all.
-        let _ = requests.push(self.find(path));
-        let keys: [(_, _, u64, _); 9] = [
+        let keys: [(_, _, u64, _); 8] = [
             (queue, "tx-ring-ref", offer.transmit_ring.0.into(), true),
             (queue, "rx-ring-ref", offer.receive_ring.0.into(), true),
             (queue, "event-channel", offer.port.0.into(), true),
@@ -415,24 +418,18 @@ impl<H: Hypervisor> Netfront<H> {
                 !self.config.checksum_offload,
             ),
             (device, "feature-gso-tcpv4", 1, self.config.takes_segments()),
-            (device, "state", XenbusState::Connected as u64, true),
         ];
         for (directory, key, value, said) in keys {
             if said {
+                // There is room for all.
                 let _ = requests.push(Request::write_decimal((directory, key), value));
             }
         }
-        requests
-    }
-
-    /// Reads where the backend is: whether the device is there.
-    fn find<'k, 'b>(&'k self, path: &'b mut [u8]) -> Request<'k, 'b> {
-        Request::read((&*self.directory, DEVICE_KEYS[0]), path)
     }
 
     /// Writes, all or none: unless the device is not there any more, since a write would make its directory anew; and
     /// unless the domain is resumed meanwhile, since then the keys are another device's. Whether they were written. The
-    /// first of the requests [finds](Self::find) the device.
+    /// first of the requests reads where the backend is.
     async fn write_all(
         &self,
         store: &Store<H>,

@@ -53,48 +53,83 @@ impl<'s, H: Hypervisor> Scope<'s, H> {
         key: Key<'_>,
         buffer: &'b mut [u8],
     ) -> Result<Names<'b>, StoreError> {
-        let request = Request::new(MessageType::Directory, key).with_room(buffer);
-        let length = match self.ask(request, length).await {
-            Err(StoreError::Refused(XenError::TooBig)) => self.long_directory(key, buffer).await?,
-            length => length?,
+        let mut list = List {
+            long: false,
+            filled: 0,
+            generation: None,
+            changes: 0,
+        };
+        let length = loop {
+            let answer = self.ask(list.next(key, buffer), length).await;
+            if let Some(length) = list.take(answer, buffer)? {
+                break length;
+            }
         };
         Names::new(&buffer[..length]).ok_or(StoreError::Malformed)
     }
+}
 
-    /// `XS_DIRECTORY_PART`: each part begins with the generation of the list, and the last ends with an empty name.
-    async fn long_directory(self, key: Key<'_>, buffer: &mut [u8]) -> Result<usize, StoreError> {
-        for _ in 0..ATTEMPTS {
-            let mut filled = 0;
-            let mut first = None;
-            loop {
-                let room = &mut buffer[filled..];
-                let request = Request::new(MessageType::DirectoryPart, key)
-                    .with_rest(Rest::DecimalString(filled as u64))
-                    .with_room(room);
-                let length = self
-                    .ask(request, length)
-                    .await
-                    .map_err(|error| match error {
-                        // What the caller has to have room for is at least that.
-                        StoreError::ReplyTooLong { length } => StoreError::ReplyTooLong {
-                            length: filled + length,
-                        },
-                        other => other,
-                    })?;
-                let part = Part::parse(&room[..length]).ok_or(StoreError::Malformed)?;
-                if *first.get_or_insert(part.generation) != part.generation {
-                    break;
-                }
-                let (start, last) = (part.start, part.last);
-                let end = if last { length - 1 } else { length };
-                room.copy_within(start..end, 0);
-                filled += end - start;
-                if last {
-                    return Ok(filled);
-                }
-            }
+/// A list as it comes.
+struct List {
+    /// In parts.
+    long: bool,
+    /// Bytes that are there.
+    filled: usize,
+    /// Of the parts that are there.
+    generation: Option<u64>,
+    /// How often it has changed meanwhile.
+    changes: u32,
+}
+
+impl List {
+    /// What is to be asked next. `XS_DIRECTORY_PART`: each part begins with the generation of the list, and the last ends with an
+    /// empty name.
+    fn next<'k, 'b>(&self, key: Key<'k>, buffer: &'b mut [u8]) -> Request<'k, 'b> {
+        let room = &mut buffer[self.filled..];
+        if self.long {
+            Request::new(MessageType::DirectoryPart, key)
+                .with_rest(Rest::DecimalString(self.filled as u64))
+                .with_room(room)
+        } else {
+            Request::new(MessageType::Directory, key).with_room(room)
         }
-        Err(StoreError::Refused(XenError::TryAgain))
+    }
+
+    /// Takes an answer, of so many bytes. If it is the last: how long the list is.
+    fn take(
+        &mut self,
+        answer: Result<usize, StoreError>,
+        buffer: &mut [u8],
+    ) -> Result<Option<usize>, StoreError> {
+        let length = match answer {
+            Ok(length) if !self.long => return Ok(Some(length)),
+            Ok(length) => length,
+            Err(StoreError::Refused(XenError::TooBig)) if !self.long => {
+                self.long = true;
+                return Ok(None);
+            }
+            // What the caller has to have room for is at least that.
+            Err(StoreError::ReplyTooLong { length }) => {
+                let length = self.filled + length;
+                return Err(StoreError::ReplyTooLong { length });
+            }
+            Err(error) => return Err(error),
+        };
+        let room = &mut buffer[self.filled..];
+        let part = Part::parse(&room[..length]).ok_or(StoreError::Malformed)?;
+        if *self.generation.get_or_insert(part.generation) != part.generation {
+            self.changes += 1;
+            if self.changes == ATTEMPTS {
+                return Err(StoreError::Refused(XenError::TryAgain));
+            }
+            self.filled = 0;
+            self.generation = None;
+            return Ok(None);
+        }
+        let end = if part.last { length - 1 } else { length };
+        room.copy_within(part.start..end, 0);
+        self.filled += end - part.start;
+        Ok(part.last.then_some(self.filled))
     }
 }
 
