@@ -119,6 +119,8 @@ pub const MIN_BUFFER_LENGTH: usize = HEADER_LENGTH + 255 + 4 + 11;
 ///
 /// # Errors
 /// [`Ignored`] when nothing may be sent, or nothing fits.
+// Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+#[inline(never)]
 pub fn respond(
     zones: &ZoneSet<'_>,
     limits: &Limits,

@@ -133,6 +133,8 @@ impl Driver {
     ///
     /// # Errors
     /// [`NetifError::Gone`], and no other.
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     pub(super) fn turn<N: Netif + ?Sized>(
         &mut self,
         netif: &mut N,

@@ -104,6 +104,8 @@ impl Stack<'_> {
         copied.is_some()
     }
 
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     fn handle_arp(&mut self, now: Instant, ethernet: EthernetRepr, frame: &mut Frame) {
         self.counters.arp.received += 1;
         let repr = match frame.first().map(|first| ArpPacket::new_checked(first)) {
@@ -212,6 +214,8 @@ impl Stack<'_> {
         self.counters.arp.not_answered += u64::from(answered.is_none());
     }
 
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     fn handle_ipv4(&mut self, now: Instant, ethernet: EthernetRepr, frame: &mut Frame) {
         let length = frame.len();
         let (repr, header_len) = match frame
@@ -274,6 +278,8 @@ impl Stack<'_> {
         !super::is_host(source) || network || self.is_own(source) || self.is_broadcast(source)
     }
 
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     fn handle_fragment(&mut self, now: Instant, received: Received<'_>) {
         let repr = received.repr;
         let fragment = Fragment {

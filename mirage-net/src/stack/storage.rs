@@ -202,6 +202,8 @@ impl Default for Capacities {
 #[cfg(feature = "alloc")]
 impl<'a> StackStorage<'a> {
     /// Tables from the global allocator, allocated once, here; they never grow.
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     pub fn allocate(capacities: &Capacities) -> Self {
         fn slots<'a, T: Default>(count: usize) -> ManagedSlice<'a, T> {
             let mut slots = alloc::vec::Vec::new();

@@ -127,6 +127,8 @@ static DESCRIPTORS: Sealed<Descriptors> = Sealed::new();
 /// # Safety
 ///
 /// Called once, at the start of an image, on its one processor; `layout` is the image's.
+// Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+#[inline(never)]
 pub(crate) unsafe fn init(layout: &Layout) {
     let mut task = TaskStateSegment::new();
     let mut stacks = task.interrupt_stack_table;

@@ -78,6 +78,8 @@ impl core::error::Error for MemoryError {}
 /// # Errors
 ///
 /// See [`MemoryError`].
+// Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+#[inline(never)]
 pub(crate) fn plan(
     info: &StartInfo,
     image: FrameRange,

@@ -114,6 +114,8 @@ impl core::error::Error for StartInfoError {}
 /// # Errors
 ///
 /// See [`StartInfoError`].
+// Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+#[inline(never)]
 pub(crate) fn parse(
     memory: &mut impl PhysicalMemory,
     address: u64,

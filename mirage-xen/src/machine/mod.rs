@@ -308,6 +308,8 @@ impl<H: Hypervisor> Machine<H> {
     /// # Errors
     ///
     /// [`MachineError::Network`], [`MachineError::Spawn`], [`MachineError::Parts`].
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     pub fn connect(
         &self,
         number: u32,
@@ -390,6 +392,8 @@ impl<H: Hypervisor> Machine<H> {
         drop(quiet);
     }
 
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     fn suspend_now(&self, quiet: bool) {
         if !quiet {
             log::warn!("xenstored is slow: suspended with requests outstanding");

@@ -93,6 +93,8 @@ pub(super) static DEVICE_KEYS: [&str; 5] = ["backend", "backend-id", "mac", "mtu
 
 impl Device {
     /// `Ok(None)`: there is no device.
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     pub(super) fn parse(values: [Value<'_>; 4]) -> Result<Option<Self>, DeviceError> {
         let [backend, backend_id, mac, mtu] = values;
         let Some(backend) = backend else {

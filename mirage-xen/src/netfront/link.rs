@@ -135,6 +135,8 @@ impl<H: Hypervisor> Link<H> {
     }
 
     /// Makes the rings anew for this backend: with what is posted and what is in flight.
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     pub(super) fn connect(
         &mut self,
         backend: DomainId,

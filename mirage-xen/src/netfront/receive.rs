@@ -220,6 +220,8 @@ impl Receiver {
     /// # Errors
     ///
     /// The backend's: an index that can't be. The ring is of no use any more.
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     pub(super) fn poll(
         &mut self,
         pages: &impl Pages,

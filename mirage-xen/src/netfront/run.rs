@@ -134,6 +134,8 @@ impl<H: Hypervisor> Netfront<H> {
     }
 
     /// Tells the handshake what came of what it asked for.
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     fn finish(&self, now: Instant, done: Result<Done, StoreError>) {
         let mut handshake = self.handshake.borrow_mut();
         let mut unusable = None;
@@ -208,6 +210,8 @@ impl<H: Hypervisor> Netfront<H> {
     }
 
     /// Tells the handshake what has happened.
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     fn woken(&self, watches: &mut Watches<H>, now: Instant, wake: Wake) {
         let mut effect = Effect::None;
         let mut handshake = self.handshake.borrow_mut();
@@ -298,6 +302,8 @@ impl<H: Hypervisor> Netfront<H> {
     }
 
     /// What was read says this.
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     fn understand(&self, subject: Subject, values: [Value<'_>; KEYS]) -> Done {
         match (subject, values) {
             (Subject::Device, [backend, id, mac, mtu, ours, ..]) => {
@@ -383,6 +389,8 @@ impl<H: Hypervisor> Netfront<H> {
     }
 
     /// Makes the rings, if that can be done.
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     fn make_offer(&self) -> Option<Offer> {
         let (backend, mac, mtu) = {
             let device = self.device.borrow();

@@ -140,6 +140,8 @@ impl Transmitter {
         queued
     }
 
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     fn queue(
         &mut self,
         frame: &mut Frame,
@@ -202,6 +204,8 @@ impl Transmitter {
     }
 
     /// Makes the ring anew for another backend, or for the same one that begins anew, and queues again what was in flight.
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     pub(super) fn connect(&mut self, features: BackendFeatures) {
         self.ring.reset();
         self.extras = 0;

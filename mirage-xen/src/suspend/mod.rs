@@ -248,6 +248,8 @@ impl<H: Hypervisor> Suspension<'_, H> {
     ///
     /// [`SuspendError::Refused`]: the domain was not suspended, and its parts know. [`SuspendError::Restore`] and
     /// [`SuspendError::Part`]: it was, and can't go on, or not with all of its parts.
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     pub fn step(&mut self) -> Result<Step, SuspendError> {
         let suspender = self.suspender;
         let counters = &suspender.counters;

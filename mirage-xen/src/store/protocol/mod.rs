@@ -162,6 +162,8 @@ impl<'m> Protocol<'m> {
     }
 
     /// An input: bytes from xenstored, in pieces of any length. Takes them up to the end of a message; how many.
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     pub(super) fn handle_bytes(&mut self, bytes: &[u8]) -> Result<usize, StoreFault> {
         let (taken, message) = self.receiver.take(bytes)?;
         let Some((header, payload)) = message else {
@@ -190,6 +192,8 @@ impl<'m> Protocol<'m> {
     }
 
     /// An output: the next bytes for xenstored, up to `room.len()`. How many.
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     pub(super) fn poll_transmit(&mut self, room: &mut [u8]) -> usize {
         let mut filled = 0;
         while filled < room.len() && self.is_up() {
