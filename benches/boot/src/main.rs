@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bench_common::machine::Machine;
-use bench_common::report::Error;
+use bench_common::report::{Error, Results};
 use bench_common::rounds;
 use bench_lab::arguments::Arguments;
 use bench_lab::console;

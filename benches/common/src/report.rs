@@ -1,5 +1,6 @@
 //! Results: reading, writing, and what others published.
 
+use core::fmt;
 use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::figure::number;
+use crate::figure::{Figure, number};
 
 /// Whatever ends a benchmark: its text says what went wrong and whose fault it was.
 pub type Error = Box<dyn std::error::Error>;
@@ -67,8 +68,8 @@ impl Goal {
     }
 }
 
-impl core::fmt::Display for Goal {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.reached { "reached" } else { "missed" };
         let measured = self
             .measured
@@ -76,6 +77,65 @@ impl core::fmt::Display for Goal {
         let limit = number(self.limit);
         write!(f, "{verdict}: {}: {measured}, at most {limit}", self.goal)
     }
+}
+
+/// All that one benchmark measured: `NAME.json` in the folder of its results, and `NAME.svg`, the figure, beside it.
+pub trait Results: Serialize + DeserializeOwned {
+    /// What the two files are called, without their ending.
+    const NAME: &'static str;
+
+    /// Derives from what was measured what it comes to.
+    fn conclude(&mut self);
+
+    /// What it comes to, to be looked at.
+    fn figure(&self) -> Figure;
+
+    /// What [`write`](Self::write) wrote into a folder.
+    ///
+    /// # Errors
+    ///
+    /// As of [`read()`].
+    fn read(folder: &Path) -> Result<Self, Error> {
+        read(&folder.join(Self::NAME).with_extension("json"))
+    }
+
+    /// Writes both files.
+    ///
+    /// # Errors
+    ///
+    /// As of [`write()`] and [`Figure::draw`].
+    fn write(&self, folder: &Path) -> Result<(), Error> {
+        write(&folder.join(Self::NAME).with_extension("json"), self)?;
+        self.draw(folder)
+    }
+
+    /// Writes the figure alone.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Figure::draw`].
+    fn draw(&self, folder: &Path) -> Result<(), Error> {
+        let path = folder.join(Self::NAME).with_extension("svg");
+        self.figure().draw(&path)
+    }
+}
+
+/// For a test of a benchmark: what is published in the folder `results` of its crate, which is in that folder. It comes to what is
+/// written there, or this panics. `None`, and a word of it: nothing is published.
+pub fn published<T: Results + Clone + PartialEq + fmt::Debug>(folder: &str) -> Option<T> {
+    let folder = Path::new(folder).join("results");
+    if !folder.join(T::NAME).with_extension("json").is_file() {
+        println!(
+            "SKIPPED: published results of {}: none are published yet",
+            T::NAME
+        );
+        return None;
+    }
+    let results = T::read(&folder).unwrap_or_else(|error| panic!("{error}"));
+    let mut again = results.clone();
+    again.conclude();
+    assert_eq!(again, results, "it comes to something else now");
+    Some(results)
 }
 
 /// Reads a file that [`write()`] wrote.

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use bench_common::machine::Machine;
-use bench_common::report::Error;
+use bench_common::report::{Error, Results};
 use bench_common::rounds;
 use bench_lab::arguments::Arguments;
 use bench_lab::dnsperf::{Dnsperf, Load, Outcome};

@@ -7,7 +7,7 @@ mod report;
 use std::process::ExitCode;
 
 use bench_common::machine::{self, Machine};
-use bench_common::report::Error;
+use bench_common::report::{Error, Results};
 use bench_lab::arguments::Arguments;
 use bench_lab::laboratory::{self, Progress};
 use bench_lab::linux_guest::LinuxGuest;

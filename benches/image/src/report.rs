@@ -1,10 +1,8 @@
 //! The results: as JSON, as a figure, as text.
 
-use std::path::Path;
-
 use bench_common::figure::{Bar, Figure, NEUTRAL, OURS, PARTS, PEER, Panel, RGBColor, whole};
 use bench_common::machine::Machine;
-use bench_common::report::{self, Error, Goal, Published};
+use bench_common::report::{Goal, Published, Results};
 use bench_lab::linux_guest::Sizes;
 use cargo_mirage::build_command::image::{CrateBytes, Kind, Report as Image};
 use serde::{Deserialize, Serialize};
@@ -84,21 +82,11 @@ pub(crate) fn goals(images: &[ImageRow]) -> Vec<Goal> {
     )]
 }
 
-impl Report {
-    /// What [`write`](Self::write) wrote.
-    pub(crate) fn read(directory: &Path) -> Result<Self, Error> {
-        report::read(&directory.join("image.json"))
-    }
+impl Results for Report {
+    const NAME: &'static str = "image";
 
-    /// Writes `image.json` and `image.svg`.
-    pub(crate) fn write(&self, directory: &Path) -> Result<(), Error> {
-        report::write(&directory.join("image.json"), self)?;
-        self.draw(directory)
-    }
-
-    /// Writes the figure alone.
-    pub(crate) fn draw(&self, directory: &Path) -> Result<(), Error> {
-        self.figure().draw(&directory.join("image.svg"))
+    fn conclude(&mut self) {
+        self.goals = goals(&self.images);
     }
 
     fn figure(&self) -> Figure {
@@ -122,7 +110,9 @@ impl Report {
             panels,
         }
     }
+}
 
+impl Report {
     fn files(&self) -> Panel {
         let mut bars: Vec<Bar> = self
             .images
@@ -286,6 +276,8 @@ impl ImageRow {
 
 #[cfg(test)]
 mod tests {
+    use bench_common::report::published as published_results;
+
     use super::*;
     use cargo_mirage::build_command::image::SectionBytes;
 
@@ -370,13 +362,9 @@ mod tests {
     /// What is published in the repository is what this program writes.
     #[test]
     fn published_results_are_whole() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
-        if !folder.join("image.json").is_file() {
-            println!("SKIPPED: published_results_are_whole: none are published yet");
+        let Some(results) = published_results::<Report>(env!("CARGO_MANIFEST_DIR")) else {
             return;
-        }
-        let results = Report::read(&folder).unwrap();
-        assert_eq!(results.goals, goals(&results.images));
+        };
         for row in &results.images {
             let crates: u64 = row.report.crates.iter().map(CrateBytes::in_file).sum();
             assert_eq!(crates + row.headers_and_padding, row.report.file_bytes);

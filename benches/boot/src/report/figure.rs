@@ -7,7 +7,7 @@ use bench_lab::laboratory::System;
 use super::{FigureRow, LEAST_MIB, PUBLISHED, ROUND_TRIPS, Report};
 
 impl Report {
-    pub(super) fn figure(&self) -> Figure {
+    pub(super) fn drawn(&self) -> Figure {
         let versions = &self.versions;
         let runs = self.settings.runs;
         let runs = match runs {

@@ -1,9 +1,8 @@
 //! The results: as JSON, as text.
 
-use std::path::Path;
-
+use bench_common::figure::Figure;
 use bench_common::machine::Machine;
-use bench_common::report::{self, Error, Goal, Published};
+use bench_common::report::{Goal, Published, Results};
 use bench_common::statistics::Spread;
 use bench_lab::laboratory::{System, Versions};
 use bench_lab::meter::Boot;
@@ -148,13 +147,20 @@ const ROUND_TRIPS: f64 = 15.0;
 const SHARE_OF_CPU: f64 = 0.01;
 const SLOPE: f64 = 1.1;
 
-impl Report {
-    /// Derives figures and goals from what was measured.
-    pub(crate) fn conclude(&mut self) {
+impl Results for Report {
+    const NAME: &'static str = "boot";
+
+    fn conclude(&mut self) {
         self.figures = self.figures_of_boots();
         self.goals = self.goals_of_figures();
     }
 
+    fn figure(&self) -> Figure {
+        self.drawn()
+    }
+}
+
+impl Report {
     fn figures_of_boots(&self) -> Vec<FigureRow> {
         let mut kinds: Vec<(u32, System)> = self
             .boots
@@ -251,22 +257,6 @@ impl Report {
                 slope,
             ),
         ]
-    }
-
-    /// What [`write`](Self::write) wrote.
-    pub(crate) fn read(directory: &Path) -> Result<Self, Error> {
-        report::read(&directory.join("boot.json"))
-    }
-
-    /// Writes `boot.json` and `boot.svg`.
-    pub(crate) fn write(&self, directory: &Path) -> Result<(), Error> {
-        report::write(&directory.join("boot.json"), self)?;
-        self.draw(directory)
-    }
-
-    /// Writes the figure alone.
-    pub(crate) fn draw(&self, directory: &Path) -> Result<(), Error> {
-        self.figure().draw(&directory.join("boot.svg"))
     }
 
     /// The summary for a terminal.

@@ -10,7 +10,7 @@ use super::{FigureRow, LoadKind, Report, SHARE};
 const KEPT: f64 = 0.98;
 
 impl Report {
-    pub(super) fn figure(&self) -> Figure {
+    pub(super) fn drawn(&self) -> Figure {
         let settings = &self.settings;
         let runs = match settings.runs {
             1 => "one run".to_owned(),

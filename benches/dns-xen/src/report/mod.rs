@@ -1,9 +1,8 @@
 //! The results: as JSON, as text.
 
-use std::path::Path;
-
+use bench_common::figure::Figure;
 use bench_common::machine::Machine;
-use bench_common::report::{self, Error, Goal};
+use bench_common::report::{Goal, Results};
 use bench_common::statistics::Spread;
 use bench_lab::dnsperf::{Load, Outcome};
 use bench_lab::laboratory::{System, Versions};
@@ -159,9 +158,10 @@ impl LoadRow {
     }
 }
 
-impl Report {
-    /// Derives figures and goals from what was measured.
-    pub(crate) fn conclude(&mut self) {
+impl Results for Report {
+    const NAME: &'static str = "dns-xen";
+
+    fn conclude(&mut self) {
         let systems = [System::Mirage, System::LinuxNsd];
         let kinds = LoadKind::ALL.into_iter();
         let kinds = kinds.flat_map(|kind| systems.map(|system| (system, kind)));
@@ -184,6 +184,12 @@ impl Report {
             .collect();
     }
 
+    fn figure(&self) -> Figure {
+        self.drawn()
+    }
+}
+
+impl Report {
     fn figure_of(&self, system: System, kind: LoadKind) -> Option<FigureRow> {
         let rows = || {
             let same = move |row: &&LoadRow| row.system == system && row.kind == kind;
@@ -223,22 +229,6 @@ impl Report {
     /// Answers a second where this host sends each query back.
     fn client(&self) -> Option<Spread> {
         Spread::of(self.client.iter().map(|row| row.outcome.queries_per_second))
-    }
-
-    /// What [`write`](Self::write) wrote.
-    pub(crate) fn read(directory: &Path) -> Result<Self, Error> {
-        report::read(&directory.join("dns-xen.json"))
-    }
-
-    /// Writes `dns-xen.json` and `dns-xen.svg`.
-    pub(crate) fn write(&self, directory: &Path) -> Result<(), Error> {
-        report::write(&directory.join("dns-xen.json"), self)?;
-        self.draw(directory)
-    }
-
-    /// Writes the figure alone.
-    pub(crate) fn draw(&self, directory: &Path) -> Result<(), Error> {
-        self.figure().draw(&directory.join("dns-xen.svg"))
     }
 
     /// The summary for a terminal.
