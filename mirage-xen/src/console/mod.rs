@@ -23,10 +23,9 @@ mod output;
 #[cfg(test)]
 mod tests;
 
-use core::cell::{Cell, RefCell, UnsafeCell};
+use core::cell::{Cell, RefCell};
 use core::fmt::{self, Write};
 use core::future::poll_fn;
-use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll};
 
 use mirage_core::event::Event;
@@ -44,6 +43,7 @@ use crate::byte_ring::{Consumer, IndexFault, Producer};
 use crate::connection::{self, ConnectError};
 use crate::event_channel::{EventChannels, EventPort};
 use crate::hypervisor::{Hypervisor, SharedPage};
+use crate::static_cell::StaticValue;
 use crate::suspend::{Resume, ResumeError, Stage};
 
 /// How many bytes go from the buffer into the ring at a time.
@@ -430,11 +430,9 @@ impl<H: Hypervisor> fmt::Debug for Console<H> {
 
 /// Room for a [`Console`], in a `static`: `OUTPUT` bytes of lines that wait, and `LINE` bytes of the line that is
 /// being typed.
-pub struct ConsoleStorage<const OUTPUT: usize = 4_096, const LINE: usize = 128> {
-    taken: AtomicBool,
-    output: UnsafeCell<[u8; OUTPUT]>,
-    line: UnsafeCell<[u8; LINE]>,
-}
+pub struct ConsoleStorage<const OUTPUT: usize = 4_096, const LINE: usize = 128>(
+    StaticValue<([u8; OUTPUT], [u8; LINE])>,
+);
 
 /// What was taken from a [`ConsoleStorage`], to make a [`Console`] of.
 #[derive(Debug)]
@@ -443,26 +441,15 @@ pub struct ConsoleMemory {
     line: &'static mut [u8],
 }
 
-// SAFETY: the cells are given out once (`taken`), as mutable borrows.
-unsafe impl<const OUTPUT: usize, const LINE: usize> Sync for ConsoleStorage<OUTPUT, LINE> {}
-
 impl<const OUTPUT: usize, const LINE: usize> ConsoleStorage<OUTPUT, LINE> {
     /// Room that nobody has taken.
     pub const fn new() -> Self {
-        Self {
-            taken: AtomicBool::new(false),
-            output: UnsafeCell::new([0; OUTPUT]),
-            line: UnsafeCell::new([0; LINE]),
-        }
+        Self(StaticValue::new(([0; OUTPUT], [0; LINE])))
     }
 
     /// Takes the room, for the one console that it is for. `None` from the second call on.
     pub fn take(&'static self) -> Option<ConsoleMemory> {
-        if self.taken.swap(true, Ordering::Relaxed) {
-            return None;
-        }
-        // SAFETY: `taken` was false and never becomes so again: this is the only time that the cells are borrowed.
-        let (output, line) = unsafe { (&mut *self.output.get(), &mut *self.line.get()) };
+        let (output, line) = self.0.take()?;
         Some(ConsoleMemory { output, line })
     }
 }

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::pin::pin;
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
 use core::task::Waker;
 use std::string::String;
 

@@ -1,14 +1,13 @@
 //! The memory that a store stands on.
 
-use core::cell::UnsafeCell;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::protocol::{
     MAXIMUM_REQUESTS, MAXIMUM_TRANSACTIONS, MAXIMUM_WATCHES, Memory, RequestSlot, TransactionSlot,
     WatchSlot,
 };
 use crate::abi::xs_wire::XENSTORE_PAYLOAD_MAX;
+use crate::static_cell::StaticValue;
 
 // The default numbers.
 const REQUESTS: usize = 16;
@@ -38,10 +37,7 @@ pub struct StoreStorage<
     const WATCHES: usize = { self::WATCHES },
     const WATCH_BYTES: usize = { self::WATCH_BYTES },
     const TRANSACTIONS: usize = { self::TRANSACTIONS },
-> {
-    taken: AtomicBool,
-    content: UnsafeCell<Content<REQUESTS, BYTES, WATCHES, WATCH_BYTES, TRANSACTIONS>>,
-}
+>(StaticValue<Content<REQUESTS, BYTES, WATCHES, WATCH_BYTES, TRANSACTIONS>>);
 
 struct Content<
     const REQUESTS: usize,
@@ -62,17 +58,6 @@ struct Content<
 /// What was taken from a [`StoreStorage`], to make a [`Store`](super::Store) of.
 pub struct StoreMemory(pub(super) Memory<'static>);
 
-// SAFETY: the content is given out once (`taken`), as mutable borrows; before, nothing in it is tied to a thread.
-unsafe impl<
-    const REQUESTS: usize,
-    const BYTES: usize,
-    const WATCHES: usize,
-    const WATCH_BYTES: usize,
-    const TRANSACTIONS: usize,
-> Sync for StoreStorage<REQUESTS, BYTES, WATCHES, WATCH_BYTES, TRANSACTIONS>
-{
-}
-
 impl<
     const REQUESTS: usize,
     const BYTES: usize,
@@ -90,27 +75,20 @@ impl<
             assert!(WATCH_BYTES <= XENSTORE_PAYLOAD_MAX * 2);
             assert!(TRANSACTIONS <= MAXIMUM_TRANSACTIONS);
         }
-        Self {
-            taken: AtomicBool::new(false),
-            content: UnsafeCell::new(Content {
-                requests: [const { RequestSlot::new() }; REQUESTS],
-                request_bytes: [[0; BYTES]; REQUESTS],
-                large_bytes: [0; XENSTORE_PAYLOAD_MAX],
-                receive_bytes: [0; XENSTORE_PAYLOAD_MAX],
-                watches: [const { WatchSlot::new() }; WATCHES],
-                watch_bytes: [[0; WATCH_BYTES]; WATCHES],
-                transactions: [const { TransactionSlot::new() }; TRANSACTIONS],
-            }),
-        }
+        Self(StaticValue::new(Content {
+            requests: [const { RequestSlot::new() }; REQUESTS],
+            request_bytes: [[0; BYTES]; REQUESTS],
+            large_bytes: [0; XENSTORE_PAYLOAD_MAX],
+            receive_bytes: [0; XENSTORE_PAYLOAD_MAX],
+            watches: [const { WatchSlot::new() }; WATCHES],
+            watch_bytes: [[0; WATCH_BYTES]; WATCHES],
+            transactions: [const { TransactionSlot::new() }; TRANSACTIONS],
+        }))
     }
 
     /// Takes the room, for the one store that it is for. `None` from the second call on.
     pub fn take(&'static self) -> Option<StoreMemory> {
-        if self.taken.swap(true, Ordering::Relaxed) {
-            return None;
-        }
-        // SAFETY: `taken` was false and never becomes so again: this is the only time that the content is borrowed.
-        let content = unsafe { &mut *self.content.get() };
+        let content = self.0.take()?;
         Some(StoreMemory(Memory {
             requests: &mut content.requests,
             request_bytes: content.request_bytes.as_flattened_mut(),
