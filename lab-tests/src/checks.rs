@@ -1,6 +1,6 @@
 //! What the DNS appliance does: it answers, is saved, restored, migrated, shut down.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use cargo_mirage::lab::guest::Place;
 use cargo_mirage::lab::{Lab, Reason};
 
+use crate::dnsperf::{Dnsperf, RATE};
 use crate::load::{Asked, ask};
 use crate::{Failure, READY, Tests, dom0, guest, wait_for};
 
@@ -39,20 +40,29 @@ pub(crate) fn run(lab: &Lab, tests: &Tests, image: &Path) {
     let Some(place) = place.filter(|_| started) else {
         return;
     };
-    tests.test("dig_is_answered", || answers(&place));
-    tests.test("a_ping_is_answered_up_to_the_mtu_and_in_fragments", || {
-        pings(&place)
-    });
+    let server = server(lab, &place);
+    tests.test("dig_is_answered", || answers(server));
+    tests.test_on_tap(
+        lab,
+        "a_ping_is_answered_up_to_the_mtu_and_in_fragments",
+        || pings(&place),
+    );
     tests.test("a_cancelled_suspension_changes_nothing", || {
-        moved(lab, &place, "the suspension was cancelled", |lab| {
-            dom0(
-                lab,
-                &format!("xl save -c {DNS} /lab/{DNS}.save 2>&1 && rm /lab/{DNS}.save"),
-            )
-        })
+        moved(
+            lab,
+            server,
+            Load::Ours,
+            "the suspension was cancelled",
+            |lab| {
+                dom0(
+                    lab,
+                    &format!("xl save -c {DNS} /lab/{DNS}.save 2>&1 && rm /lab/{DNS}.save"),
+                )
+            },
+        )
     });
     tests.test("saved_and_restored_it_answers_as_before_and_loses_nothing_else", || {
-        moved(lab, &place, "resumed", |lab| {
+        moved(lab, server, Load::DnsperfToo, "resumed", |lab| {
             dom0(
                 lab,
                 &format!("xl save {DNS} /lab/{DNS}.save 2>&1 && xl restore /lab/{DNS}.save 2>&1 && rm /lab/{DNS}.save"),
@@ -62,7 +72,7 @@ pub(crate) fn run(lab: &Lab, tests: &Tests, image: &Path) {
     tests.test(
         "migrated_under_load_it_loses_questions_during_the_pause_alone",
         || {
-            moved(lab, &place, "resumed", |lab| {
+            moved(lab, server, Load::DnsperfToo, "resumed", |lab| {
                 dom0(
                     lab,
                     &format!("xl migrate -s '' {DNS} 'exec xl migrate-receive' 2>&1"),
@@ -70,7 +80,7 @@ pub(crate) fn run(lab: &Lab, tests: &Tests, image: &Path) {
             })
         },
     );
-    tests.test("a_ping_is_answered_after_all_that", || pings(&place));
+    tests.test_on_tap(lab, "a_ping_is_answered_after_all_that", || pings(&place));
     tests.test(
         "without_randomness_it_says_so_and_with_a_seed_it_starts",
         || without_randomness(lab, image),
@@ -110,13 +120,22 @@ fn output(program: &str, arguments: &[&str]) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn answers(place: &Place) -> Result<(), Failure> {
-    let at = format!("@{}", place.address);
-    let short = output("dig", &[&at, "+short", "www.example.org"])?;
+/// Where a guest is asked: its own address, or the port that leads to it where there is no tap.
+fn server(lab: &Lab, place: &Place) -> SocketAddr {
+    let mut forwards = lab.forwards().iter();
+    match forwards.find(|forward| forward.address == place.address) {
+        Some(forward) => (Ipv4Addr::LOCALHOST, forward.local).into(),
+        None => (place.address, 53).into(),
+    }
+}
+
+fn answers(server: SocketAddr) -> Result<(), Failure> {
+    let (at, port) = (format!("@{}", server.ip()), server.port().to_string());
+    let short = output("dig", &[&at, "-p", &port, "+short", "www.example.org"])?;
     if short != "192.0.2.80\n" {
         return Err(format!("www.example.org: {short:?}").into());
     }
-    let missing = output("dig", &[&at, "nobody.example.org"])?;
+    let missing = output("dig", &[&at, "-p", &port, "nobody.example.org"])?;
     if !missing.contains("status: NXDOMAIN") {
         return Err(missing.into());
     }
@@ -138,16 +157,32 @@ fn pings(place: &Place) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Load {
+    /// [`ask`], which looks at each answer.
+    Ours,
+    /// That, and dnsperf beside it.
+    DnsperfToo,
+}
+
 /// Has xl do something with the domain while it is asked: nothing is lost before or after.
 fn moved(
     lab: &Lab,
-    place: &Place,
+    server: SocketAddr,
+    load: Load,
     says: &str,
     act: impl FnOnce(&Lab) -> Result<String, Failure>,
 ) -> Result<(), Failure> {
-    let server = SocketAddr::from((place.address, 53));
     let stop = AtomicBool::new(false);
     let said_before = count(lab, says);
+    let dnsperf = match load {
+        Load::Ours => None,
+        Load::DnsperfToo => {
+            let questions = lab.record().log().path().with_file_name("questions");
+            Some(Dnsperf::start(server, &questions)?)
+        }
+    };
     let (asked, acted, span) = thread::scope(|scope| {
         let asking = scope.spawn(|| ask(server, &stop));
         thread::sleep(Duration::from_secs(1));
@@ -161,14 +196,13 @@ fn moved(
             .unwrap_or_else(|_| Err("the load panicked".into()));
         (asked, acted, (began, ended))
     });
+    let seen = dnsperf.map(Dnsperf::stop).transpose();
     acted?;
-    let asked = asked?;
+    let (asked, seen) = (asked?, seen?);
     wait_for(says, READY, || Ok(count(lab, says) > said_before))?;
     let lost: Vec<&Asked> = asked.iter().filter(|asked| !asked.answered).collect();
-    let outside = lost
-        .iter()
-        .filter(|lost| lost.at + MARGIN < span.0 || lost.at > span.1 + MARGIN)
-        .count();
+    let is_outside = |at: Instant| at + MARGIN < span.0 || at > span.1 + MARGIN;
+    let outside = lost.iter().filter(|lost| is_outside(lost.at)).count();
     let later = asked
         .iter()
         .filter(|asked| asked.at > span.1 + MARGIN && asked.answered)
@@ -184,6 +218,24 @@ fn moved(
             "{outside} questions lost before or after, {later} answered afterwards"
         )
         .into());
+    }
+    if let Some(seen) = seen {
+        let outside = seen.lost.iter().filter(|at| is_outside(**at)).count();
+        let before = seen.answered.iter().filter(|at| **at < span.0).count();
+        let after = |at: &&Instant| **at > span.1 + MARGIN;
+        let later = seen.answered.iter().filter(after).count();
+        let rows = seen.by_second(span);
+        eprintln!(
+            "dnsperf, {RATE} questions a second; answered/lost in each second, xl at work between the bars:{rows}"
+        );
+        // Half of what is asked in the second before and in the seconds after: that the load was one.
+        let enough = RATE as usize / 2;
+        if outside > 0 || before < enough || later < enough * AFTERWARDS.as_secs() as usize {
+            return Err(format!(
+                "dnsperf: {outside} questions lost before or after, {before} answered before, {later} afterwards:{rows}"
+            )
+            .into());
+        }
     }
     Ok(())
 }
@@ -212,7 +264,7 @@ fn without_randomness(lab: &Lab, image: &Path) -> Result<(), Failure> {
     seeded.seed = Some("0123456789abcdef".repeat(4));
     let place = lab.create(&seeded)?;
     lab.wait_until_ready("seed", READY)?;
-    answers(&place)?;
+    answers(server(lab, &place))?;
     // It takes the seed away: nobody else is to have it.
     let left = lab.dom0(
         "xenstore-exists /local/domain/$(xl domid seed)/data/mirage-seed",

@@ -38,6 +38,11 @@ const PEERS: &[Peer] = &[
         version: &["-h"],
     },
     Peer {
+        program: "dnsperf",
+        package: "dnsperf",
+        version: &["-h"],
+    },
+    Peer {
         program: "ip",
         package: "iproute2",
         version: &["-V"],
@@ -125,14 +130,18 @@ fn fetch_missing(
     Ok((cache, fetched.len()))
 }
 
-/// The first line of what the program says of its version.
+/// What the program says of its version: the first line with a number like 1.2, or else the first.
 fn version(path: &str, peer: &Peer, log: &Log) -> String {
     let mut command = Command::new(path);
     command.args(peer.version);
     let finished = Task::new(command, Duration::from_secs(10)).run(log, |_| {});
-    let line = finished
-        .ok()
-        .and_then(|finished| finished.output.lines().next().map(str::to_owned));
+    let line = finished.ok().and_then(|finished| {
+        let is_number = |three: &[u8]| matches!(three, [b'0'..=b'9', b'.', b'0'..=b'9']);
+        let mut lines = finished.output.lines();
+        let line = lines.find(|line| line.as_bytes().windows(3).any(is_number));
+        let line = line.or_else(|| finished.output.lines().next());
+        line.map(str::to_owned)
+    });
     match line {
         Some(line) if peer.program != "nsd-checkzone" => line,
         _ => peer.program.to_owned(),
