@@ -11,6 +11,13 @@ use crate::debian;
 use crate::error::Error;
 use crate::process::{self, Log};
 
+/// What is asked in the lab of whoever may not make a tap device: a port of the loopback address leads to the appliance.
+const ASK_FORWARDED: &str = "test \"$DNS_IP\" = 127.0.0.1 && \
+    dig +short +tries=5 -p \"$DNS_PORT_UDP_53\" \"@$DNS_IP\" www.example.org && echo \"asked by user $(id -u)\"";
+
+/// The answer.
+const ANSWER: &str = "192.0.2.80\n";
+
 /// What the author's commands are called in.
 const PROJECT: &str = "hello";
 
@@ -39,7 +46,57 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
     let mut broken = Vec::new();
     let command = context.cargo(&["run", "--quiet", "--package", "lab-tests"]);
     suites::add(context, command, log, &mut tally, &mut broken)?;
+    without_root(context, log, &mut tally, &mut broken)?;
     tally.outcome(&broken)
+}
+
+/// `cargo mirage lab` by a user who has no right to make a tap device. Where we are root, that is somebody in a user namespace in
+/// which nobody is anybody: the files are still ours, and no right is.
+fn without_root(
+    context: &Context<'_>,
+    log: &Log,
+    tally: &mut Tally,
+    broken: &mut Vec<String>,
+) -> Result<(), Failure> {
+    const NAME: &str = "the lab of a user other than root";
+    let tool = std::env::current_exe().map_err(Error::file("find", Path::new("this program")))?;
+    let is_root = rustix::process::geteuid().is_root();
+    let mut probe = Command::new("unshare");
+    probe.args(["--user", "true"]);
+    let becomes_nobody = is_root && probe.output().is_ok_and(|output| output.status.success());
+    let mut command = if becomes_nobody {
+        let mut command = Command::new("unshare");
+        command.arg("--user").arg(tool);
+        command
+    } else {
+        Command::new(tool)
+    };
+    // The image that the lab's other tests had: as `lab dns`, without building it once more.
+    let image = context.target("appliances/dns.elf");
+    command
+        .args(["mirage", "lab"])
+        .arg(format!("dns={}", image.display()));
+    command.args(["--port", "dns=udp/53", "--exec", ASK_FORWARDED]);
+    if is_root && !becomes_nobody {
+        // What QEMU does is the same.
+        command.arg("--user-network");
+        tally.left_out.push(format!(
+            "{NAME}: no right to make a user namespace; as root, with --user-network"
+        ));
+    }
+    command.current_dir(context.workspace.root());
+    let finished = context.run(command, minutes(5), log)?;
+    let is_nobody = is_root && !becomes_nobody || !finished.output.contains("asked by user 0");
+    if finished.success() && finished.output.contains(ANSWER) && is_nobody {
+        tally.passed += 1;
+    } else {
+        broken.push(format!(
+            "{NAME}: {}: {}",
+            finished.how(),
+            finished.output.trim()
+        ));
+    }
+    Ok(())
 }
 
 /// What an author outside the checkout does: installs the tool, and makes, builds and runs an appliance of his own.
