@@ -83,19 +83,20 @@ impl FromStr for MacAddress {
 
     /// Six octets of one or two hexadecimal digits, all separated by `:` or all by `-`.
     fn from_str(text: &str) -> Result<Self, ParseMacAddressError> {
-        let separator = if text.contains(':') { ':' } else { '-' };
-        let mut parts = text.split(separator);
+        let text = text.as_bytes();
+        let separator = if text.contains(&b':') { b':' } else { b'-' };
+        let mut parts = text.split(|byte| *byte == separator);
         let mut octets = [0; 6];
         for octet in &mut octets {
             let part = parts.next().ok_or(ParseMacAddressError)?;
-            // `from_str_radix` takes a sign as well.
-            if part.is_empty()
-                || part.len() > 2
-                || !part.bytes().all(|digit| digit.is_ascii_hexdigit())
-            {
+            if part.is_empty() || part.len() > 2 {
                 return Err(ParseMacAddressError);
             }
-            *octet = u8::from_str_radix(part, 16).map_err(|_| ParseMacAddressError)?;
+            for byte in part {
+                let digit = char::from(*byte).to_digit(16);
+                let digit = digit.ok_or(ParseMacAddressError)?;
+                *octet = *octet << 4 | digit as u8;
+            }
         }
         if parts.next().is_some() {
             Err(ParseMacAddressError)

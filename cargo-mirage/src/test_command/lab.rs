@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::suites::{self, Tally};
-use super::{Context, Failure, Outcome, minutes, nightly};
+use super::{Context, Failure, Outcome, image_size, minutes, nightly};
 use crate::debian;
 use crate::error::Error;
 use crate::process::{self, Log};
@@ -37,7 +37,7 @@ pub(super) fn obstacle() -> Result<Option<String>, Failure> {
     Ok(None)
 }
 
-/// One run of the lab: package `lab-tests`.
+/// One run of the lab: package `lab-tests`; and what the images weigh that it has built.
 pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
     if let Some(reason) = obstacle()? {
         return Outcome::skipped(reason);
@@ -47,6 +47,7 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
     let command = context.cargo(&["run", "--quiet", "--package", "lab-tests"]);
     suites::add(context, command, log, &mut tally, &mut broken)?;
     without_root(context, log, &mut tally, &mut broken)?;
+    broken.extend(image_size::faults(&context.target("appliances")));
     tally.outcome(&broken)
 }
 

@@ -6,6 +6,7 @@
 
 mod examples;
 mod fuzz;
+mod image_size;
 mod lab;
 mod nightly;
 mod no_std;

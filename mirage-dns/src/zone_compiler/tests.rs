@@ -379,7 +379,9 @@ fn root_zone_and_odd_octets() {
     let compiled = compile_texts(&[text]).unwrap();
     assert!(compiled.warnings.is_empty(), "{}", compiled.warnings);
     let set = ZoneSet::from_bytes(&compiled.image).unwrap();
-    assert_eq!(set.zones().next().unwrap().records().count(), 8);
+    let zone = set.zones().next().unwrap();
+    assert_eq!(zone.records().count(), 8);
+    assert_eq!(zone.record_count(), 8);
 }
 
 #[cfg(feature = "std")]

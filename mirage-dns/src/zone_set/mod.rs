@@ -365,6 +365,18 @@ impl<'a> Zone<'a> {
         self.entry().node_count.get() as usize
     }
 
+    /// How many [records](Self::records) the zone has.
+    pub fn record_count(&self) -> usize {
+        let first = self.entry().first_node.get();
+        let mut count = 0;
+        for node in first..first + self.entry().node_count.get() {
+            for rrset in self.set.rrsets_of(self.set.node(NodeIndex(node))) {
+                count += usize::from(rrset.record_count.get());
+            }
+        }
+        count
+    }
+
     /// All records, in canonical order of their owners; glue is among them.
     pub fn records(&self) -> impl Iterator<Item = ZoneRecord<'a>> + use<'a> {
         let set = self.set;

@@ -389,14 +389,18 @@ impl<'a> Reassembly<'a> {
     /// The datagram that would time out first, condemned ones before others; with `except`, of
     /// those that hold pages.
     fn oldest(&self, except: Option<usize>) -> Option<usize> {
-        self.slots
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| Some(*index) != except)
-            .filter_map(|(index, slot)| slot.0.as_ref().map(|partial| (index, partial)))
-            .filter(|(_, partial)| except.is_none() || partial.page_count() > 0)
-            .min_by_key(|(_, partial)| (!partial.condemned, partial.deadline))
-            .map(|(index, _)| index)
+        let mut oldest: Option<(usize, (bool, Instant))> = None;
+        for (index, slot) in self.slots.iter().enumerate() {
+            let Some(partial) = &slot.0 else { continue };
+            if except.is_some() && (except == Some(index) || partial.page_count() == 0) {
+                continue;
+            }
+            let age = (!partial.condemned, partial.deadline);
+            if oldest.is_none_or(|(_, known)| age < known) {
+                oldest = Some((index, age));
+            }
+        }
+        oldest.map(|(index, _)| index)
     }
 
     fn evict(&mut self, index: usize) {

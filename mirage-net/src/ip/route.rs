@@ -109,9 +109,16 @@ impl<'a> RouteTable<'a> {
 
     /// The route with the longest prefix.
     pub(crate) fn lookup(&self, destination: IpAddr) -> Option<Route> {
-        self.iter()
-            .filter(|route| route.destination.contains(destination))
-            .max_by_key(|route| route.destination.prefix_len())
+        let mut best: Option<&Route> = None;
+        for route in self.slots.iter().flat_map(|slot| &slot.0) {
+            let length = route.destination.prefix_len();
+            if route.destination.contains(destination)
+                && best.is_none_or(|best| best.destination.prefix_len() <= length)
+            {
+                best = Some(route);
+            }
+        }
+        best.copied()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Route> + '_ {

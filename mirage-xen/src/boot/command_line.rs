@@ -60,15 +60,11 @@ impl<'a> Iterator for Words<'a> {
 
     fn next(&mut self) -> Option<Word<'a>> {
         let word = self.0.next()?;
-        Some(match word.split_once('=') {
-            Some((key, value)) => Word {
-                key,
-                value: Some(value),
-            },
-            None => Word {
-                key: word,
-                value: None,
-            },
+        let sign = word.bytes().position(|byte| byte == b'=');
+        let (key, rest) = word.split_at(sign.unwrap_or(word.len()));
+        Some(Word {
+            key,
+            value: rest.strip_prefix('='),
         })
     }
 }

@@ -143,37 +143,31 @@ fn describe(
     )?;
     writeln!(out, "mirage: rsp {rsp:#x} ({})", region(*rsp))?;
     writeln!(out, "mirage: rflags {rflags:#x} cs {cs:#x} ss {ss:#x}")?;
-    let Frame {
-        rax,
-        rbx,
-        rcx,
-        rdx,
-        rsi,
-        rdi,
-        rbp,
-        r8,
-        r9,
-        r10,
-        r11,
-        r12,
-        r13,
-        r14,
-        r15,
-        ..
-    } = frame;
-    writeln!(
-        out,
-        "mirage: rax {rax:016x} rbx {rbx:016x} rcx {rcx:016x} rdx {rdx:016x}"
-    )?;
-    writeln!(
-        out,
-        "mirage: rsi {rsi:016x} rdi {rdi:016x} rbp {rbp:016x} r8  {r8:016x}"
-    )?;
-    writeln!(
-        out,
-        "mirage: r9  {r9:016x} r10 {r10:016x} r11 {r11:016x} r12 {r12:016x}"
-    )?;
-    writeln!(out, "mirage: r13 {r13:016x} r14 {r14:016x} r15 {r15:016x}")
+    let registers = [
+        ("rax", frame.rax),
+        ("rbx", frame.rbx),
+        ("rcx", frame.rcx),
+        ("rdx", frame.rdx),
+        ("rsi", frame.rsi),
+        ("rdi", frame.rdi),
+        ("rbp", frame.rbp),
+        ("r8 ", frame.r8),
+        ("r9 ", frame.r9),
+        ("r10", frame.r10),
+        ("r11", frame.r11),
+        ("r12", frame.r12),
+        ("r13", frame.r13),
+        ("r14", frame.r14),
+        ("r15", frame.r15),
+    ];
+    for line in registers.chunks(4) {
+        out.write_str("mirage:")?;
+        for (name, value) in line {
+            write!(out, " {name} {value:016x}")?;
+        }
+        out.write_str("\n")?;
+    }
+    Ok(())
 }
 
 /// A panic: reports it and ends the domain. [`entry!`](crate::entry)'s panic handler.

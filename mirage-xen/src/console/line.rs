@@ -10,17 +10,21 @@ pub trait LineSink {
 }
 
 /// Writes on, with control characters escaped: C0 with the line ends, DEL, and C1 (as `\n`, `\u{1b}`).
-pub(super) struct Escape<W>(pub(super) W);
+pub(super) struct Escape<'a>(pub(super) &'a mut dyn Write);
 
-impl<W: Write> Write for Escape<W> {
+impl Write for Escape<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
         while let Some(index) = rest.find(char::is_control) {
             let (plain, tail) = rest.split_at(index);
             self.0.write_str(plain)?;
             let mut characters = tail.chars();
-            if let Some(control) = characters.next() {
-                write!(self.0, "{}", control.escape_default())?;
+            match characters.next() {
+                Some('\t') => self.0.write_str("\\t")?,
+                Some('\r') => self.0.write_str("\\r")?,
+                Some('\n') => self.0.write_str("\\n")?,
+                Some(control) => write!(self.0, "\\u{{{:x}}}", u32::from(control))?,
+                None => {}
             }
             rest = characters.as_str();
         }

@@ -123,17 +123,21 @@ impl<H: Hypervisor> GrantLender<H> {
         Some((reference, (byte % PAGE_SIZE) as u16))
     }
 
-    /// Everything that is lent and not ended: references, frames, flags.
-    fn entries(&self) -> impl Iterator<Item = (u32, u32, GrantFlags)> + Clone {
-        let pages = self.static_pages().filter_map(|(reference, address)| {
+    /// Does something with everything that is lent and not ended, by reference, frame and flags, as long as it succeeds.
+    fn try_each(
+        &self,
+        act: &mut dyn FnMut(u32, u32, GrantFlags) -> Result<(), GrantError>,
+    ) -> Result<(), GrantError> {
+        for (reference, address) in self.static_pages() {
             // `new` found that each has a frame, and an address keeps its frame.
-            let frame = self.grants.table.frame(address).ok()?;
-            Some((reference, frame, READ_ONLY))
-        });
-        let blocks = self.grants.lent_by(self.number);
-        let blocks =
-            blocks.map(|(reference, block)| (reference, block.frame, flags(block.writing.get())));
-        pages.chain(blocks)
+            if let Ok(frame) = self.grants.table.frame(address) {
+                act(reference, frame, READ_ONLY)?;
+            }
+        }
+        for (reference, block) in self.grants.lent_by(self.number) {
+            act(reference, block.frame, flags(block.writing.get()))?;
+        }
+        Ok(())
     }
 
     fn begin(&self, reference: u32, frame: u32, flags: GrantFlags) -> bool {
@@ -144,30 +148,44 @@ impl<H: Hypervisor> GrantLender<H> {
     /// Begins all entries, which have ended, or none.
     fn begin_all(&self) -> Result<(), GrantError> {
         let table = self.grants.table;
-        if let Some((reference, ..)) = self.entries().find(|entry| !table.is_ended(entry.0)) {
-            return Err(GrantError::StillInUse(GrantReference(reference)));
-        }
-        for (reference, frame, flags) in self.entries() {
+        self.try_each(&mut |reference, _, _| {
+            if table.is_ended(reference) {
+                Ok(())
+            } else {
+                Err(GrantError::StillInUse(GrantReference(reference)))
+            }
+        })?;
+        self.try_each(&mut |reference, frame, flags| {
             self.begin(reference, frame, flags);
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Ends all entries, or none.
     fn end_all(&self) -> Result<(), GrantError> {
-        for (count, (reference, _, flags)) in self.entries().enumerate() {
+        let mut ended = 0_usize;
+        let result = self.try_each(&mut |reference, _, flags| {
             if !self.grants.table.end(reference, flags) {
-                for (reference, frame, flags) in self.entries().take(count) {
-                    self.begin(reference, frame, flags);
-                }
                 return Err(GrantError::StillInUse(GrantReference(reference)));
             }
+            ended += 1;
+            Ok(())
+        });
+        if let Err(error) = result {
+            self.try_each(&mut |reference, frame, flags| {
+                if let Some(left) = ended.checked_sub(1) {
+                    ended = left;
+                    self.begin(reference, frame, flags);
+                }
+                Ok(())
+            })?;
+            return Err(error);
         }
         Ok(())
     }
 
     /// The references of the static ranges' pages, with the address of a byte that is in the page and the range.
-    fn static_pages(&self) -> impl Iterator<Item = (u32, NonNull<u8>)> + Clone {
+    fn static_pages(&self) -> impl Iterator<Item = (u32, NonNull<u8>)> {
         self.statics.iter().flat_map(|range| {
             let start = range.bytes.as_ptr().addr();
             references(range.first, page_count(range.bytes))

@@ -163,10 +163,7 @@ impl<H: Hypervisor> PoolGrants<H> {
     }
 
     /// The entries that a lender has lent, and what is known of them.
-    pub(super) fn lent_by(
-        &self,
-        lender: u8,
-    ) -> impl Iterator<Item = (u32, &'static BlockGrant)> + Clone {
+    pub(super) fn lent_by(&self, lender: u8) -> impl Iterator<Item = (u32, &'static BlockGrant)> {
         references(self.first, self.blocks.len())
             .zip(self.blocks)
             .filter(move |(_, block)| block.is_lent() && block.lender.get() == lender)

@@ -48,28 +48,30 @@ impl<'a> Key<'a> {
     pub fn check(self) -> Result<usize, KeyError> {
         let parts = self.parts();
         let length = parts.iter().map(|part| part.len()).sum();
-        let mut bytes = parts.into_iter().flatten().copied().peekable();
-        let absolute = match bytes.peek() {
-            None => return Err(KeyError::Empty),
-            Some(first) => *first == b'/',
-        };
+        let absolute = self.directory.starts_with('/')
+            || self.directory.is_empty() && self.name.starts_with('/');
         let most = if absolute {
             XENSTORE_ABS_PATH_MAX
         } else {
             XENSTORE_REL_PATH_MAX
         };
+        if length == 0 {
+            return Err(KeyError::Empty);
+        }
         if length > most {
             return Err(KeyError::TooLong { length });
         }
         let mut last = b' ';
-        for byte in bytes {
-            match byte {
-                b'/' if last == b'/' => return Err(KeyError::Slash),
-                b'/' | b'-' | b'_' | b'@' => {}
-                _ if byte.is_ascii_alphanumeric() => {}
-                _ => return Err(KeyError::Character(byte)),
+        for part in parts {
+            for byte in part {
+                match byte {
+                    b'/' if last == b'/' => return Err(KeyError::Slash),
+                    b'/' | b'-' | b'_' | b'@' => {}
+                    _ if byte.is_ascii_alphanumeric() => {}
+                    _ => return Err(KeyError::Character(*byte)),
+                }
+                last = *byte;
             }
-            last = byte;
         }
         if last == b'/' && length > 1 {
             return Err(KeyError::Slash);

@@ -49,7 +49,7 @@ impl Zones {
                 format!(
                     "zone {}: {} records, serial {} ({source})",
                     zone.apex(),
-                    zone.records().count(),
+                    zone.record_count(),
                     zone.serial()
                 )
             })

@@ -70,7 +70,7 @@ fn start(boot: Boot) -> Result<ShutdownReason, Failure> {
         log::info!(
             "zone {}: {} records, serial {}",
             zone.apex(),
-            zone.records().count(),
+            zone.record_count(),
             zone.serial()
         );
     }

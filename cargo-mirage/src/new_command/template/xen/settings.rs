@@ -32,8 +32,8 @@ impl Settings {
             };
             let value = word.value.ok_or_else(wrong)?;
             match word.key {
-                "ip" => ip = Some(cidr(value).ok_or_else(wrong)?),
-                "gateway" => gateway = Some(address(value).ok_or_else(wrong)?),
+                "ip" => ip = Some(cidr(value.as_bytes()).ok_or_else(wrong)?),
+                "gateway" => gateway = Some(address(value.as_bytes()).ok_or_else(wrong)?),
                 "log" => log = value.parse().map_err(|_| wrong())?,
                 _ => return Err(SettingsError::Unknown(word.key)),
             }
@@ -44,9 +44,9 @@ impl Settings {
 }
 
 /// Four numbers with dots between. The library's parser takes IPv6's addresses, too, and a hundred times the room.
-fn address(text: &str) -> Option<Ipv4Addr> {
+fn address(text: &[u8]) -> Option<Ipv4Addr> {
     let mut bytes = [0; 4];
-    let mut numbers = text.split('.');
+    let mut numbers = text.split(|byte| *byte == b'.');
     for byte in &mut bytes {
         *byte = number(numbers.next()?)?;
     }
@@ -54,14 +54,14 @@ fn address(text: &str) -> Option<Ipv4Addr> {
 }
 
 /// An address and the length of its prefix.
-fn cidr(text: &str) -> Option<Cidr> {
-    let (network, length) = text.split_once('/')?;
+fn cidr(text: &[u8]) -> Option<Cidr> {
+    let slash = text.iter().position(|byte| *byte == b'/')?;
+    let (network, length) = (&text[..slash], &text[slash + 1..]);
     Cidr::new(address(network)?.into(), number(length)?).ok()
 }
 
 /// One to three digits, the first of which is no zero unless it is the only one.
-fn number(text: &str) -> Option<u8> {
-    let digits = text.as_bytes();
+fn number(digits: &[u8]) -> Option<u8> {
     if digits.len() > 1 && digits.first() == Some(&b'0') {
         return None;
     }
