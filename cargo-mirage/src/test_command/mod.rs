@@ -114,7 +114,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "lab",
-        about: "the appliances on a real Xen: answers, suspension, migration, what memory forbids",
+        about: "the appliances on a real Xen: answers, suspension, migration, what memory forbids; what their images weigh",
         quick: false,
         run: lab::run,
     },
