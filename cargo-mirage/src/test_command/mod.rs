@@ -150,7 +150,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "miri",
-        about: "the tests of crates with unsafe code under Miri",
+        about: "the tests that meet most unsafe code under Miri",
         quick: false,
         run: nightly::miri,
     },

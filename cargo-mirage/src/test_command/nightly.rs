@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use super::suites::{self, Tally};
-use super::{Context, Failure, Outcome};
+use super::{Context, Failure, Outcome, minutes};
 use crate::error::Error;
 use crate::process::Log;
 use crate::workspace::Package;
@@ -134,7 +135,80 @@ pub(super) fn address_sanitizer(context: &Context<'_>, log: &Log) -> Result<Outc
     tally.outcome(&broken)
 }
 
-/// Their tests under Miri, where it is installed.
+/// What Miri runs of a crate. It is slower than a processor by a factor of thousands, so this is where the unsafe code is, and not
+/// what only moves much through it.
+struct Interpreted {
+    package: &'static str,
+    /// The tests whose names contain one of these.
+    tests: &'static [&'static str],
+    /// But for these.
+    without: &'static [&'static str],
+}
+
+/// Together less than three minutes on two cores.
+const INTERPRETED: &[Interpreted] = &[
+    Interpreted {
+        package: "mirage-core",
+        // Wakers and what tasks live in, what threads share, the pool's pages and their lenders.
+        tests: &[
+            "channel::",
+            "event::",
+            "executor::",
+            "frame::",
+            "pool::hazards",
+        ],
+        without: &[
+            // Thousands of tasks.
+            "tests::memory::",
+            "a_sleeper_wakes_exactly_at_its_deadline",
+            "equal_deadlines_fire_in_order_of_registration",
+            "a_busy_executor_moves_a_bounded_number_of_timers_in_one_turn",
+            "timers_agree_with_a_sorted_list",
+        ],
+    },
+    Interpreted {
+        package: "mirage-xen",
+        // The heap; what lends pages, and the rings in them; what futures leave behind when they are dropped; wake-ups.
+        tests: &[
+            "boot::heap",
+            "byte_ring",
+            "console::logger",
+            "event_channel::",
+            "grant_table::",
+            "platform::tests",
+            "ring::tests",
+            "store::join",
+        ],
+        without: &[
+            // Every byte of many allocations.
+            "allocations_keep_their_bytes",
+            // 65,536 lendings.
+            "a_count_of_readings_that_would_wrap_refuses",
+            // Tables of all sizes.
+            "more_references_than_xen_allows",
+            // Many steps, each looked at from all sides.
+            "each_token_hears_of_its_own_port",
+            "entries_say_what_is_lent",
+            // A page byte by byte, again and again.
+            "golden_bytes_of_a_new_ring",
+            "ring::tests::model::",
+            // Two threads, one of which waits for the other.
+            "a_producer_that_sleeps_at_a_full_ring",
+            "of_a_publication_and_a_final_check_at_once",
+        ],
+    },
+    Interpreted {
+        package: "mirage-host",
+        // Addresses in the system's form; most others open files, sockets and devices, which is foreign code that Miri doesn't run.
+        tests: &["socket_addresses_survive"],
+        without: &[],
+    },
+];
+
+/// How long the tests of one crate may take, its building included.
+const INTERPRETED_LIMIT: Duration = minutes(10);
+
+/// Tests under Miri, where it is installed.
 pub(super) fn miri(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
     let toolchain = match toolchain() {
         Ok(toolchain) => toolchain,
@@ -153,27 +227,38 @@ pub(super) fn miri(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure>
     let mut tally = Tally::default();
     let mut broken = Vec::new();
     for package in with_unsafe_code(context)? {
-        // Files, sockets and devices are foreign code, which Miri can't run.
-        if !package.is_no_std()? {
+        let name = package.name.as_str();
+        let Some(chosen) = INTERPRETED.iter().find(|chosen| chosen.package == name) else {
+            // Files, sockets and devices are foreign code, which Miri can't run.
+            tally
+                .left_out
+                .push(format!("{name}: Miri runs none of its tests"));
             continue;
+        };
+        let mut command = cargo(context, &toolchain, &["miri", "test", "--package", name]);
+        command.args(["--all-features", "--lib", "--target-dir"]);
+        command.arg(context.target("miri")).arg("--");
+        command.args(chosen.tests);
+        for test in chosen.without {
+            command.args(["--skip", test]);
         }
-        let mut command = cargo(
-            context,
-            &toolchain,
-            &[
-                "miri",
-                "test",
-                "--package",
-                &package.name,
-                "--all-features",
-                "--lib",
-            ],
-        );
-        command.arg("--target-dir").arg(context.target("miri"));
+        // What lives as long as the program is never freed.
         command
             .env("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-ignore-leaks")
-            .env("PROPTEST_CASES", "4");
-        suites::add(context, command, log, &mut tally, &mut broken)?;
+            .env("PROPTEST_CASES", "2");
+        let finished = suites::add_within(
+            context,
+            command,
+            INTERPRETED_LIMIT,
+            log,
+            &mut tally,
+            &mut broken,
+        )?;
+        tally.left_out.push(format!(
+            "{name}: {} tests that are slow there or meet no unsafe code; Miri runs {}",
+            suites::filtered_out(&finished.output),
+            chosen.tests.join(", ")
+        ));
     }
     tally.outcome(&broken)
 }

@@ -1,6 +1,7 @@
 //! The test suites: everything with all features, each crate without, and the model checker.
 
 use std::process::Command;
+use std::time::Duration;
 
 use super::{Context, Failure, Outcome, minutes};
 use crate::error::Error;
@@ -100,6 +101,16 @@ fn said_by(name: &str, output: &str) -> String {
     said
 }
 
+/// How many tests a filter left out, of what `cargo test` printed.
+pub(super) fn filtered_out(output: &str) -> u64 {
+    let results = output
+        .lines()
+        .filter_map(|line| line.strip_prefix("test result: "));
+    results
+        .map(|counts| count_before(counts, " filtered out"))
+        .sum()
+}
+
 fn count_before(text: &str, word: &str) -> u64 {
     let Some((before, _)) = text.split_once(word) else {
         return 0;
@@ -120,8 +131,20 @@ pub(super) fn add(
     tally: &mut Tally,
     broken: &mut Vec<String>,
 ) -> Result<Finished, Failure> {
+    add_within(context, command, minutes(20), log, tally, broken)
+}
+
+/// As [`add`], within that time.
+pub(super) fn add_within(
+    context: &Context<'_>,
+    command: Command,
+    limit: Duration,
+    log: &Log,
+    tally: &mut Tally,
+    broken: &mut Vec<String>,
+) -> Result<Finished, Failure> {
     let line = process::command_line(&command);
-    let finished = context.run(command, minutes(20), log)?;
+    let finished = context.run(command, limit, log)?;
     let one = Tally::of(&finished.output);
     if !finished.success() && one.failed == 0 {
         broken.push(format!("{line}: {}", finished.how()));
