@@ -76,13 +76,13 @@ impl<H: Hypervisor> Clock for XenPlatform<H> {
 impl<H: Hypervisor> Platform for XenPlatform<H> {
     fn park(&self, until: Option<Instant>) {
         let woken = self.unparker.woken.swap(false, Ordering::Acquire);
-        let past = until.is_some_and(|until| until <= self.clock.now());
-        if !woken && !past {
-            // An event that comes before the call is pending then, and ends it at once.
+        // A look costs nothing. An event that comes before the call is pending then, and ends it at once; so does a
+        // deadline that has passed, and to ask the clock for that would cost about as much.
+        if !woken && self.channels.scan() == 0 {
             self.channels
                 .wait(until.map(|until| self.clock.deadline(until)));
+            self.channels.scan();
         }
-        self.channels.scan();
     }
 
     fn unparker(&self) -> &'static dyn Unpark {
@@ -160,12 +160,22 @@ mod tests {
     use super::*;
     use crate::DomainId;
     use crate::testing::{Call, TestHypervisor};
+    use mirage_core::event::Event;
     use mirage_core::executor::Executor;
     use std::boxed::Box;
     use std::vec::Vec;
 
     /// A counter of 1 GHz that moves by 10 at each look.
     fn platform() -> (
+        &'static TestHypervisor,
+        &'static XenPlatform<TestHypervisor>,
+    ) {
+        platform_with(XenUnparker::new())
+    }
+
+    fn platform_with(
+        unparker: XenUnparker,
+    ) -> (
         &'static TestHypervisor,
         &'static XenPlatform<TestHypervisor>,
     ) {
@@ -178,7 +188,7 @@ mod tests {
         let platform = XenPlatform::new(
             EventChannels::leak(hypervisor),
             XenClock::leak(hypervisor),
-            Box::leak(Box::new(XenUnparker::new())),
+            Box::leak(Box::new(unparker)),
         );
         (hypervisor, Box::leak(Box::new(platform)))
     }
@@ -199,20 +209,61 @@ mod tests {
     }
 
     #[test]
-    fn an_instant_that_has_passed_is_a_look_without_a_sleep() {
+    fn an_event_that_is_there_is_a_look_without_a_sleep() {
         let (hypervisor, platform) = platform();
         let port = platform.channels().offer(DomainId::DOM0).unwrap();
-        hypervisor.tsc.set(5_000);
         hypervisor.raise(port.number().0);
-        platform.park(Some(Instant::from_nanos(5_000)));
-        assert!(port.event().take());
-        hypervisor.raise(port.number().0);
-        platform.park(Some(Instant::ZERO));
+        platform.park(None);
         assert!(port.event().take());
         hypervisor.raise(port.number().0);
         platform.poll_devices();
         assert!(port.event().take());
         assert_eq!(polls(hypervisor), []);
+    }
+
+    #[test]
+    fn an_instant_that_has_passed_is_xens_to_see() {
+        let (hypervisor, platform) = platform();
+        hypervisor.tsc.set(5_000);
+        platform.park(Some(Instant::from_nanos(5_000)));
+        platform.park(Some(Instant::ZERO));
+        // Zero would be no limit.
+        let expected = [5_000, 1].map(|until| Call::Poll([].into(), Some(until)));
+        assert_eq!(polls(hypervisor), expected);
+        // The clock was not read for it.
+        assert_eq!(hypervisor.tsc.get(), 5_000);
+    }
+
+    /// Where Xen emulates the counter, each reading is an exit to it.
+    #[test]
+    fn a_wake_up_reads_the_clock_once() {
+        // SAFETY: nothing of this executor leaves the test's thread.
+        let (hypervisor, platform) = platform_with(unsafe { XenUnparker::only_thread() });
+        let executor = Executor::leak(platform);
+        let port = platform.channels().offer(DomainId::DOM0).unwrap();
+        let number = port.number().0;
+        let passed_on: &Event = Box::leak(Box::new(Event::new()));
+        let readings = || hypervisor.tsc.get() / hypervisor.tsc_step.get();
+        // As netfront does: a task takes the event, and wakes the main one, which looks at the time and sets a timer.
+        let _task = executor.spawn(async move {
+            loop {
+                port.event().wait().await;
+                passed_on.set();
+            }
+        });
+        let mut seen = Vec::new();
+        hypervisor.raise(number);
+        executor.run_until(async {
+            for _ in 0..5 {
+                let deadline = executor.turn_time() + Duration::from_secs(1);
+                let _ = executor.timeout_at(deadline, passed_on.wait()).await;
+                seen.push(readings());
+                // The next comes during the sleep.
+                hypervisor.raised_in_poll.set(Some(number));
+            }
+        });
+        let each: Vec<u64> = seen.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(each[1..], [1; 3], "{seen:?}");
     }
 
     #[test]

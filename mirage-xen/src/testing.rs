@@ -37,6 +37,8 @@ pub(crate) struct TestHypervisor {
     pub(crate) tsc: Cell<u64>,
     /// Added to the counter at each reading.
     pub(crate) tsc_step: Cell<u64>,
+    /// The port that gets an event during the next poll.
+    pub(crate) raised_in_poll: Cell<Option<u32>>,
     /// Numbers of the processor's source; empty: it gives none.
     pub(crate) random: RefCell<Vec<Option<u64>>>,
     pub(crate) outcome: Cell<Result<Suspended, XenError>>,
@@ -68,6 +70,7 @@ impl TestHypervisor {
             maximum_grant_frames: Cell::new(frames),
             tsc: Cell::new(0),
             tsc_step: Cell::new(0),
+            raised_in_poll: Cell::new(None),
             random: RefCell::default(),
             outcome: Cell::new(Ok(Suspended::Resumed)),
             store: Cell::new(None),
@@ -106,6 +109,9 @@ impl TestHypervisor {
 // says what they are.
 unsafe impl Hypervisor for TestHypervisor {
     fn poll(&self, ports: &[PortNumber], until: Option<u64>) -> Result<(), XenError> {
+        if let Some(number) = self.raised_in_poll.take() {
+            self.raise(number);
+        }
         let ports = ports.iter().map(|port| port.0).collect();
         self.note(Call::Poll(ports, until))
     }

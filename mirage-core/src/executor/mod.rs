@@ -14,11 +14,16 @@
 //!
 //! # One turn
 //!
-//! 1. Run ready tasks, at most [the budget](Executor::set_budget) of them.
-//! 2. Read the clock and wake the tasks whose timers are due, at most the budget.
-//! 3. Let the platform [look at its devices](Platform::poll_devices).
+//! 1. Read the clock, once: the [turn's time](Executor::turn_time).
+//! 2. Run ready tasks, at most [the budget](Executor::set_budget) of them; then the future of
+//!    [`run_until`](Executor::run_until), if they woke it.
+//! 3. Wake the tasks whose timers are due at the turn's time, at most the budget.
+//! 4. Let the platform [look at its devices](Platform::poll_devices).
 //!
-//! If nothing is ready then, [`run`](Executor::run) parks until the next deadline.
+//! If nothing is ready then, [`run`](Executor::run) parks until the next deadline, which may have passed since.
+//!
+//! A look at the clock is not cheap everywhere: where a hypervisor emulates the time stamp counter it costs as much as
+//! the answer to a packet. So one turn, which is one wake-up where there is little to do, looks once.
 //!
 //! # Threads
 //!
@@ -112,7 +117,7 @@ use self::task::Task;
 use self::task::{Header, Start};
 use self::timers::Timers;
 use crate::sync::{AtomicBool, Ordering};
-use crate::time::Instant;
+use crate::time::{Clock, Instant};
 
 /// Tasks polled and timers fired in one turn, unless told otherwise.
 const DEFAULT_BUDGET: usize = 128;
@@ -265,9 +270,21 @@ impl Executor {
 
     // --- Getters ---
 
-    /// The platform's clock.
+    /// The platform's clock, as it is now.
     pub fn now(&self) -> Instant {
         self.platform.now()
+    }
+
+    /// The time of the turn that is being taken: what the clock showed when it began. Between turns it is [`now`](Self::now).
+    ///
+    /// For those who look often and to whom a turn is a moment, as the drivers of devices: it costs nothing. Who measures
+    /// how long something takes, or counts from the very moment, asks [`now`](Self::now).
+    pub fn turn_time(&self) -> Instant {
+        if self.entered.get() {
+            self.timers.now()
+        } else {
+            self.now()
+        }
     }
 
     /// The platform's wall clock: time since the Unix epoch, where it's known.
@@ -605,7 +622,9 @@ impl Executor {
         let waker = ManuallyDrop::new(unsafe { Waker::from_raw(root_waker(self)) });
         let mut context = Context::from_waker(&waker);
         let woken = &self.remote.root_woken;
+        // Before the first turn's tasks, as if it had been woken between turns.
         woken.store(true, Ordering::Relaxed);
+        self.begin_turn();
         loop {
             // Acquire: what was written before the wake-up is visible to the poll.
             if woken.swap(false, Ordering::AcqRel)
@@ -613,9 +632,11 @@ impl Executor {
             {
                 return output;
             }
-            if self.take_turn() == Turn::Idle && !woken.load(Ordering::Acquire) {
+            if self.end_turn() == Turn::Idle && !woken.load(Ordering::Acquire) {
                 self.idle();
             }
+            self.begin_turn();
+            self.run_ready();
         }
     }
 
@@ -653,6 +674,16 @@ impl Executor {
     }
 
     fn take_turn(&self) -> Turn {
+        self.begin_turn();
+        self.run_ready();
+        self.end_turn()
+    }
+
+    fn begin_turn(&self) {
+        self.timers.set_now(self.platform.now());
+    }
+
+    fn run_ready(&self) {
         let budget = self.budget.get();
         let mut polls = 0;
         while polls < budget {
@@ -662,9 +693,12 @@ impl Executor {
             polls += 1;
             task::run(task);
         }
+    }
 
-        let now = self.platform.now();
-        self.timers.set_now(now);
+    /// Timers and devices.
+    fn end_turn(&self) -> Turn {
+        let budget = self.budget.get();
+        let now = self.timers.now();
         let mut fired = 0;
         let mut moves = MOVE_LIMIT;
         while fired < budget {
@@ -698,11 +732,11 @@ impl Executor {
         }
     }
 
-    /// Prepares timers, a little at a time, or waits when there are none to prepare.
+    /// Prepares timers, a little at a time, and waits once that was all there is to prepare.
     fn idle(&self) {
         let prepared = self.timers.prepare(PREPARE_LEAST);
         count(&self.counters.timers_moved, prepared as u64);
-        if prepared == 0 {
+        if prepared < PREPARE_LEAST {
             count(&self.counters.parks, 1);
             self.platform.park(self.timers.next_look());
         }
@@ -768,6 +802,17 @@ impl Executor {
             count(&self.counters.remote_wakes, 1);
             self.enqueue_local(task);
         });
+    }
+}
+
+/// The clock of one who looks often: [`now`](Clock::now) is the [turn's time](Executor::turn_time).
+impl Clock for Executor {
+    fn now(&self) -> Instant {
+        self.turn_time()
+    }
+
+    fn wall(&self) -> Option<Duration> {
+        self.platform.wall()
     }
 }
 

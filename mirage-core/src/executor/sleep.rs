@@ -61,7 +61,7 @@ impl Future for Sleep {
         }
         let timers = this.executor.timers();
         if !this.node.is_registered() {
-            // The clock of the last turn is enough: a deadline between it and the clock's time fires in this turn.
+            // The turn's time is enough: a deadline between it and the clock's time fires in the next turn, at once.
             if this.node.deadline() <= timers.now() {
                 this.node.set_fired();
                 return Poll::Ready(());

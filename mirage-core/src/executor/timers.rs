@@ -142,7 +142,7 @@ pub(super) struct Timers {
     slots: [[Cell<*const Node>; SLOTS as usize]; LEVELS],
     next_order: Cell<u64>,
     len: Cell<usize>,
-    /// The clock as of the last turn.
+    /// The clock at the beginning of the turn.
     now: Cell<Instant>,
 }
 
@@ -186,7 +186,7 @@ impl Timers {
         self.len.get()
     }
 
-    /// The clock as of the last turn: not later than the clock.
+    /// The clock at the beginning of the turn: not later than the clock.
     pub(super) fn now(&self) -> Instant {
         self.now.get()
     }

@@ -49,7 +49,7 @@ pub async fn drive<N: Netif + ?Sized>(
     let mut driver = Driver::new(DriverCounters::default());
     poll_fn(|context| {
         loop {
-            let turn = driver.turn(netif, stack, executor.now(), context);
+            let turn = driver.turn(netif, stack, executor.turn_time(), context);
             while let Some(event) = stack.poll_event() {
                 on_event(event);
             }
@@ -61,7 +61,7 @@ pub async fn drive<N: Netif + ?Sized>(
                 }
                 Ok(_) => {}
             }
-            let deadline = driver.deadline(stack.poll_timeout(), executor.now());
+            let deadline = driver.deadline(stack.poll_timeout(), executor.turn_time());
             if rest(sleep.as_mut(), deadline, context).is_pending() {
                 return Poll::Pending;
             }

@@ -96,7 +96,7 @@ impl<H: Hypervisor> Netfront<H> {
     async fn keep_connected(&self, store: &'static Store<H>, executor: &'static Executor) -> ! {
         let mut watches = Watches::NONE;
         loop {
-            self.look_at_link(executor.now());
+            self.look_at_link(executor.turn_time());
             let (action, epoch) = {
                 let handshake = self.handshake.borrow();
                 (handshake.action(), handshake.epoch())
@@ -104,7 +104,7 @@ impl<H: Hypervisor> Netfront<H> {
             let done = match action {
                 Action::Wait(until) => {
                     let wake = self.wait(&mut watches, executor, until).await;
-                    self.woken(&mut watches, executor.now(), wake);
+                    self.woken(&mut watches, executor.turn_time(), wake);
                     continue;
                 }
                 Action::Read(subject) => self.read(store, &mut watches, subject).await,
@@ -112,7 +112,7 @@ impl<H: Hypervisor> Netfront<H> {
                 Action::Write(state) => self.write(store, Some(state)).await,
             };
             if self.handshake.borrow().epoch() == epoch {
-                self.finish(executor.now(), done);
+                self.finish(executor.turn_time(), done);
             }
         }
     }

@@ -134,6 +134,31 @@ fn tasks_run_first_come_first_served() {
 }
 
 #[test]
+fn a_turn_is_one_moment_and_the_next_begins_later() {
+    let (executor, platform) = with_platform(true);
+    let tick = Duration::from_micros(1);
+    let seen = executor.run_until(async {
+        let mut seen = vec![];
+        for _ in 0..2 {
+            seen.push((executor.turn_time(), executor.now()));
+            platform.now.set(platform.now.get() + tick);
+            seen.push((Clock::now(executor), executor.now()));
+            yield_now().await;
+        }
+        // A deadline that passes during the turn has come, though the turn doesn't know it.
+        executor.sleep_until(executor.now()).await;
+        seen.push((executor.turn_time(), executor.now()));
+        seen
+    });
+    let begun = seen[0].1;
+    let at = |ticks| begun + tick * ticks;
+    let expected = [(0, 0), (0, 1), (1, 1), (1, 2), (2, 2)].map(|(turn, now)| (at(turn), at(now)));
+    assert_eq!(seen, expected);
+    platform.now.set(at(5));
+    assert_eq!(executor.turn_time(), at(5), "no turn is being taken");
+}
+
+#[test]
 fn aborting_drops_the_future_and_wakes_the_joiner() {
     let executor = new();
     let drops = Rc::new(Cell::new(0));
