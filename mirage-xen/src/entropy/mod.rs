@@ -15,7 +15,6 @@
 //! nothing is drawn ([`EntropyError::NotReseeded`]) until new entropy was mixed in: from the processor, before any other
 //! part of the program is told of the resume; else with [`XenRng::reseed`], by whoever reads the toolstack's new seed.
 
-mod chacha;
 #[cfg(test)]
 mod tests;
 
@@ -23,9 +22,9 @@ use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::sync::atomic::Ordering;
 
-use rand_core::{CryptoRng, Rng, TryCryptoRng, TryRng};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{CryptoRng, Rng, SeedableRng, TryCryptoRng, TryRng};
 
-use self::chacha::{ChaCha20, Key};
 use crate::hypervisor::Hypervisor;
 use crate::suspend::{Resume, ResumeError, Stage};
 
@@ -43,6 +42,8 @@ const HARDWARE_TRIES: u32 = 10;
 /// Readings of the time stamp counter that are mixed in at a time, four by four.
 const JITTER_ROUNDS: u32 = 16;
 
+type Key = [u8; 32];
+
 /// The domain's random source: ChaCha20, which [`rand_core`]'s traits draw from by a shared reference.
 ///
 /// ```
@@ -58,7 +59,7 @@ const JITTER_ROUNDS: u32 = 16;
 /// ```
 pub struct XenRng<H: Hypervisor> {
     hypervisor: &'static H,
-    generator: RefCell<ChaCha20>,
+    generator: RefCell<ChaCha20Rng>,
     state: Cell<State>,
 }
 
@@ -82,7 +83,7 @@ impl<H: Hypervisor> XenRng<H> {
     pub fn new(hypervisor: &'static H, seed: Option<&[u8]>) -> Result<Self, EntropyError> {
         let rng = Self {
             hypervisor,
-            generator: RefCell::new(ChaCha20::new([0; 32])),
+            generator: RefCell::new(ChaCha20Rng::from_seed([0; 32])),
             state: Cell::new(State::Stale),
         };
         rng.reseed(seed)?;
@@ -116,8 +117,8 @@ impl<H: Hypervisor> XenRng<H> {
     /// [`EntropyError::NotReseeded`]: as of any number that is drawn.
     pub fn generator(&self) -> Result<impl CryptoRng + use<H>, EntropyError> {
         let mut key = Key::default();
-        self.draw(|generator| generator.fill(&mut key))?;
-        Ok(ChaCha20::new(key))
+        self.draw(|generator| generator.fill_bytes(&mut key))?;
+        Ok(ChaCha20Rng::from_seed(key))
     }
 
     /// Mixes new entropy in: from the processor, from the seed, from both. What was there before stays part of it.
@@ -128,7 +129,7 @@ impl<H: Hypervisor> XenRng<H> {
     pub fn reseed(&self, seed: Option<&[u8]>) -> Result<(), EntropyError> {
         let mut generator = self.generator.borrow_mut();
         let mut key = Key::default();
-        generator.fill(&mut key);
+        generator.fill_bytes(&mut key);
         self.absorb_surroundings(&mut key);
         let hardware = self.absorb_hardware(&mut key);
         let mut seeded = false;
@@ -142,7 +143,7 @@ impl<H: Hypervisor> XenRng<H> {
             }
             seeded = seed.len() >= SEED_LENGTH && seed.iter().any(|byte| *byte != seed[0]);
         }
-        *generator = ChaCha20::new(key);
+        *generator = ChaCha20Rng::from_seed(key);
         if !seeded {
             hardware?;
         }
@@ -195,7 +196,7 @@ impl<H: Hypervisor> XenRng<H> {
         }
     }
 
-    fn draw<T>(&self, draw: impl FnOnce(&mut ChaCha20) -> T) -> Result<T, EntropyError> {
+    fn draw<T>(&self, draw: impl FnOnce(&mut ChaCha20Rng) -> T) -> Result<T, EntropyError> {
         if self.is_ready() {
             Ok(draw(&mut self.generator.borrow_mut()))
         } else {
@@ -209,7 +210,7 @@ fn absorb(key: &mut Key, chunk: &Key) {
     for (byte, more) in key.iter_mut().zip(chunk) {
         *byte ^= more;
     }
-    ChaCha20::new(*key).fill(key);
+    ChaCha20Rng::from_seed(*key).fill_bytes(key);
 }
 
 fn absorb_words(key: &mut Key, words: &[u64]) {
@@ -234,7 +235,7 @@ impl<H: Hypervisor> TryRng for &XenRng<H> {
     }
 
     fn try_fill_bytes(&mut self, destination: &mut [u8]) -> Result<(), EntropyError> {
-        self.draw(|generator| generator.fill(destination))
+        self.draw(|generator| generator.fill_bytes(destination))
     }
 }
 
