@@ -16,6 +16,9 @@ pub const DOM0_SOCKET: &str = "dom0";
 /// The name of the socket for QEMU's monitor, in the lab's folder.
 pub const MONITOR_SOCKET: &str = "monitor";
 
+/// dom0's command line. A crash of dom0, as one of Xen, ends the machine (`-no-reboot`), for it would restart.
+const KERNEL_LINE: &str = "console=hvc0 panic=-1 quiet mitigations=off tsc=reliable";
+
 /// How the machine is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Link {
@@ -67,13 +70,6 @@ impl Machine {
             features => format!("qemu64,+svm,+npt,{features}"),
         };
         let (network, memory) = (self.network(), format!("{}M", self.memory));
-        // What Xen prints goes to the first serial port. `spec-ctrl=no`: with that processor Xen stops at its setting up
-        // of speculation else. A crash of Xen ends the machine, for it would restart.
-        let xen = format!(
-            "dom0_mem={0}M,max:{0}M dom0_max_vcpus=1 console=com1 loglvl=info guest_loglvl=all spec-ctrl=no",
-            self.dom0_memory
-        );
-        let kernel = "console=hvc0 panic=-1 quiet mitigations=off tsc=reliable";
         // QEMU separates modules by commas, and a module's name from its arguments by a space: no other name is in there.
         for (name, target) in [("kernel", &boot.kernel), ("initramfs", &boot.initramfs)] {
             let link = folder.join(name);
@@ -84,7 +80,7 @@ impl Machine {
                 _ => {}
             }
         }
-        let modules = format!("kernel {kernel},initramfs");
+        let (xen, modules) = (self.xen_line(), format!("kernel {KERNEL_LINE},initramfs"));
         for (option, value) in [
             ("-name", "mirage-lab"),
             ("-accel", "tcg,thread=multi"),
@@ -128,8 +124,23 @@ impl Machine {
             Link::User { .. } => "user",
         };
         format!(
-            "{} MiB, {} MiB, {}, {link}",
-            self.memory, self.dom0_memory, self.cpu_features
+            "{} MiB, {}, {link}, {}, {KERNEL_LINE}",
+            self.memory,
+            self.cpu_features,
+            self.xen_line()
+        )
+    }
+
+    /// Xen's command line.
+    ///
+    /// What it prints goes to the first serial port. `spec-ctrl=no`: with that processor Xen stops at its setting up of
+    /// speculation else. `credit2_runqueue=cpu`: each wait for a lock costs an emulated processor tens of microseconds
+    /// (QEMU leaves the generated code at each `pause`), and by default the processors share one queue, with one lock.
+    fn xen_line(&self) -> String {
+        format!(
+            "dom0_mem={0}M,max:{0}M dom0_max_vcpus=1 console=com1 loglvl=info guest_loglvl=all spec-ctrl=no \
+             credit2_runqueue=cpu",
+            self.dom0_memory
         )
     }
 
@@ -242,6 +253,9 @@ mod tests {
         };
         assert_eq!(other.description(), machine(tap()).description());
         assert_ne!(machine(user()).description(), machine(tap()).description());
+        other.dom0_memory = 512;
+        assert_ne!(other.description(), machine(tap()).description());
+        let mut other = machine(tap());
         other.cpu_features = "+rdrand".into();
         assert_ne!(other.description(), machine(tap()).description());
     }
