@@ -73,10 +73,7 @@ pub(crate) fn run(lab: &Lab, tests: &Tests, image: &Path) {
         "migrated_under_load_it_loses_questions_during_the_pause_alone",
         || {
             moved(lab, server, Load::DnsperfToo, "resumed", |lab| {
-                dom0(
-                    lab,
-                    &format!("xl migrate -s '' {DNS} 'exec xl migrate-receive' 2>&1"),
-                )
+                dom0(lab, &format!("xl migrate {DNS} localhost 2>&1"))
             })
         },
     );

@@ -19,7 +19,7 @@ const HEADER: usize = 60;
 ///
 /// # Errors
 ///
-/// [`Error::File`] if the folder can't be read, [`Error::Unsupported`] if there are none in it.
+/// [`Error::File`] if the folder can't be read, [`Error::Arguments`] if there are none in it.
 pub(super) fn listing(folder: &Path) -> Result<String, Error> {
     let mut text = String::new();
     for path in files(folder)? {
@@ -83,7 +83,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         .collect();
     files.sort();
     if files.is_empty() {
-        return Err(Error::Unsupported {
+        return Err(Error::Arguments {
             reason: format!("--packages {}: no .deb files there", folder.display()),
         });
     }

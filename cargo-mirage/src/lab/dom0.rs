@@ -13,6 +13,7 @@ const RESUME: &str = include_str!("files/resume.pl");
 const DOMAINS: &str = include_str!("files/domains");
 const VIF_BRIDGE: &str = include_str!("files/vif-bridge");
 const BLOCK: &str = include_str!("files/block");
+const SSH: &str = include_str!("files/ssh");
 
 /// Xen's programs, in its own folder of the package.
 const XEN_PROGRAMS: &[&str] = &[
@@ -127,6 +128,7 @@ fn made_from(packages: &Packages) -> String {
         DOMAINS,
         VIF_BRIDGE,
         BLOCK,
+        SSH,
         &lists.join("\n"),
     ]
     .join("\n---\n")
@@ -238,6 +240,7 @@ fn root(packages: &Packages) -> Result<Builder<'_>, Error> {
         .script("lab/domains", DOMAINS)
         .script("etc/xen/scripts/vif-bridge", VIF_BRIDGE)
         .script("etc/xen/scripts/block", BLOCK)
+        .script("bin/ssh", SSH)
         .packaged_file("etc/xen/xl.conf")?;
     busybox(&mut root, packages)?;
     for name in XEN_PROGRAMS {

@@ -65,15 +65,10 @@ impl Guest {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] for a name that is not one.
+    /// [`Error::Arguments`] for a name that is not one.
     pub fn new(name: &str, image: PathBuf) -> Result<Self, Error> {
-        if !is_name(name) {
-            return Err(Error::Unsupported {
-                reason: format!(
-                    "`{name}` can't be a guest's name: small letters, digits and `-`, at most {MAXIMUM_NAME}, a letter \
-                     first; and not dom0, lab or xen"
-                ),
-            });
+        if let Some(reason) = problem_with(name) {
+            return Err(Error::Arguments { reason });
         }
         Ok(Self {
             name: name.into(),
@@ -108,11 +103,11 @@ impl Guest {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] for words that xl's syntax can't hold.
+    /// [`Error::Arguments`] for words that xl's syntax can't hold.
     pub fn configuration(&self, place: &Place, folder: &str) -> Result<String, Error> {
         let line = self.command_line(place);
         if line.contains(['"', '\\']) || line.chars().any(char::is_control) {
-            return Err(Error::Unsupported {
+            return Err(Error::Arguments {
                 reason: format!(
                     "the command line of `{}` can't be given to xl: it has a quotation mark, a backslash or a control \
                      character: {line:?}",
@@ -179,12 +174,19 @@ pub fn variable(name: &str) -> String {
     name.to_ascii_uppercase().replace('-', "_")
 }
 
-fn is_name(name: &str) -> bool {
+/// Says why no guest can have this name, or nothing.
+pub(crate) fn problem_with(name: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    name.len() <= MAXIMUM_NAME
+    let possible = name.len() <= MAXIMUM_NAME
         && !TAKEN.contains(&name)
         && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.chars().all(plain)
+        && name.chars().all(plain);
+    (!possible).then(|| {
+        format!(
+            "`{name}` can't be a guest's name: small letters, digits and `-`, at most {MAXIMUM_NAME}, a letter first; and not \
+             dom0, lab or xen"
+        )
+    })
 }
 
 #[cfg(test)]

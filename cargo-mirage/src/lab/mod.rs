@@ -339,13 +339,13 @@ impl Lab {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] for a second guest of that name, one without an address, or words that xl can't be given;
-    /// [`Error::File`] if its files can't be read; [`Error::Lab`] with xl's words if it does not create it.
+    /// [`Error::Arguments`] for a second guest of that name or words that xl can't be given, [`Error::Unsupported`] for one without
+    /// an address; [`Error::File`] if its files can't be read; [`Error::Lab`] with xl's words if it does not create it.
     pub fn create(&self, guest: &Guest) -> Result<Place, Error> {
         let place = {
             let mut guests = self.shared.guests();
             if guests.iter().any(|other| other.name == guest.name) {
-                return Err(Error::Unsupported {
+                return Err(Error::Arguments {
                     reason: format!("there is a guest `{}` in this lab already", guest.name),
                 });
             }

@@ -1,5 +1,7 @@
 //! What an appliance may be called.
 
+use crate::lab::guest;
+
 /// Rust's keywords, reserved ones too (The Rust Reference, Keywords): a crate with such a name can't be named.
 const KEYWORDS: &[&str] = &[
     "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
@@ -31,8 +33,8 @@ const LONGEST: usize = 64 - 5;
 
 /// Says what is wrong with a name, or nothing.
 ///
-/// A name is that of three packages, of two crates, of a guest and of environment variables: lower-case letters, digits, `-`
-/// and `_`, the first a letter.
+/// A name is that of three packages, of two crates, of a guest and of environment variables: lower-case letters, digits and
+/// `-`, the first a letter.
 pub(super) fn problem_with(name: &str) -> Option<String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     let Some(first) = name.chars().next() else {
@@ -66,7 +68,7 @@ pub(super) fn problem_with(name: &str) -> Option<String> {
             "`{name}` is the name of a crate that an appliance is made of"
         ));
     }
-    None
+    guest::problem_with(name)
 }
 
 #[cfg(test)]
@@ -75,22 +77,14 @@ mod tests {
 
     #[test]
     fn names_of_crates_are_taken() {
-        for name in [
-            "hello",
-            "a",
-            "web-2",
-            "my_dns",
-            "xen",
-            "selfish",
-            "dns-host-2",
-        ] {
+        for name in ["hello", "a", "web-2", "selfish", "dns-host-2"] {
             assert_eq!(problem_with(name), None);
         }
     }
 
     #[test]
     fn what_is_no_name_of_a_crate_is_refused_with_the_reason() {
-        let long = "a".repeat(60);
+        let (long, guest) = ("a".repeat(60), "a".repeat(33));
         for (name, reason) in [
             ("", "empty"),
             ("Hello", "'H'"),
@@ -106,6 +100,10 @@ mod tests {
             ("mirage_core", "made of"),
             ("std", "made of"),
             (long.as_str(), "longer"),
+            ("my_dns", "guest's name"),
+            ("xen", "guest's name"),
+            ("dom0", "guest's name"),
+            (guest.as_str(), "guest's name"),
         ] {
             let problem = problem_with(name).unwrap_or_default();
             assert!(problem.contains(reason), "{name}: {problem}");

@@ -117,7 +117,7 @@ use self::task::Task;
 use self::task::{Header, Start};
 use self::timers::Timers;
 use crate::sync::{AtomicBool, Ordering};
-use crate::time::{Clock, Instant};
+use crate::time::Instant;
 
 /// Tasks polled and timers fired in one turn, unless told otherwise.
 const DEFAULT_BUDGET: usize = 128;
@@ -646,7 +646,9 @@ impl Executor {
     ///
     /// When called from a task, or when a task panics.
     pub fn run_until_idle(&self) {
-        while self.turn() == Turn::Ready {}
+        // A turn that took some time doesn't know what became due in it.
+        let is_due = || self.next_deadline().is_some_and(|at| at <= self.now());
+        while self.turn() == Turn::Ready || is_due() {}
     }
 
     /// Takes one turn, without waiting.
@@ -802,17 +804,6 @@ impl Executor {
             count(&self.counters.remote_wakes, 1);
             self.enqueue_local(task);
         });
-    }
-}
-
-/// The clock of one who looks often: [`now`](Clock::now) is the [turn's time](Executor::turn_time).
-impl Clock for Executor {
-    fn now(&self) -> Instant {
-        self.turn_time()
-    }
-
-    fn wall(&self) -> Option<Duration> {
-        self.platform.wall()
     }
 }
 

@@ -48,24 +48,27 @@ pub async fn drive<N: Netif + ?Sized>(
     let mut sleep = pin!(executor.sleep_until(Instant::FAR_FUTURE));
     let mut driver = Driver::new(DriverCounters::default());
     poll_fn(|context| {
-        loop {
-            let turn = driver.turn(netif, stack, executor.turn_time(), context);
-            while let Some(event) = stack.poll_event() {
-                on_event(event);
-            }
-            match turn {
-                Err(error) => return Poll::Ready(error),
-                Ok(Turn { again: true, .. }) => {
-                    context.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Ok(_) => {}
-            }
-            let deadline = driver.deadline(stack.poll_timeout(), executor.turn_time());
-            if rest(sleep.as_mut(), deadline, context).is_pending() {
-                return Poll::Pending;
-            }
+        let now = executor.turn_time();
+        let turn = driver.turn(netif, stack, now, context);
+        while let Some(event) = stack.poll_event() {
+            on_event(event);
         }
+        let again = match turn {
+            Err(error) => return Poll::Ready(error),
+            Ok(turn) => turn.again,
+        };
+        // What is due stays due within this turn of the executor: in the next.
+        if again
+            || rest(
+                sleep.as_mut(),
+                driver.deadline(stack.poll_timeout(), now),
+                context,
+            )
+            .is_ready()
+        {
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
     })
     .await
 }

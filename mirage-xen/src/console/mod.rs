@@ -37,7 +37,7 @@ pub use line::LineSink;
 use self::input::{InputLine, Typed};
 use self::line::Escape;
 use self::output::OutputQueue;
-use crate::abi::console::ConsoleInterface;
+use crate::abi::console::{ConsoleInterface, INPUT_SIZE};
 use crate::abi::parameter::Parameter;
 use crate::byte_ring::{Consumer, IndexFault, Producer};
 use crate::connection::{self, ConnectError};
@@ -342,12 +342,19 @@ impl<H: Hypervisor> Console<H> {
         }
     }
 
-    /// Takes from the ring up to the end of a line, whose length it is, or what is wrong with it.
+    /// Takes from the ring up to the end of a line, whose length it is, or what is wrong with it. As much as the ring holds
+    /// at most: where more comes as fast as it is taken, another look follows.
     fn look_for_line(&self) -> Option<Result<usize, LineError>> {
         let mut input = self.input.borrow_mut();
         let ring = self.ring.borrow();
         let mut waits = false;
+        let mut left = INPUT_SIZE;
         let typed = loop {
+            if left == 0 {
+                self.readable.set();
+                break None;
+            }
+            left -= 1;
             let mut byte = [0];
             match ring.input.take(&mut byte) {
                 Ok((0, _)) => break None,

@@ -407,7 +407,10 @@ impl<H: Hypervisor> Machine<H> {
             Err(error) => {
                 log::error!("{error}");
                 if !matches!(error, SuspendError::Refused(_)) {
-                    // What is left of the domain is of no use to anybody, and the toolstack should know.
+                    // What is left of the domain is of no use to anybody, and the toolstack should know. The console may
+                    // not have been set up again: then nobody has seen the line.
+                    let said = alloc::format!("mirage: {error}\r\n");
+                    self.hypervisor.write_emergency_console(said.as_bytes());
                     self.hypervisor.shutdown(ShutdownReason::Crash);
                 }
             }

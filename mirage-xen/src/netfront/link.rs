@@ -309,34 +309,28 @@ impl<H: Hypervisor> Link<H> {
             mtu: self.mtu,
             offloads: self.receive_flags(),
         };
-        loop {
-            let received = self.receiver.poll(&self.pages, &limits);
-            self.receiver.refill(&self.pages);
-            match received {
-                Ok(Received::Frame(frame)) => {
-                    if self.receiver.unpublished() >= POST_BATCH {
-                        self.publish_receive();
-                    }
-                    return Poll::Ready(Ok(frame));
-                }
-                Ok(Received::Enough) => {
+        let received = self.receiver.poll(&self.pages, &limits);
+        self.receiver.refill(&self.pages);
+        match received {
+            Ok(Received::Frame(frame)) => {
+                if self.receiver.unpublished() >= POST_BATCH {
                     self.publish_receive();
-                    self.check_quarantine()?;
+                }
+                Poll::Ready(Ok(frame))
+            }
+            Ok(ended @ (Received::Enough | Received::Nothing)) => {
+                self.publish_receive();
+                self.check_quarantine()?;
+                if matches!(ended, Received::Enough) || self.receiver.final_check() {
+                    // Others first: a backend that answers as fast as pages are posted would keep us here.
                     cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Ok(Received::Nothing) => {
-                    self.publish_receive();
-                    self.check_quarantine()?;
-                    if self.receiver.final_check() {
-                        continue;
-                    }
+                } else {
                     self.reap()?;
                     keep(&mut self.receive_waker, cx);
-                    return Poll::Pending;
                 }
-                Err(_) => return Poll::Ready(Err(self.fail())),
+                Poll::Pending
             }
+            Err(_) => Poll::Ready(Err(self.fail())),
         }
     }
 

@@ -60,10 +60,6 @@ pub(super) struct Transmitter {
     /// Responses that named no request.
     missing: u32,
     unpublished: bool,
-    /// The event that was asked for is not the one that is wanted now.
-    disarmed: bool,
-    /// An event is asked for with the next response.
-    eager: bool,
     pub(super) counters: TransmitCounters,
 }
 
@@ -99,8 +95,6 @@ impl Transmitter {
             extras: 0,
             missing: 0,
             unpublished: false,
-            disarmed: true,
-            eager: false,
             counters: TransmitCounters::default(),
         }
     }
@@ -182,7 +176,6 @@ impl Transmitter {
     pub(super) fn reap(&mut self) -> Result<(), TransmitFault> {
         while let Some(response) = self.ring.take_response()? {
             self.answered(response);
-            self.disarmed = true;
         }
         if self.missing > MISSING_RESPONSES_TOLERATED {
             return Err(TransmitFault::Missing);
@@ -193,7 +186,6 @@ impl Transmitter {
     /// Asks for an event when a slot becomes free. `true`: one is.
     #[must_use = "nobody notifies of what came before the check"]
     pub(super) fn final_check(&mut self) -> bool {
-        (self.disarmed, self.eager) = (false, true);
         self.ring.final_check()
     }
 
@@ -211,7 +203,6 @@ impl Transmitter {
         self.extras = 0;
         self.missing = 0;
         self.unpublished = false;
-        self.disarmed = true;
         let pieces = self.slots.by_age(self.sequence);
         for frame in pieces.chunk_by(|(a, _), (b, _)| a.frame == b.frame) {
             let Some((_, id)) = frame.first() else {

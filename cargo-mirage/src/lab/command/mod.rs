@@ -95,7 +95,7 @@ fn in_dom0(workspace: Result<Workspace, Error>, command: &str) -> Result<ExitCod
             match (running.pop(), running.len()) {
                 (Some(socket), 0) => socket,
                 (None, _) => {
-                    return Err(Error::Unsupported {
+                    return Err(Error::Arguments {
                         reason: format!(
                             "no lab runs below {}: start one with `cargo mirage lab APPLIANCE`",
                             target.display()
@@ -108,7 +108,7 @@ fn in_dom0(workspace: Result<Workspace, Error>, command: &str) -> Result<ExitCod
                         .iter()
                         .map(|path| path.display().to_string())
                         .collect();
-                    return Err(Error::Unsupported {
+                    return Err(Error::Arguments {
                         reason: format!(
                             "several labs run: say which by {MIRAGE_LAB}={}",
                             names.join(" or ")

@@ -142,7 +142,7 @@ fn a_turn_is_one_moment_and_the_next_begins_later() {
         for _ in 0..2 {
             seen.push((executor.turn_time(), executor.now()));
             platform.now.set(platform.now.get() + tick);
-            seen.push((Clock::now(executor), executor.now()));
+            seen.push((executor.turn_time(), executor.now()));
             yield_now().await;
         }
         // A deadline that passes during the turn has come, though the turn doesn't know it.
@@ -156,6 +156,20 @@ fn a_turn_is_one_moment_and_the_next_begins_later() {
     assert_eq!(seen, expected);
     platform.now.set(at(5));
     assert_eq!(executor.turn_time(), at(5), "no turn is being taken");
+}
+
+#[test]
+fn until_idle_is_until_nothing_is_due_however_long_a_turn_took() {
+    let (executor, platform) = with_platform(true);
+    let start = executor.now();
+    let slept = executor
+        .spawn(executor.sleep(Duration::from_millis(1)))
+        .unwrap();
+    let busy = async { platform.now.set(start + Duration::from_millis(5)) };
+    executor.spawn(busy).unwrap();
+    executor.run_until_idle();
+    assert!(slept.is_finished());
+    assert_eq!(executor.next_deadline(), None);
 }
 
 #[test]
