@@ -165,7 +165,7 @@ fn until_idle_is_until_nothing_is_due_however_long_a_turn_took() {
     let slept = executor
         .spawn(executor.sleep(Duration::from_millis(1)))
         .unwrap();
-    let busy = async { platform.now.set(start + Duration::from_millis(5)) };
+    let busy = async move { platform.now.set(start + Duration::from_millis(5)) };
     executor.spawn(busy).unwrap();
     executor.run_until_idle();
     assert!(slept.is_finished());
