@@ -166,7 +166,7 @@ fn until_idle_is_until_nothing_is_due_however_long_a_turn_took() {
         .spawn(executor.sleep(Duration::from_millis(1)))
         .unwrap();
     let busy = async move { platform.now.set(start + Duration::from_millis(5)) };
-    executor.spawn(busy).unwrap();
+    executor.spawn(busy).unwrap().detach();
     executor.run_until_idle();
     assert!(slept.is_finished());
     assert_eq!(executor.next_deadline(), None);
