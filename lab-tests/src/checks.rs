@@ -267,11 +267,22 @@ fn without_randomness(lab: &Lab, image: &Path) -> Result<(), Failure> {
         "xenstore-exists /local/domain/$(xl domid seed)/data/mirage-seed",
         b"",
     )?;
+    // After a cancelled suspension no xl waits for its end: the lab hears of that all the same.
+    dom0(
+        lab,
+        "xl save -c seed /lab/seed.save 2>&1 && rm /lab/seed.save && xl shutdown seed 2>&1",
+    )?;
+    wait_for("the end of the domain", READY, || {
+        Ok(lab.ended("seed").is_some())
+    })?;
     dom0(lab, "xl destroy seed")?;
     if left.status == 0 {
         return Err("the seed is still in xenstore".into());
     }
-    Ok(())
+    match lab.ended("seed") {
+        Some(Reason::Poweroff) => Ok(()),
+        other => Err(format!("it ended otherwise: {other:?}").into()),
+    }
 }
 
 fn shut_down(lab: &Lab) -> Result<(), Failure> {

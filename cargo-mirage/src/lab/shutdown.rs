@@ -1,10 +1,13 @@
-//! How domains ended, from what xl writes into its logs.
+//! How domains ended, from what xl writes into its logs, and from its list.
 
 use core::fmt;
 
-/// Shows, in dom0, the lines that [`parse`] reads, from all of xl's logs, those of earlier domains first.
+/// Shows, in dom0, the lines that [`parse`] reads, from all of xl's logs, those of earlier domains first. Then, as such
+/// lines, the domains that have shut down and are still there: after `xl save -c` no xl waits for the domain's end any more.
 pub(crate) const SCRIPT: &str = "cd /var/log/xen && for log in $(ls -tr xl-*.log* 2>/dev/null); do \
-     grep -H -E 'has shut down, reason code|has been destroyed' $log; done";
+     grep -H -E 'has shut down, reason code|has been destroyed' $log; done; \
+     xl list -v | while read -r name id _ _ state _ _ reason _; do case $state in \
+     *s*) echo \"xl-$name.log:Domain $id has shut down, reason code $reason\";; esac; done";
 
 /// Why a domain ended: `SHUTDOWN_*` of Xen's `public/sched.h`, or xl's `destroy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::lab::COMMAND_LIMIT;
 use crate::lab::channel::{Channel, Event, Next};
 use crate::lab::guest::Place;
 use crate::lab::record::Record;
-use crate::lab::shutdown::{self, Shutdown};
+use crate::lab::shutdown::{self, Reason, Shutdown};
 
 /// What the threads of a lab share.
 #[derive(Debug)]
@@ -145,11 +145,13 @@ impl Shared {
             let Some(guest) = guests.iter_mut().find(|guest| guest.name == name) else {
                 continue;
             };
-            if guest
-                .shutdowns
-                .iter()
-                .any(|known| known.domain == shutdown.domain)
-            {
+            // One whose suspension was cancelled goes on under its number, and ends later. One that has shut down is destroyed
+            // in the end, which is no news.
+            let is_known = guest.shutdowns.iter().any(|known| {
+                known.domain == shutdown.domain
+                    && (known.reason == shutdown.reason || shutdown.reason == Reason::Destroyed)
+            });
+            if is_known {
                 continue;
             }
             guest.shutdowns.push(shutdown);
