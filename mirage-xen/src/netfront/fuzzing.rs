@@ -9,7 +9,7 @@ use mirage_core::{Checksum, Frame, OffloadFlags, Segmentation, SegmentationKind}
 use super::assembler;
 use super::keys::BackendFeatures;
 use super::receive::{Received, Receiver};
-use super::testing::{ReceiveBack, TestPages, TransmitBack, attach, bytes_of, take_frame};
+use super::testing::{ReceiveBack, Sent, TestPages, TransmitBack, attach, bytes_of, take_frame_by};
 use super::transmit::{self, TransmitSlot, Transmitter};
 use crate::abi::PAGE_SIZE;
 use crate::abi::netif::{ReceiveResponse, TransmitResponse};
@@ -41,6 +41,22 @@ pub struct Rings {
 struct Ends {
     receive: ReceiveBack,
     transmit: TransmitBack,
+    /// The requests that were taken and not answered.
+    taken: Vec<u16>,
+    /// A request was answered that was not taken: its page is the frontend's again, though the ring still names it.
+    lied: bool,
+}
+
+impl Ends {
+    fn take_frame(&mut self, pages: &TestPages) -> Option<Sent> {
+        let lied = self.lied;
+        let sent = take_frame_by(&mut self.transmit, |reference, offset, length| match lied {
+            true => Vec::new(),
+            false => pages.read(reference, offset, length),
+        })?;
+        self.taken.extend(&sent.ids);
+        Some(sent)
+    }
 }
 
 impl Rings {
@@ -131,7 +147,7 @@ impl Rings {
             8 => {
                 // What a frontend pushes is what a backend takes, whatever happened before.
                 let _ = self.transmitter.publish();
-                if let Some(sent) = take_frame(&mut ends.transmit, &self.pages) {
+                if let Some(sent) = ends.take_frame(&self.pages) {
                     for id in sent.ids {
                         let id = id ^ input.word();
                         let status = input.byte() as i8;
@@ -164,6 +180,10 @@ impl Rings {
     }
 
     fn answer(&mut self, ends: &mut Ends, id: u16, status: i16) {
+        match ends.taken.iter().position(|taken| *taken == id) {
+            Some(index) => drop(ends.taken.swap_remove(index)),
+            None => ends.lied = true,
+        }
         let _ = ends.transmit.push(TransmitResponse { id, status });
         let _ = ends.transmit.publish();
     }
@@ -234,13 +254,15 @@ impl Rings {
         Ends {
             receive: attach(self.receiver.block().expect("a lent page")),
             transmit: attach(self.transmitter.block().expect("a lent page")),
+            taken: Vec::new(),
+            lied: false,
         }
     }
 
     /// A backend that is as it should be serves what is left: then every page is back.
     fn settle(&mut self) {
         let mut ends = self.connect();
-        while let Some(sent) = take_frame(&mut ends.transmit, &self.pages) {
+        while let Some(sent) = ends.take_frame(&self.pages) {
             for id in sent.ids {
                 self.answer(&mut ends, id, 0);
             }

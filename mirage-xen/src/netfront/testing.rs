@@ -135,7 +135,18 @@ pub(super) struct Sent {
 }
 
 /// Takes a frame off the transmit ring, as a backend does that checks everything.
+#[cfg(test)]
 pub(super) fn take_frame(back: &mut TransmitBack, pages: &TestPages) -> Option<Sent> {
+    take_frame_by(back, |reference, offset, length| {
+        pages.read(reference, offset, length)
+    })
+}
+
+/// Takes a frame off the transmit ring, as a backend does that checks everything. `read` gives so many bytes of a page.
+pub(super) fn take_frame_by(
+    back: &mut TransmitBack,
+    read: impl Fn(u32, u16, usize) -> Vec<u8>,
+) -> Option<Sent> {
     let first = back.take_request().unwrap()?;
     let flags = TransmitFlags::from_bits(first.flags).expect("no unknown flags");
     let mut extras = Vec::new();
@@ -175,7 +186,7 @@ pub(super) fn take_frame(back: &mut TransmitBack, pages: &TestPages) -> Option<S
         if index == 0 {
             assert!(length >= 14, "the first piece has the Ethernet header");
         }
-        bytes.extend(pages.read(request.reference, request.offset, length));
+        bytes.extend(read(request.reference, request.offset, length));
     }
     assert!(requests.len() <= 18, "no frame has more pieces");
     Some(Sent {
