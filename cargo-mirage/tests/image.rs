@@ -58,6 +58,7 @@ struct Port;
 impl Write for Port {
     fn write_str(&mut self, text: &str) -> core::fmt::Result {
         for byte in text.bytes() {
+            // SAFETY: QEMU's debug port takes any byte, and nothing else changes.
             unsafe { asm!("out 0xe9, al", in("al") byte) };
         }
         Ok(())
@@ -72,6 +73,7 @@ static mut SPACE: [u8; 5000] = [0; 5000];
 extern "C" fn main(n: usize) -> ! {
     let mut copy = [0_u8; 777];
     copy.copy_from_slice(&TABLE[n % 9..][..777]);
+    // SAFETY: SPACE is larger, one thread runs, and nothing refers to it.
     unsafe { (&raw mut SPACE).cast::<[u8; 777]>().write_volatile(copy) };
     let _ = writeln!(Port, "{} {} {:?}", NAMES[n % 3], part::length(&copy), copy);
     panic!("the end")

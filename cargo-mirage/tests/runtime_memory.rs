@@ -121,6 +121,7 @@ unsafe extern "C" {
 global_asm!(".globl _start", "_start:", "and rsp, -16", "call {start}", "ud2", start = sym start);
 
 fn exit(status: i32) -> ! {
+    // SAFETY: exit_group(2), which doesn't return.
     unsafe { asm!("syscall", in("rax") 231, in("rdi") status, options(noreturn, nostack)) }
 }
 
@@ -129,16 +130,19 @@ static mut A: [u8; SIZE] = [0; SIZE];
 static mut B: [u8; SIZE] = [0; SIZE];
 
 // Volatile: the compiler must not make calls of the functions from these.
+// SAFETY, of all below: `p`, `a` and `b` are SIZE bytes long, each index is less, and one thread runs.
 unsafe fn get(p: *const u8, i: usize) -> u8 { unsafe { p.add(i).read_volatile() } }
 unsafe fn put(p: *mut u8, i: usize, v: u8) { unsafe { p.add(i).write_volatile(v) } }
 
 unsafe fn prepare(a: *mut u8, b: *mut u8) {
+    // SAFETY: as above.
     for i in 0..SIZE { unsafe { put(a, i, i as u8); put(b, i, !(i as u8)); } }
 }
 
 extern "C" fn start() -> ! {
     let (a, b) = (black_box(&raw mut A).cast::<u8>(), black_box(&raw mut B).cast::<u8>());
     for n in 0..=200 {
+        // SAFETY: as above: offsets below 16 and lengths up to 200 stay within SIZE.
         for x in 0..16 { for y in 0..16 { unsafe {
             prepare(a, b);
             if memcpy(b.add(y), a.add(x), n) != b.add(y) { exit(1) }
