@@ -13,7 +13,8 @@
 //! | read master files | [`master_file`] |
 //! | read and write messages | [`message`] |
 //! | ask | [`client`] |
-//! | handle names, types, rdata | [`name`], [`record`] |
+//! | tell what changed in a zone | `difference` (feature `alloc`) |
+//! | handle names, types, rdata, serial numbers | [`name`], [`record`], [`serial`] |
 //!
 //! ```
 //! # #[cfg(feature = "alloc")]
@@ -66,10 +67,13 @@ extern crate std;
 #[cfg(feature = "std")]
 pub mod build;
 pub mod client;
+#[cfg(feature = "alloc")]
+pub mod difference;
 pub mod master_file;
 pub mod message;
 pub mod name;
 pub mod record;
+pub mod serial;
 pub mod server;
 pub mod tcp;
 #[cfg(feature = "alloc")]

@@ -145,6 +145,13 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
                 return self.negative(current, zone, Rcode::NOERROR);
             }
         }
+        // A secondary zone that was not transferred yet, or has expired: nothing is known, not even that a name is missing.
+        if self.zones.rrset(zone.soa).is_none() {
+            return Step::End(Outcome {
+                rcode: Rcode::SERVFAIL,
+                authoritative: false,
+            });
+        }
         if let Some(cut) = NodeIndex::from_entry(node.cut) {
             let at_parent_side = exact && cut == index && wanted == RecordType::DS;
             if !at_parent_side {

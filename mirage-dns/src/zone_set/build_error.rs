@@ -71,6 +71,10 @@ pub enum BuildErrorKind {
     NotServed,
     /// A TTL above 2³¹ − 1 (RFC 2181 §8).
     TtlTooLarge,
+    /// A record is to be removed that the zone does not have.
+    NoSuchRecord,
+    /// A difference is from another version than the one that is there.
+    OtherVersion,
     /// The rdata is not what the type wants.
     Rdata(RdataError),
     /// More than 65,535 records in one RRset.
@@ -97,6 +101,8 @@ impl fmt::Display for BuildErrorKind {
             Self::MetaType => "no zone holds a record of this type",
             Self::NotServed => "this server does not serve this type yet",
             Self::TtlTooLarge => "the TTL is above 2147483647",
+            Self::NoSuchRecord => "the zone has no such record to remove",
+            Self::OtherVersion => "the difference is from another version of the zone",
             Self::Rdata(error) => return error.fmt(f),
             Self::TooManyRecords => "the RRset has more than 65,535 records",
             Self::NoSoa => "the zone has no SOA at its apex",

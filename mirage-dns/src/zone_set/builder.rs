@@ -41,7 +41,7 @@ pub struct ZoneSetBuilder {
 
 /// A zone of a [`ZoneSetBuilder`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ZoneHandle(usize);
+pub struct ZoneHandle(pub(super) usize);
 
 impl ZoneSetBuilder {
     /// One without zones.
@@ -65,6 +65,7 @@ impl ZoneSetBuilder {
         self.zones.push(DraftZone {
             apex: apex.as_wire().to_vec(),
             nodes,
+            may_be_absent: false,
         });
         Ok(ZoneHandle(index))
     }
@@ -176,6 +177,8 @@ pub(crate) fn canonical_rdata(record_type: RecordType, rdata: &[u8]) -> Vec<u8> 
 pub(super) struct DraftZone {
     pub(super) apex: Vec<u8>,
     pub(super) nodes: BTreeMap<SortKey, DraftNode>,
+    /// Whether a zone without records is meant, and not a mistake.
+    pub(super) may_be_absent: bool,
 }
 
 impl DraftZone {
@@ -201,6 +204,9 @@ impl DraftZone {
     }
 
     fn check(&self) -> Result<(), BuildError> {
+        if self.may_be_absent && self.nodes.values().all(|node| node.rrsets.is_empty()) {
+            return Ok(());
+        }
         let apex = self.apex();
         let apex_key = sort_key(apex);
         let at_apex = |node: &DraftNode| node.name() == apex;
@@ -248,7 +254,7 @@ const fn may_stand_beside_cname(record_type: RecordType) -> bool {
 
 #[derive(Clone, Debug)]
 pub(super) struct DraftNode {
-    name: Vec<u8>,
+    pub(super) name: Vec<u8>,
     pub(super) rrsets: BTreeMap<RecordType, DraftRrset>,
 }
 
@@ -276,5 +282,5 @@ pub(super) struct DraftRrset {
     pub(super) ttl: u32,
     /// In the order of their coming.
     pub(super) records: Vec<Vec<u8>>,
-    canonical: BTreeSet<Vec<u8>>,
+    pub(super) canonical: BTreeSet<Vec<u8>>,
 }

@@ -56,7 +56,8 @@ pub(crate) struct ZoneEntry {
     /// Where the zone that encloses it answers for DS at its apex: the node of that name, else the closest above; or
     /// NONE.
     pub(crate) parent_node: U32,
-    /// The RRsets of the apex that every answer may need.
+    /// The RRsets of the apex that every answer may need. Without a SOA, NONE, the zone is not there: it has one node, and
+    /// that no RRsets.
     pub(crate) soa: U32,
     /// NONE where the zone has no NS.
     pub(crate) ns: U32,

@@ -70,17 +70,20 @@ impl<'a> Layout<'a> {
             found.map_or(NONE, |position| (start + position) as u32)
         };
         let (soa, ns) = (rrset_of(RecordType::SOA), rrset_of(RecordType::NS));
-        let soa_entry = &self.rrsets[soa as usize];
-        let end = (soa_entry.octets.get() + soa_entry.length.get()) as usize;
-        let minimum = self.octets[..end].last_chunk::<4>().copied();
-        let minimum = u32::from_be_bytes(minimum.unwrap_or_default());
+        // Without a SOA the zone is not there: the check before has seen that it has nothing else either.
+        let negative_ttl = self.rrsets.get(soa as usize).map_or(0, |soa| {
+            let end = (soa.octets.get() + soa.length.get()) as usize;
+            let minimum = self.octets[..end].last_chunk::<4>().copied();
+            let minimum = u32::from_be_bytes(minimum.unwrap_or_default());
+            soa.ttl.get().min(minimum).min(MAX_TTL)
+        });
         let entry = ZoneEntry {
             first_node: U32::new(number(first_node)?),
             node_count: U32::new(number(zone.nodes.len())?),
             parent_node: U32::new(self.parent_node(zone.apex())),
             soa: U32::new(soa),
             ns: U32::new(ns),
-            negative_ttl: U32::new(soa_entry.ttl.get().min(minimum).min(MAX_TTL)),
+            negative_ttl: U32::new(negative_ttl),
         };
         self.zones.push(entry);
         Ok(())

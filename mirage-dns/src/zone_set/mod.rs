@@ -6,7 +6,8 @@
 //! | [`Zone`], [`ZoneRecord`] | a look at what is in it |
 //! | [`LookupStatistics`] | what look-ups cost |
 //! | [`ImageError`] | why octets are not an image |
-//! | `ZoneSetBuilder` | makes an image from records (feature `alloc`) |
+//! | `ZoneSetBuilder` | makes an image from records, or from another image (feature `alloc`) |
+//! | `OwnedZoneSet` | an image that was checked, with its octets (feature `alloc`) |
 //!
 //! An image is position-independent and little-endian, has no alignment, and is compiled into an appliance with
 //! `include_bytes!` or loaded at boot. [`ZoneSet::from_bytes`] reads all of it once; afterwards a look-up cannot fail.
@@ -37,12 +38,16 @@ use hash::hash_name;
 mod build_error;
 #[cfg(feature = "alloc")]
 mod builder;
+#[cfg(feature = "alloc")]
+mod edit;
 mod format;
 mod hash;
 #[cfg(feature = "alloc")]
 mod index;
 #[cfg(feature = "alloc")]
 mod layout;
+#[cfg(feature = "alloc")]
+mod owned;
 mod validate;
 
 #[cfg(feature = "alloc")]
@@ -51,6 +56,8 @@ pub use build_error::{BuildError, BuildErrorKind};
 pub(crate) use builder::{SortKey, canonical_rdata, sort_key};
 #[cfg(feature = "alloc")]
 pub use builder::{ZoneHandle, ZoneSetBuilder};
+#[cfg(feature = "alloc")]
+pub use owned::OwnedZoneSet;
 
 /// The most slots of the index that one look-up sees.
 pub const MAX_PROBES: u32 = 16;
@@ -351,7 +358,64 @@ impl<'a> Zone<'a> {
         self.set.name(NodeIndex(self.entry().first_node.get()))
     }
 
-    /// The SOA's serial number (RFC 1982).
+    /// Whether the zone is there. One that is not has no records, and its names are answered with SERVFAIL: a secondary zone
+    /// before its first transfer, or that has expired.
+    pub fn is_present(&self) -> bool {
+        self.set.rrset(self.entry().soa).is_some()
+    }
+
+    /// The SOA record; `None` when the zone is not there.
+    pub fn soa(&self) -> Option<ZoneRecord<'a>> {
+        let soa = self.set.rrset(self.entry().soa)?;
+        let record = EncodedRecords(self.set.encoded(soa)).next()?;
+        Some(ZoneRecord {
+            owner: self.apex(),
+            record_type: RecordType::SOA,
+            ttl: soa.ttl.get(),
+            rdata: record.get(RECORD_HEADER_LENGTH..)?,
+        })
+    }
+
+    /// The records of one type that a name of the zone has; glue is among them.
+    pub fn rrset(
+        &self,
+        owner: Name<'_>,
+        record_type: RecordType,
+    ) -> impl Iterator<Item = ZoneRecord<'a>> + use<'a> {
+        let records = self.node(owner).map(|node| self.set.records_of(node));
+        let records = records.into_iter().flatten();
+        records.filter(move |record| record.record_type == record_type)
+    }
+
+    /// All records of a name of the zone; glue is among them. `None` where the zone does not have that name, not even as
+    /// one above others.
+    pub fn records_of(
+        &self,
+        owner: Name<'_>,
+    ) -> Option<impl Iterator<Item = ZoneRecord<'a>> + use<'a>> {
+        self.node(owner).map(|node| self.set.records_of(node))
+    }
+
+    /// The node of a name in this very zone, be it shadowed by a deeper one of the set or not.
+    fn node(&self, name: Name<'_>) -> Option<NodeIndex> {
+        let first = self.entry().first_node.get();
+        let nodes = self.set.nodes.get(first as usize..)?;
+        let nodes = nodes.get(..self.name_count())?;
+        // They stand in canonical order, which a name's `Ord` is.
+        let name_of = |index: usize| self.set.name(NodeIndex(first + index as u32));
+        let (mut low, mut high) = (0, nodes.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match name_of(middle).cmp(&name) {
+                core::cmp::Ordering::Less => low = middle + 1,
+                core::cmp::Ordering::Equal => return Some(NodeIndex(first + middle as u32)),
+                core::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+
+    /// The SOA's serial number (RFC 1982); 0 when the zone is not there.
     pub fn serial(&self) -> u32 {
         let soa = self.set.rrset(self.entry().soa);
         let octets = soa.map_or(&[][..], |soa| self.set.encoded(soa));

@@ -127,6 +127,18 @@ fn check_zone(set: &ZoneSet<'_>, index: usize) -> Option<()> {
         let at = own.iter().position(|r| r.record_type.get() == wanted.0);
         at.map_or(NONE, |at| apex.first_rrset.get() + at as u32)
     };
+    if zone.soa.get() == NONE {
+        let absent = zone.node_count.get() == 1
+            && apex.rrset_count.get() == 0
+            && zone.ns.get() == NONE
+            && zone.negative_ttl.get() == 0
+            && apex.parent.get() == NONE;
+        return if absent {
+            check_zone_above(set, zone, apex_index)
+        } else {
+            None
+        };
+    }
     let soa = set.rrset(zone.soa)?;
     // RFC 2308 §3: the MINIMUM is the last of the SOA's fields.
     let minimum = set
@@ -143,6 +155,11 @@ fn check_zone(set: &ZoneSet<'_>, index: usize) -> Option<()> {
     if !consistent {
         return None;
     }
+    check_zone_above(set, zone, apex_index)
+}
+
+/// The node in the zone above.
+fn check_zone_above(set: &ZoneSet<'_>, zone: &ZoneEntry, apex_index: NodeIndex) -> Option<()> {
     if let Some(parent) = NodeIndex::from_entry(zone.parent_node) {
         let node = set.nodes.get(parent.0 as usize)?;
         let above = set.zone(node.zone);

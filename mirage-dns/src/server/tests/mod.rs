@@ -12,6 +12,7 @@ use crate::name::NameBuf;
 use crate::record::{RdataField, RecordClass, RecordType, rdata_fields};
 use crate::zone_compiler::ZoneCompiler;
 
+mod absent;
 mod data;
 mod delegation;
 mod reference;
