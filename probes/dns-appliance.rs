@@ -1,7 +1,7 @@
 //! The appliance's library answers a question from the zones that are compiled into it.
 //@ mirage-dns = { path = "ROOT/mirage-dns", default-features = false }
 
-use dns_appliance::{Service, Transport, ZONES_IMAGE};
+use dns_appliance::{Client, Service, Transport, ZONES_IMAGE};
 use mirage_dns::client::Query;
 use mirage_dns::name::NameBuf;
 use mirage_dns::record::RecordType;
@@ -26,7 +26,12 @@ fn asked(service: &Service<'_>, text: &str, transport: Transport) -> bool {
     let Ok(length) = query.write(&mut request) else {
         return false;
     };
-    let Some(length) = service.answer(transport, &request[..length], &mut out) else {
+    let client = Client {
+        address: [192, 0, 2, 1].into(),
+        transport,
+        now: 0,
+    };
+    let Some(length) = service.answer(&client, &request[..length], &mut out) else {
         return false;
     };
     query

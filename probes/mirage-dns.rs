@@ -70,10 +70,15 @@ fn answers(query: &[u8]) -> bool {
 const REFUSED: u16 = 5;
 
 fn respond(zones: &ZoneSet<'_>, query: &[u8]) -> Option<u16> {
-    use mirage_dns::server::{Limits, Server, Transport};
+    use mirage_dns::server::{Client, Limits, Server, Transport};
     let server = Server::new(Limits::default());
     let mut out = [0; 512];
-    let length = server.answer(zones, query, Transport::Udp, &mut out)?;
+    let client = Client {
+        address: [192, 0, 2, 1].into(),
+        transport: Transport::Udp,
+        now: 0,
+    };
+    let length = server.answer(zones, query, &client, &mut out)?;
     let reader = MessageReader::new(&out[..length]).ok()?;
     (reader.header().id == 77).then_some(reader.header().rcode.0)
 }

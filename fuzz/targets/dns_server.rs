@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use mirage_dns::master_file::{NoFiles, Source};
 use mirage_dns::message::{Flags, MessageReader};
-use mirage_dns::server::{Ignored, Limits, Transport, respond};
+use mirage_dns::server::{Client, Ignored, Limits, Transport, respond};
 use mirage_dns::zone_compiler::ZoneCompiler;
 use mirage_dns::zone_set::ZoneSet;
 
@@ -36,8 +36,13 @@ fuzz_target!(|request: &[u8]| {
         (Transport::Udp, usize::from(limits.udp_payload_size)),
         (Transport::Tcp, ROOM),
     ] {
+        let client = &Client {
+            address: [192, 0, 2, 1].into(),
+            transport,
+            now: 0,
+        };
         let mut out = [0xa5; ROOM];
-        let answer = match respond(&zones, &limits, request, transport, &mut out) {
+        let answer = match respond(&zones, &limits, request, client, &mut out) {
             Ok(answer) => answer,
             Err(Ignored::TooShort) => {
                 assert!(request.len() < 12);
@@ -78,11 +83,11 @@ fuzz_target!(|request: &[u8]| {
         response.edns().expect("at most one OPT");
         // A smaller buffer changes what fits, never what is sent beyond it.
         let mut small = [0xa5; 600];
-        if let Ok(cut) = respond(&zones, &limits, request, transport, &mut small[..512]) {
+        if let Ok(cut) = respond(&zones, &limits, request, client, &mut small[..512]) {
             assert!(cut.length <= 512 && small[512..].iter().all(|octet| *octet == 0xa5));
         }
         let mut again = [0; ROOM];
-        let second = respond(&zones, &limits, request, transport, &mut again).expect("as before");
+        let second = respond(&zones, &limits, request, client, &mut again).expect("as before");
         assert_eq!(
             out[..answer.length],
             again[..second.length],

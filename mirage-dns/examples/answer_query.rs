@@ -10,7 +10,7 @@ use mirage_dns::client::Query;
 use mirage_dns::master_file::{NoFiles, Source};
 use mirage_dns::name::NameBuf;
 use mirage_dns::record::{RecordType, rdata_fields};
-use mirage_dns::server::{Limits, Server, Transport};
+use mirage_dns::server::{Client, Limits, Server, Transport};
 use mirage_dns::zone_compiler::ZoneCompiler;
 use mirage_dns::zone_set::ZoneSet;
 
@@ -54,8 +54,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let query = Query::new(0x2a17, name.as_name(), record_type);
     let (mut request, mut response) = ([0; 512], [0; 1232]);
     let length = query.write(&mut request)?;
+    let client = Client {
+        address: [192, 0, 2, 1].into(),
+        transport: Transport::Udp,
+        now: 0,
+    };
     let length = server
-        .answer(&zones, &request[..length], Transport::Udp, &mut response)
+        .answer(&zones, &request[..length], &client, &mut response)
         .ok_or("no answer")?;
 
     let reply = query.accept(&response[..length])?;

@@ -23,7 +23,7 @@
 //! use mirage_dns::master_file::{NoFiles, Source};
 //! use mirage_dns::name::NameBuf;
 //! use mirage_dns::record::{Rcode, RecordType};
-//! use mirage_dns::server::{Limits, Server, Transport};
+//! use mirage_dns::server::{Client, Limits, Server, Transport};
 //! use mirage_dns::zone_compiler::ZoneCompiler;
 //! use mirage_dns::zone_set::ZoneSet;
 //!
@@ -37,12 +37,13 @@
 //! let zones = ZoneSet::from_bytes(&image)?;
 //! let server = Server::new(Limits::default());
 //!
-//! // For each request:
+//! // For each request, whose sender, time and transport the caller knows:
+//! let client = Client { address: [192, 0, 2, 1].into(), transport: Transport::Udp, now: 0 };
 //! let name = NameBuf::from_text("ns.example.org")?;
 //! let query = Query::new(7, name.as_name(), RecordType::A);
 //! let (mut request, mut response) = ([0; 512], [0; 1232]);
 //! let length = query.write(&mut request)?;
-//! let length = server.answer(&zones, &request[..length], Transport::Udp, &mut response);
+//! let length = server.answer(&zones, &request[..length], &client, &mut response);
 //! let reply = query.accept(&response[..length.expect("a query is answered")])?;
 //! assert_eq!((reply.header().rcode, reply.header().answer_count), (Rcode::NOERROR, 1));
 //! # Ok(())

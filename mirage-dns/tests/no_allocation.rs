@@ -10,7 +10,7 @@ use mirage_dns::master_file::{NoFiles, Parser, Source};
 use mirage_dns::message::{Edns, Flags};
 use mirage_dns::name::NameBuf;
 use mirage_dns::record::{Rcode, RecordClass, RecordType};
-use mirage_dns::server::{Limits, Server, Transport};
+use mirage_dns::server::{Client, Limits, Server, Transport};
 use mirage_dns::tcp::{FrameReader, length_prefix};
 use mirage_dns::zone_compiler::ZoneCompiler;
 use mirage_dns::zone_set::ZoneSet;
@@ -143,14 +143,19 @@ fn answering_allocates_nothing() {
                     ..Query::new(7, name.as_name(), record_type)
                 };
                 let length = query.write(&mut request).expect("there is room");
-                let length = server.answer(&zones, &request[..length], transport, &mut response);
+                let length = server.answer(
+                    &zones,
+                    &request[..length],
+                    &client(transport),
+                    &mut response,
+                );
                 let reply = query.accept(&response[..length.expect("an answer")]);
                 answers += u32::from(reply.is_ok());
                 // What is cut, damaged or of another kind takes other ways.
                 for damaged in [2, 5, 12, 20] {
                     let before = request[damaged];
                     request[damaged] ^= 0x1d;
-                    server.answer(&zones, &request[..30], transport, &mut response);
+                    server.answer(&zones, &request[..30], &client(transport), &mut response);
                     request[damaged] = before;
                 }
             }
@@ -193,7 +198,7 @@ fn framing_allocates_nothing() {
                 frames.handle(&[*octet]);
             }
             while let Ok(Some(message)) = frames.message() {
-                let length = server.answer(&zones, message, Transport::Tcp, &mut response);
+                let length = server.answer(&zones, message, &client(Transport::Tcp), &mut response);
                 let reply = query.accept(&response[..length.expect("an answer")]);
                 answered += u32::from(reply.is_ok_and(|r| r.header().rcode == Rcode::NOERROR));
                 frames.consume();
@@ -221,4 +226,12 @@ fn reading_a_master_file_allocates_nothing() {
     });
     assert_eq!(reading, 0);
     assert!(records > 100, "{records}");
+}
+
+fn client(transport: Transport) -> Client {
+    Client {
+        address: [192, 0, 2, 1].into(),
+        transport,
+        now: 1_780_000_000,
+    }
 }

@@ -13,13 +13,14 @@
 //! each as `[ORIGIN=]FILE`.
 //!
 //! ```
-//! use dns_appliance::{Service, Transport, ZONES_IMAGE};
+//! use dns_appliance::{Client, Service, Transport, ZONES_IMAGE};
 //! use mirage_dns::zone_set::ZoneSet;
 //!
 //! let service = Service::new(ZoneSet::from_bytes(ZONES_IMAGE)?);
+//! let client = Client { address: [192, 0, 2, 1].into(), transport: Transport::Udp, now: 0 };
 //! let mut out = [0; 512];
 //! // Nothing but a header's beginning: no answer.
-//! assert_eq!(service.answer(Transport::Udp, &[0; 5], &mut out), None);
+//! assert_eq!(service.answer(&client, &[0; 5], &mut out), None);
 //! assert_eq!(service.counters().server.ignored_too_short, 1);
 //! # Ok::<(), mirage_dns::zone_set::ImageError>(())
 //! ```
@@ -32,7 +33,7 @@ mod tcp;
 mod udp;
 
 pub use counters::{Counter, Counters};
-pub use service::{Service, Transport};
+pub use service::{Client, Service, Transport};
 pub use tcp::{TcpLimits, serve_tcp};
 pub use udp::serve_udp;
 

@@ -1,12 +1,16 @@
 //! The service itself: zones, the pure server, counters.
 
+use core::cell::Cell;
+use core::time::Duration;
+
+use mirage_core::Instant;
 use mirage_dns::server::{Limits, Server};
 use mirage_dns::zone_set::ZoneSet;
 use mirage_net::{UdpRequest, UdpService};
 
 use crate::counters::{Counter, Counters, Tally};
 
-pub use mirage_dns::server::Transport;
+pub use mirage_dns::server::{Client, Transport};
 
 /// A DNS service: what all shells of one appliance share by reference.
 ///
@@ -15,6 +19,8 @@ pub use mirage_dns::server::Transport;
 pub struct Service<'z> {
     zones: ZoneSet<'z>,
     server: Server,
+    /// Unix time at [`Instant::ZERO`], in seconds; 0 where no wall clock is known.
+    epoch: Cell<u64>,
     tally: Tally,
 }
 
@@ -29,6 +35,7 @@ impl<'z> Service<'z> {
         Self {
             zones,
             server: Server::new(limits),
+            epoch: Cell::new(0),
             tally: Tally::default(),
         }
     }
@@ -44,8 +51,22 @@ impl<'z> Service<'z> {
     }
 
     /// Answers one message: how many octets of `out` are the answer, or `None` where there is none.
-    pub fn answer(&self, transport: Transport, request: &[u8], out: &mut [u8]) -> Option<usize> {
-        self.server.answer(&self.zones, request, transport, out)
+    pub fn answer(&self, client: &Client, request: &[u8], out: &mut [u8]) -> Option<usize> {
+        self.server.answer(&self.zones, request, client, out)
+    }
+
+    /// Says what time it is, `wall` since the Unix epoch: at the start, and whenever the wall clock may have been set.
+    /// [`serve_udp`](crate::serve_udp) and [`serve_tcp`](crate::serve_tcp) do it by themselves.
+    ///
+    /// Where no wall clock is known, the service counts from the beginning of `now`.
+    pub fn set_time(&self, now: Instant, wall: Option<Duration>) {
+        let wall = wall.map_or(0, |wall| wall.as_secs());
+        self.epoch.set(wall.saturating_sub(now.as_secs()));
+    }
+
+    /// The time of one who asks, as [`Client::now`] wants it.
+    pub fn unix_time(&self, now: Instant) -> u64 {
+        self.epoch.get().saturating_add(now.as_secs())
     }
 
     /// What was counted so far.
@@ -61,6 +82,11 @@ impl<'z> Service<'z> {
 /// On our own stack: the answer is written into the page that is sent, while the received one is looked at.
 impl UdpService for &Service<'_> {
     fn respond(&mut self, request: &UdpRequest<'_>, answer: &mut [u8]) -> Option<usize> {
-        self.answer(Transport::Udp, request.payload, answer)
+        let client = Client {
+            address: request.source.ip(),
+            transport: Transport::Udp,
+            now: self.unix_time(request.now),
+        };
+        self.answer(&client, request.payload, answer)
     }
 }

@@ -1,6 +1,7 @@
 //! DNS over TCP (RFC 7766), over any stack's sockets.
 
 use core::future::Future;
+use core::net::IpAddr;
 use core::time::Duration;
 
 use edge_nal::{Close, TcpAccept, TcpShutdown};
@@ -10,7 +11,7 @@ use mirage_core::executor::{Executor, yield_now};
 use mirage_dns::tcp::{FrameReader, LENGTH_PREFIX, length_prefix};
 
 use crate::counters::Counter;
-use crate::service::{Service, Transport};
+use crate::service::{Client, Service, Transport};
 
 /// How long a client may take. Times run on the executor's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,12 +57,14 @@ pub async fn serve_tcp<A: TcpAccept>(
 ) -> ! {
     loop {
         match acceptor.accept().await {
-            Ok((_, mut socket)) => {
+            Ok((remote, mut socket)) => {
+                service.set_time(executor.now(), executor.wall());
                 service.count(Counter::TcpConnections);
                 let connection = Connection {
                     service,
                     executor,
                     limits,
+                    address: remote.ip().to_canonical(),
                     end: executor.now() + limits.connection,
                 };
                 let closed = connection.serve(&mut socket, request, response).await;
@@ -113,6 +116,7 @@ struct Connection<'s, 'z> {
     service: &'s Service<'z>,
     executor: &'static Executor,
     limits: TcpLimits,
+    address: IpAddr,
     /// When the connection ends at the latest.
     end: Instant,
 }
@@ -177,7 +181,12 @@ impl Connection<'_, '_> {
         let Some((prefix, room)) = response.split_first_chunk_mut::<LENGTH_PREFIX>() else {
             return Err(Closed::Failed);
         };
-        let Some(length) = self.service.answer(Transport::Tcp, message, room) else {
+        let client = Client {
+            address: self.address,
+            transport: Transport::Tcp,
+            now: self.service.unix_time(self.executor.turn_time()),
+        };
+        let Some(length) = self.service.answer(&client, message, room) else {
             return Ok(());
         };
         // The server gives no more than a message may have.

@@ -6,7 +6,7 @@ use edge_nal::{UdpReceive, UdpSend};
 use mirage_core::executor::{Executor, yield_now};
 
 use crate::counters::Counter;
-use crate::service::{Service, Transport};
+use crate::service::{Client, Service, Transport};
 
 /// How many datagrams are answered before other tasks get a turn.
 const BUDGET: usize = 64;
@@ -29,6 +29,7 @@ pub async fn serve_udp<S: UdpReceive + UdpSend>(
     response: &mut [u8],
 ) -> ! {
     loop {
+        service.set_time(executor.now(), executor.wall());
         for _ in 0..BUDGET {
             let (length, remote) = match socket.receive(request).await {
                 Ok(received) => received,
@@ -47,7 +48,12 @@ pub async fn serve_udp<S: UdpReceive + UdpSend>(
                 service.count(Counter::UdpNoPort);
                 continue;
             }
-            let Some(length) = service.answer(Transport::Udp, query, response) else {
+            let client = Client {
+                address: remote.ip().to_canonical(),
+                transport: Transport::Udp,
+                now: service.unix_time(executor.turn_time()),
+            };
+            let Some(length) = service.answer(&client, query, response) else {
                 continue;
             };
             if socket.send(remote, &response[..length]).await.is_err() {

@@ -4,7 +4,8 @@
 //! |------|------------|
 //! | [`respond`] | the function |
 //! | [`Server`] | the function with its limits and counters |
-//! | [`Limits`], [`Transport`] | how long an answer may be |
+//! | [`Client`], [`Transport`] | who asks, how, and when |
+//! | [`Limits`] | how long an answer may be |
 //! | [`Answer`], [`Ignored`] | what became of a request |
 //! | [`Counters`] | how many of each |
 //!
@@ -37,6 +38,7 @@
 //! - **Truncation** leaves out whole RRsets: the first that belongs to the answer and does not fit, and all after it.
 
 use core::cell::Cell;
+use core::net::IpAddr;
 
 use crate::message::{Flags, HEADER_LENGTH, Header, MAX_MESSAGE_LENGTH};
 use crate::record::{Opcode, Rcode};
@@ -54,6 +56,21 @@ mod writer;
 
 pub use counters::Counters;
 pub use resolve::MAX_ALIASES;
+
+/// Who asks, how, and when.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Client {
+    /// The address that the request came from, as the network says: over UDP it is an allegation.
+    pub address: IpAddr,
+    /// How it came.
+    pub transport: Transport,
+    /// When it came: seconds since 1970-01-01T00:00:00Z, for what lasts longer than a request.
+    ///
+    /// Where no wall clock is known, any clock that counts seconds will do, as the time since the start: nothing here
+    /// compares it with the outside world. What is signed or made with it is then good for this server alone, so its
+    /// secrets are to be new with each start. A clock that goes back is endured.
+    pub now: u64,
+}
 
 /// How a request came, which says how long its answer may be.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -125,12 +142,12 @@ pub fn respond(
     zones: &ZoneSet<'_>,
     limits: &Limits,
     request: &[u8],
-    transport: Transport,
+    client: &Client,
     out: &mut [u8],
 ) -> Result<Answer, Ignored> {
     let request = Request::parse(request)?;
     let server_size = limits.udp_payload_size.max(512);
-    let length_limit = match (transport, &request.edns) {
+    let length_limit = match (client.transport, &request.edns) {
         (Transport::Tcp, _) => MAX_MESSAGE_LENGTH,
         (Transport::Udp, Some(edns)) => edns.payload_limit().min(usize::from(server_size)),
         (Transport::Udp, None) => 512,
@@ -150,7 +167,7 @@ pub fn respond(
         }
         Ok(question) => {
             writer.question(question.octets).ok_or(Ignored::NoRoom)?;
-            let mut resolver = Resolver::new(zones, question, transport, &mut writer);
+            let mut resolver = Resolver::new(zones, question, client.transport, &mut writer);
             let outcome = resolver.run();
             lookups = resolver.lookups();
             (outcome.rcode, outcome.authoritative)
@@ -212,12 +229,12 @@ impl Server {
         &self,
         zones: &ZoneSet<'_>,
         request: &[u8],
-        transport: Transport,
+        client: &Client,
         out: &mut [u8],
     ) -> Option<usize> {
-        let result = respond(zones, &self.limits, request, transport, out);
+        let result = respond(zones, &self.limits, request, client, out);
         let mut counters = self.counters.get();
-        counters.count(transport, &result);
+        counters.count(client.transport, &result);
         self.counters.set(counters);
         result.ok().map(|answer| answer.length)
     }

@@ -49,6 +49,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let executor = Executor::leak(platform);
     let mut end = EndSignals::new(platform)?;
     let service: &'static Service<'static> = Box::leak(Box::new(Service::new(zones.set)));
+    service.set_time(executor.now(), executor.wall());
 
     let mut said = zones.describe();
     let result = match &arguments.net {

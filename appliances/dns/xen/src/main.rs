@@ -75,6 +75,7 @@ fn start(boot: Boot) -> Result<ShutdownReason, Failure> {
         );
     }
     let service: &'static Service<'static> = Box::leak(Box::new(Service::new(zones)));
+    service.set_time(machine.executor().now(), machine.executor().wall());
     machine.executor().run_until(async {
         let ended = serve(machine, logging, settings, service).await;
         let reason = ended.unwrap_or_else(|failure| {

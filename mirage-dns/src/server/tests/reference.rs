@@ -366,7 +366,13 @@ fn damaged_images_are_refused_or_answered_from_without_panic() {
             for ask in &questions {
                 let mut out = [0; 512];
                 let limits = Limits::default();
-                let answer = respond(&zones, &limits, &ask.octets(), Transport::Udp, &mut out);
+                let answer = respond(
+                    &zones,
+                    &limits,
+                    &ask.octets(),
+                    &client(Transport::Udp),
+                    &mut out,
+                );
                 let answer = answer.unwrap();
                 let reader = MessageReader::new(&out[..answer.length]).unwrap();
                 assert_eq!(reader.end(), Ok(answer.length));

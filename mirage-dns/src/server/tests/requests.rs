@@ -21,7 +21,13 @@ fn ask_octets(octets: &[u8]) -> Result<Reply, Ignored> {
     let image = zone();
     let zones = ZoneSet::from_bytes(image).unwrap();
     let mut out = [0; 1232];
-    let answer = respond(&zones, &Limits::default(), octets, Transport::Udp, &mut out)?;
+    let answer = respond(
+        &zones,
+        &Limits::default(),
+        octets,
+        &client(Transport::Udp),
+        &mut out,
+    )?;
     Ok(Reply::read(&out[..answer.length], answer))
 }
 
@@ -289,7 +295,8 @@ fn each_request_is_counted_once_by_transport_and_outcome() {
     let zones = ZoneSet::from_bytes(image).unwrap();
     let server = Server::new(Limits::default());
     let mut out = [0; 512];
-    let mut send = |octets: &[u8], transport| server.answer(&zones, octets, transport, &mut out);
+    let mut send =
+        |octets: &[u8], transport| server.answer(&zones, octets, &client(transport), &mut out);
     let www = Ask::new("www.example. A").octets();
     assert!(send(&www, Transport::Udp).is_some());
     assert!(send(&www, Transport::Tcp).is_some());
@@ -351,7 +358,13 @@ fn check_any(octets: &[u8], room: usize, tcp: bool) {
     let zones = ZoneSet::from_bytes(image).unwrap();
     let mut out = std::vec![0xaa; room];
     let transport = if tcp { Transport::Tcp } else { Transport::Udp };
-    if let Ok(answer) = respond(&zones, &Limits::default(), octets, transport, &mut out) {
+    if let Ok(answer) = respond(
+        &zones,
+        &Limits::default(),
+        octets,
+        &client(transport),
+        &mut out,
+    ) {
         assert!(answer.length <= room);
         assert!(tcp || answer.length <= 1232);
         let reply = Reply::read(&out[..answer.length], answer);
