@@ -13,7 +13,8 @@
 //! | read master files | [`master_file`] |
 //! | read and write messages | [`message`] |
 //! | ask | [`client`] |
-//! | tell what changed in a zone | `difference` (feature `alloc`) |
+//! | tell what changed in a zone, and remember it | `difference`, `journal` (feature `alloc`) |
+//! | transfer zones | `transfer` (feature `alloc`) |
 //! | handle names, types, rdata, serial numbers | [`name`], [`record`], [`serial`] |
 //!
 //! ```
@@ -70,6 +71,8 @@ pub mod build;
 pub mod client;
 #[cfg(feature = "alloc")]
 pub mod difference;
+#[cfg(feature = "alloc")]
+pub mod journal;
 pub mod master_file;
 pub mod message;
 pub mod name;
@@ -77,6 +80,8 @@ pub mod record;
 pub mod serial;
 pub mod server;
 pub mod tcp;
+#[cfg(feature = "alloc")]
+pub mod transfer;
 #[cfg(feature = "alloc")]
 pub mod zone_compiler;
 pub mod zone_set;

@@ -39,6 +39,8 @@ mod build_error;
 #[cfg(feature = "alloc")]
 mod builder;
 #[cfg(feature = "alloc")]
+mod cursor;
+#[cfg(feature = "alloc")]
 mod edit;
 mod format;
 mod hash;
@@ -56,6 +58,8 @@ pub use build_error::{BuildError, BuildErrorKind};
 pub(crate) use builder::{SortKey, canonical_rdata, sort_key};
 #[cfg(feature = "alloc")]
 pub use builder::{ZoneHandle, ZoneSetBuilder};
+#[cfg(feature = "alloc")]
+pub(crate) use cursor::RecordCursor;
 #[cfg(feature = "alloc")]
 pub use owned::OwnedZoneSet;
 
@@ -148,6 +152,12 @@ impl<'a> ZoneSet<'a> {
     pub fn zones(&self) -> impl ExactSizeIterator<Item = Zone<'a>> + use<'a> {
         let set = *self;
         (0..set.zones.len()).map(move |index| Zone { set, index })
+    }
+
+    /// The zone with exactly this name.
+    pub fn zone(&self, apex: Name<'_>) -> Option<Zone<'a>> {
+        let zone = self.zone_of(apex)?;
+        (zone.apex() == apex).then_some(zone)
     }
 
     /// The zone that a name belongs to: of those whose apex is the name or above it, the deepest.
