@@ -52,7 +52,7 @@ impl OutgoingTransfer {
         journal: &Journal,
     ) -> Option<Self> {
         let set = zones.as_zone_set();
-        let zone = set.zone(request.apex.as_name())?;
+        let zone = set.zone_at(request.apex.as_name())?;
         zone.soa()?;
         let mut transfer = Self {
             id: request.id,
@@ -105,7 +105,7 @@ impl OutgoingTransfer {
         }
         let zones = self.zones.clone();
         let zones = zones.as_zone_set();
-        let Some(zone) = zones.zone(self.apex.as_name()) else {
+        let Some(zone) = zones.zone_at(self.apex.as_name()) else {
             return Ok(None);
         };
         let header = Header {

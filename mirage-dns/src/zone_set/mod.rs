@@ -155,7 +155,7 @@ impl<'a> ZoneSet<'a> {
     }
 
     /// The zone with exactly this name.
-    pub fn zone(&self, apex: Name<'_>) -> Option<Zone<'a>> {
+    pub fn zone_at(&self, apex: Name<'_>) -> Option<Zone<'a>> {
         let zone = self.zone_of(apex)?;
         (zone.apex() == apex).then_some(zone)
     }
