@@ -14,7 +14,7 @@
 //! | read and write messages | [`message`] |
 //! | ask | [`client`] |
 //! | tell what changed in a zone, and remember it | `difference`, `journal` (feature `alloc`) |
-//! | transfer zones | `transfer` (feature `alloc`) |
+//! | transfer zones, tell of changes, refresh secondary zones | `transfer`, `notify`, `secondary` (feature `alloc`) |
 //! | handle names, types, rdata, serial numbers | [`name`], [`record`], [`serial`] |
 //!
 //! ```
@@ -76,7 +76,11 @@ pub mod journal;
 pub mod master_file;
 pub mod message;
 pub mod name;
+#[cfg(feature = "alloc")]
+pub mod notify;
 pub mod record;
+#[cfg(feature = "alloc")]
+pub mod secondary;
 pub mod serial;
 pub mod server;
 pub mod tcp;
