@@ -208,6 +208,7 @@ impl RecordType {
             Self::TXT => &[CharacterStrings],
             Self::AAAA => &[Ipv6Address],
             Self::SRV => &[U16, U16, U16, Name],
+            Self::DNAME => &[Name],
             _ => return None,
         })
     }

@@ -28,6 +28,10 @@
 //! - **Other meta types** are types that no zone holds: NODATA or NXDOMAIN.
 //! - **An alias** is followed through all zones of the set, at most [`MAX_ALIASES`] times and never to a name twice;
 //!   the response code is that of the last name (RFC 6604), and NOERROR where the chain leaves the zones or loops.
+//! - **DNAME** (RFC 6672) stands once in an answer, with an alias of the same TTL for each name that it redirects, and is
+//!   followed as aliases are; where the new name would be too long, with YXDOMAIN. A zone with names below a DNAME is
+//!   refused when it is compiled (as by NSD and Knot); another zone of the set may lie there, and answers for its own names.
+//!   At a wildcard it is data like other for the names that the wildcard covers.
 //! - **A delegation** names the servers with the addresses of those below the cut; where one of these does not fit, TC
 //!   is set (RFC 9471 §3.1). Other addresses, which the zone also has, go along when there is room.
 //! - **NS at a wildcard**, which the zone compiler warns of, is data like other for the names that the wildcard covers,

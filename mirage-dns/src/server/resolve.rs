@@ -4,13 +4,16 @@ use heapless::Vec;
 
 use super::Transport;
 use super::request::Question;
-use super::writer::{Placed, Target, Writer, Written};
+use super::writer::{POINTER_LIMIT, Placed, Target, Writer, Written};
 use crate::message::{HEADER_LENGTH, Section};
-use crate::name::Name;
+use crate::name::{Name, NameBuf};
 use crate::record::{Rcode, RecordClass, RecordType};
-use crate::zone_set::{LookupStatistics, NodeEntry, NodeIndex, RrsetEntry, ZoneEntry, ZoneSet};
+use crate::zone_set::{
+    EncodedRecords, LookupStatistics, NodeEntry, NodeIndex, RECORD_HEADER_LENGTH, RrsetEntry,
+    ZoneEntry, ZoneSet,
+};
 
-/// The most aliases that one answer follows.
+/// The most aliases that one answer follows, be they CNAMEs of a zone or made from a DNAME.
 pub const MAX_ALIASES: usize = 16;
 
 /// How it went.
@@ -27,6 +30,17 @@ pub(super) struct Resolver<'a, 'w, 'b> {
     transport: Transport,
     writer: &'w mut Writer<'b>,
     lookups: LookupStatistics,
+    /// The DNAMEs that stand in the answer: each is there once.
+    redirections: Vec<Redirection, MAX_ALIASES>,
+}
+
+/// A DNAME that stands in the answer.
+#[derive(Clone, Copy)]
+struct Redirection {
+    /// Where the image has it.
+    octets: u32,
+    /// Where its target begins in the answer.
+    target: usize,
 }
 
 /// Where one name leads.
@@ -37,6 +51,17 @@ enum Step<'a> {
     End(Outcome),
     /// To another name, which stands in the answer.
     Alias(Placed<'a>),
+    /// To a name that was made for the answer, where it stands at this place.
+    Redirected(u16),
+}
+
+/// The name that is looked for.
+#[derive(Clone, Copy)]
+enum Current<'a> {
+    /// One of the question or of a zone.
+    Known(Placed<'a>),
+    /// The last that was made from a DNAME; where it stands.
+    Made(u16),
 }
 
 impl Step<'_> {
@@ -61,6 +86,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
             transport,
             writer,
             lookups: LookupStatistics::default(),
+            redirections: Vec::new(),
         }
     }
 
@@ -84,45 +110,78 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
         }
         // RFC 1035 §6.2: a response to class ANY cannot be authoritative.
         let may_be_authoritative = self.question.class == RecordClass::IN;
-        let mut current = Placed {
+        let mut current = Current::Known(Placed {
             name: self.question.name,
             offset: HEADER_LENGTH as u16,
+        });
+        // Made names are long, and seldom: none is moved, or as much as zeroed, for a question without.
+        let mut made = None;
+        // Where the names stand that were left behind.
+        let mut followed: Vec<u16, MAX_ALIASES> = Vec::new();
+        let chain_ends = Outcome {
+            rcode: Rcode::NOERROR,
+            authoritative: true,
         };
-        let mut followed: Vec<Name<'a>, MAX_ALIASES> = Vec::new();
-        loop {
+        let outcome = loop {
             let first = followed.is_empty();
-            let outcome = match self.step(current) {
-                Step::Outside if first => return refused,
-                Step::Outside => Outcome {
-                    rcode: Rcode::NOERROR,
-                    authoritative: true,
+            let name = match (current, &made) {
+                (Current::Known(name), _) => name,
+                (Current::Made(offset), Some(name)) => Placed {
+                    name: NameBuf::as_name(name),
+                    offset,
                 },
+                (Current::Made(_), None) => break chain_ends,
+            };
+            let mut next = None;
+            let step = self.step(name, &mut next);
+            let outcome = match (step, &next) {
+                (Step::Outside, _) if first => return refused,
+                (Step::Outside, _) => chain_ends,
                 // AA is about the name that was asked (RFC 1035 §4.1.1): the alias that stands first.
-                Step::End(outcome) => Outcome {
+                (Step::End(outcome), _) => Outcome {
                     authoritative: outcome.authoritative || !first,
                     ..outcome
                 },
-                Step::Alias(target) => {
-                    let known = followed.contains(&target.name) || current.name == target.name;
-                    if !known && followed.push(current.name).is_ok() {
-                        current = target;
+                (Step::Alias(target), _) => {
+                    if self.leave(&mut followed, name, target.name) {
+                        current = Current::Known(target);
                         continue;
                     }
-                    Outcome {
-                        rcode: Rcode::NOERROR,
-                        authoritative: true,
-                    }
+                    chain_ends
                 }
+                (Step::Redirected(offset), Some(target)) => {
+                    if self.leave(&mut followed, name, target.as_name()) {
+                        current = Current::Made(offset);
+                        made = next;
+                        continue;
+                    }
+                    chain_ends
+                }
+                (Step::Redirected(_), None) => chain_ends,
             };
-            return Outcome {
-                authoritative: outcome.authoritative && may_be_authoritative,
-                ..outcome
-            };
+            break outcome;
+        };
+        Outcome {
+            authoritative: outcome.authoritative && may_be_authoritative,
+            ..outcome
         }
     }
 
-    /// Answers for one name of the chain.
-    fn step(&mut self, current: Placed<'a>) -> Step<'a> {
+    /// Leaves a name for its target; not for one that was left before, nor after too many.
+    fn leave(
+        &self,
+        followed: &mut Vec<u16, MAX_ALIASES>,
+        name: Placed<'_>,
+        target: Name<'_>,
+    ) -> bool {
+        let known = followed
+            .iter()
+            .any(|&offset| self.writer.has_name_at(offset, target));
+        !known && name.name != target && followed.push(name.offset).is_ok()
+    }
+
+    /// Answers for one name of the chain. Where that makes the next one, it is put into `made`.
+    fn step(&mut self, current: Placed<'_>, made: &mut Option<NameBuf>) -> Step<'a> {
         let wanted = self.question.record_type;
         let Some(found) = self.zones.closest_encloser(current.name, &mut self.lookups) else {
             return Step::Outside;
@@ -141,7 +200,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
             zone = self.zones.zone(node.zone);
             exact = self.zones.name(above).len() == current.name.len();
             // The zone above does not delegate this name, but it exists.
-            if !exact && NodeIndex::from_entry(node.cut).is_none() {
+            if !exact && NodeIndex::from_entry(node.cut).is_none() && !node.is_redirection() {
                 return self.negative(current, zone, Rcode::NOERROR);
             }
         }
@@ -161,6 +220,9 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
         if exact {
             return self.data(current, node, zone);
         }
+        if node.is_redirection() {
+            return self.redirect(current, index, made);
+        }
         // RFC 4592 §3.3.1: the source of synthesis is below the closest encloser or nowhere.
         match NodeIndex::from_entry(node.wildcard) {
             Some(wildcard) => self.data(current, self.zones.node(wildcard), zone),
@@ -169,13 +231,15 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
     }
 
     /// Answers with the records of a node: the name's own, or those of the wildcard that covers it.
-    fn data(&mut self, current: Placed<'a>, node: &'a NodeEntry, zone: &'a ZoneEntry) -> Step<'a> {
+    fn data(&mut self, current: Placed<'_>, node: &'a NodeEntry, zone: &'a ZoneEntry) -> Step<'a> {
         let wanted = self.question.record_type;
         if wanted == RecordType::ANY {
             return self.any(current, node, zone);
         }
         if let Some(rrset) = self.zones.rrset_of(node, wanted) {
-            if let Some(written) = self.answer(current, rrset) {
+            if !self.has_redirection(rrset)
+                && let Some(written) = self.answer(current, rrset)
+            {
                 self.add_addresses(rrset, written);
             }
             return Step::authoritative(Rcode::NOERROR);
@@ -194,8 +258,76 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
         self.negative(current, zone, Rcode::NOERROR)
     }
 
+    /// RFC 6672 §3.2, step 3c: the DNAME above a name, and the CNAME that it makes for the name, whose target is put into
+    /// `made`.
+    // Apart from its caller, which has less of it to do.
+    #[inline(never)]
+    fn redirect(
+        &mut self,
+        current: Placed<'_>,
+        at: NodeIndex,
+        made: &mut Option<NameBuf>,
+    ) -> Step<'a> {
+        let found = self.zones.rrset_of(self.zones.node(at), RecordType::DNAME);
+        let owner_length = self.zones.name(at).len();
+        let record = found.and_then(|rrset| EncodedRecords(self.zones.encoded(rrset)).next());
+        let (Some(rrset), Some(record)) = (found, record) else {
+            return Step::authoritative(Rcode::NOERROR);
+        };
+        let target = Name::from_checked(&record[RECORD_HEADER_LENGTH..]);
+        let octets = rrset.octets.get();
+        let mut known = self
+            .redirections
+            .iter()
+            .find(|known| known.octets == octets)
+            .copied();
+        if known.is_none() {
+            let (section, zones) = (Section::Answer, &self.zones);
+            let written = self
+                .writer
+                .rrset(section, zones, rrset, current, owner_length, None);
+            known = written.map(|written| Redirection {
+                octets,
+                target: written.rdata(),
+            });
+            // It is as long as a chain may be.
+            let _ = known.map(|known| self.redirections.push(known));
+        }
+        let Some(known) = known else {
+            self.writer.truncate();
+            return Step::authoritative(Rcode::NOERROR);
+        };
+        let Some(next) = substitute(current.name, owner_length, target) else {
+            // RFC 6672 §2.2: the new name is too long.
+            return Step::authoritative(Rcode::YXDOMAIN);
+        };
+        // RFC 6672 §3.1: the TTL is the DNAME's.
+        let ttl = rrset.ttl.get();
+        let prefix = &current.name.as_wire()[..current.name.len() - owner_length];
+        let target = (target, known.target);
+        let Some(place) = self.writer.made_alias(current, prefix, target, ttl) else {
+            self.writer.truncate();
+            return Step::authoritative(Rcode::NOERROR);
+        };
+        match u16::try_from(place) {
+            Ok(offset)
+                if place < POINTER_LIMIT && self.question.record_type != RecordType::CNAME =>
+            {
+                *made = Some(next);
+                Step::Redirected(offset)
+            }
+            _ => Step::authoritative(Rcode::NOERROR),
+        }
+    }
+
+    /// Whether this is a DNAME that stands in the answer already.
+    fn has_redirection(&self, rrset: &RrsetEntry) -> bool {
+        let octets = rrset.octets.get();
+        self.redirections.iter().any(|known| known.octets == octets)
+    }
+
     /// RFC 8482 §4.1: over UDP one RRset will do.
-    fn any(&mut self, current: Placed<'a>, node: &'a NodeEntry, zone: &'a ZoneEntry) -> Step<'a> {
+    fn any(&mut self, current: Placed<'_>, node: &'a NodeEntry, zone: &'a ZoneEntry) -> Step<'a> {
         let all = self.zones.rrsets_of(node);
         if all.is_empty() {
             return self.negative(current, zone, Rcode::NOERROR);
@@ -205,7 +337,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
             Transport::Tcp => all.len(),
         };
         for rrset in &all[..count] {
-            if self.answer(current, rrset).is_none() {
+            if !self.has_redirection(rrset) && self.answer(current, rrset).is_none() {
                 break;
             }
         }
@@ -213,7 +345,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
     }
 
     /// Puts an RRset into the answer section, or sets TC.
-    fn answer(&mut self, current: Placed<'a>, rrset: &RrsetEntry) -> Option<Written> {
+    fn answer(&mut self, current: Placed<'_>, rrset: &RrsetEntry) -> Option<Written> {
         let whole = current.name.len();
         let (section, zones) = (Section::Answer, &self.zones);
         let written = self
@@ -226,7 +358,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
     }
 
     /// RFC 2308 §2.1, §2.2: no such name, or no such type, with the SOA to say for how long.
-    fn negative(&mut self, current: Placed<'a>, zone: &ZoneEntry, rcode: Rcode) -> Step<'a> {
+    fn negative(&mut self, current: Placed<'_>, zone: &ZoneEntry, rcode: Rcode) -> Step<'a> {
         let apex = self.zones.name(NodeIndex::apex_of(zone));
         let written = self.zones.rrset(zone.soa).and_then(|soa| {
             let ttl = Some(zone.negative_ttl.get());
@@ -241,7 +373,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
     }
 
     /// Names the servers of the zone that was cut off, with the addresses without which they cannot be reached.
-    fn refer(&mut self, current: Placed<'a>, cut: NodeIndex) -> Step<'a> {
+    fn refer(&mut self, current: Placed<'_>, cut: NodeIndex) -> Step<'a> {
         let end = Step::End(Outcome {
             rcode: Rcode::NOERROR,
             authoritative: false,
@@ -310,4 +442,19 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
         }
         fitted
     }
+}
+
+/// The name with its last `owner_length` octets replaced by `target`; `None` when it is too long.
+fn substitute(name: Name<'_>, owner_length: usize, target: Name<'_>) -> Option<NameBuf> {
+    let mut made = NameBuf::new();
+    let mut left = name.len();
+    for label in name.labels() {
+        if left <= owner_length {
+            break;
+        }
+        made.push_label(label).ok()?;
+        left -= 1 + label.len();
+    }
+    made.push_name(target).ok()?;
+    Some(made)
 }

@@ -4,7 +4,7 @@ use byteorder::{BigEndian, ByteOrder};
 
 use crate::message::{Edns, HEADER_LENGTH, Header, Section};
 use crate::name::Name;
-use crate::record::{Rcode, RecordType};
+use crate::record::{Rcode, RecordClass, RecordType};
 use crate::zone_set::{
     ANCHORS, EncodedRecords, NameReference, RECORD_HEADER_LENGTH, RrsetEntry, ZoneSet,
 };
@@ -13,7 +13,7 @@ use crate::zone_set::{
 const QUESTION_OFFSET: u16 = HEADER_LENGTH as u16;
 
 /// The first offset that a pointer cannot hold (RFC 1035 §4.1.4).
-const POINTER_LIMIT: usize = 0x4000;
+pub(super) const POINTER_LIMIT: usize = 0x4000;
 
 /// A name that stands in the message.
 #[derive(Clone, Copy)]
@@ -28,6 +28,13 @@ pub(super) struct Placed<'a> {
 pub(super) struct Written {
     start: usize,
     owner_length: usize,
+}
+
+impl Written {
+    /// Where the rdata of its first record begins.
+    pub(super) const fn rdata(self) -> usize {
+        self.start + self.owner_length + RECORD_HEADER_LENGTH - 2
+    }
 }
 
 /// An answer being written. There is always room left for the OPT record.
@@ -125,7 +132,7 @@ impl<'b> Writer<'b> {
         let surplus = from.name.len().checked_sub(owner_length)?;
         let owner = 0xc000 | self.end_of(from.offset, surplus)?;
         let ttl = ttl.unwrap_or(rrset.ttl.get());
-        self.whole(section, rrset, |writer| {
+        self.whole(section, rrset.record_count.get(), |writer| {
             let start = writer.length;
             if RecordType(rrset.record_type.get()).has_compressible_names() {
                 writer.records_with_names(zones, rrset, from, owner, ttl)?;
@@ -139,6 +146,67 @@ impl<'b> Writer<'b> {
         })
     }
 
+    /// Writes the CNAME that a DNAME makes for a name into the answer section: to the labels of `prefix` before the DNAME's
+    /// target, which stands at some place. Where the name that is led to begins; `None` when it does not fit.
+    pub(super) fn made_alias(
+        &mut self,
+        from: Placed<'_>,
+        prefix: &[u8],
+        target: (Name<'_>, usize),
+        ttl: u32,
+    ) -> Option<usize> {
+        let (target, target_at) = target;
+        let pointer = (0xc000 | target_at as u16).to_be_bytes(); // used below 0x4000 only
+        // The root alone is shorter than a pointer to it.
+        let end = if target.is_root() || target_at >= POINTER_LIMIT {
+            target.as_wire()
+        } else {
+            &pointer
+        };
+        let mut header = [0; RECORD_HEADER_LENGTH];
+        BigEndian::write_u16(&mut header[0..2], 0xc000 | from.offset);
+        BigEndian::write_u16(&mut header[2..4], RecordType::CNAME.0);
+        BigEndian::write_u16(&mut header[4..6], RecordClass::IN.0);
+        BigEndian::write_u32(&mut header[6..10], ttl);
+        BigEndian::write_u16(&mut header[10..12], (prefix.len() + end.len()) as u16); // at most 255
+        let written = self.whole(Section::Answer, 1, |writer| {
+            let start = writer.length;
+            writer.octets(&header)?;
+            writer.octets(prefix)?;
+            writer.octets(end)?;
+            Some(Written {
+                start,
+                owner_length: 2,
+            })
+        });
+        written.map(Written::rdata)
+    }
+
+    /// Whether the name that begins at `offset` is this one, without case. The name there is one that was written.
+    pub(super) fn has_name_at(&self, offset: u16, name: Name<'_>) -> bool {
+        let mut at = usize::from(offset);
+        let mut labels = name.labels();
+        loop {
+            let Some(&length) = self.buffer.get(at) else {
+                return false;
+            };
+            if length >= 0xc0 {
+                // Pointers here are the writer's own, each to an earlier place.
+                let Some(pointer) = self.buffer.get(at..at + 2) else {
+                    return false;
+                };
+                at = usize::from(BigEndian::read_u16(pointer) & 0x3fff);
+                continue;
+            }
+            let end = at + 1 + usize::from(length);
+            match (labels.next(), self.buffer.get(at + 1..end)) {
+                (None, _) => return length == 0,
+                (Some(label), Some(there)) if label.eq_ignore_ascii_case(there) => at = end,
+                _ => return false,
+            }
+        }
+    }
+
     /// Writes an RRset of addresses for the name in the rdata of a record that was written before.
     pub(super) fn addresses(
         &mut self,
@@ -146,7 +214,7 @@ impl<'b> Writer<'b> {
         rrset: &RrsetEntry,
         target: &Target<'_>,
     ) -> Option<Written> {
-        self.whole(Section::Additional, rrset, |writer| {
+        self.whole(Section::Additional, rrset.record_count.get(), |writer| {
             let start = writer.length;
             if target.offset < POINTER_LIMIT {
                 let owner = 0xc000 | target.offset as u16; // below 0x4000
@@ -205,19 +273,19 @@ impl<'b> Writer<'b> {
     fn whole(
         &mut self,
         section: Section,
-        rrset: &RrsetEntry,
+        record_count: u16,
         write: impl FnOnce(&mut Self) -> Option<Written>,
     ) -> Option<Written> {
         let length = self.length;
         // One is left for OPT.
         let room = u16::MAX - 1 - self.counts[section as usize];
-        let written = if rrset.record_count.get() <= room {
+        let written = if record_count <= room {
             write(self)
         } else {
             None
         };
         match written {
-            Some(_) => self.counts[section as usize] += rrset.record_count.get(),
+            Some(_) => self.counts[section as usize] += record_count,
             None => self.length = length,
         }
         written

@@ -27,6 +27,7 @@ struct Node {
     records: Range<usize>,
     has_ns: bool,
     has_cname: bool,
+    has_dname: bool,
     has_address: bool,
     /// The topmost delegation point at or above it.
     cut: Option<usize>,
@@ -130,6 +131,7 @@ impl<'a> Zone<'a> {
                 records: start..start + owned.len(),
                 has_ns,
                 has_cname: has(RecordType::CNAME),
+                has_dname: has(RecordType::DNAME),
                 has_address: has(RecordType::A) || has(RecordType::AAAA),
                 cut,
             });
@@ -157,7 +159,16 @@ impl<'a> Zone<'a> {
             found.push(self.records.diagnostic(self.soa.place, Problem::NoApexNs));
         }
         let mut servers = BTreeSet::new();
+        // What lies below a name follows it directly.
+        let mut redirection: Option<&Node> = None;
         for node in &self.nodes {
+            redirection = redirection.filter(|above| self.key(node).starts_with(self.key(above)));
+            if let Some(above) = redirection {
+                let problem = Problem::BelowDname(self.owner(above).to_string());
+                self.report(&self.sorted[node.records.start], problem, found);
+            } else if node.has_dname {
+                redirection = Some(node);
+            }
             self.check_node(node, found);
             for rrset in self.rrsets(node) {
                 self.check_rrset(rrset, found);
@@ -183,7 +194,8 @@ impl<'a> Zone<'a> {
             let first = &rrset[0];
             let problem = match first.record_type {
                 RecordType::DNSKEY if is_apex => Some(Problem::Signed),
-                RecordType::DNAME => Some(Problem::Dname),
+                RecordType::DNAME if !is_apex && node.has_ns => Some(Problem::DnameAtCut),
+                RecordType::DNAME if first.owner.is_wildcard() => Some(Problem::WildcardDname),
                 RecordType::NS if !is_apex && first.owner.is_wildcard() => {
                     Some(Problem::WildcardNs)
                 }
@@ -193,10 +205,16 @@ impl<'a> Zone<'a> {
                 self.report(first, problem, found);
             }
         }
+        let all = &self.sorted[node.records.clone()];
+        let mut dnames = all.iter().filter(|r| r.record_type == RecordType::DNAME);
+        if let Some(first) = dnames.next() {
+            for other in dnames.filter(|other| !same_data(first, other)) {
+                self.report(other, Problem::SeveralDnames, found);
+            }
+        }
         if !node.has_cname {
             return;
         }
-        let all = &self.sorted[node.records.clone()];
         let mut cnames = all.iter().filter(|r| r.record_type == RecordType::CNAME);
         let Some(first) = cnames.next() else { return };
         for other in cnames {

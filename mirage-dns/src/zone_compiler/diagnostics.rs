@@ -67,8 +67,12 @@ pub enum Problem {
     SeveralCnames,
     /// Error: DNSKEY at the apex. The zone is signed, and signatures are not served yet.
     Signed,
-    /// Error: DNAME (RFC 6672) is not served yet.
-    Dname,
+    /// Error: several DNAME records at the same owner (RFC 6672 §2.4).
+    SeveralDnames,
+    /// Error: a DNAME record at a delegation, which hides it (RFC 6672 §2.3).
+    DnameAtCut,
+    /// Error: a name below this one, which has a DNAME record (RFC 6672 §2.4).
+    BelowDname(String),
     /// Error: another zone of the set, or the compiler's own limits, stand against it.
     Unservable(String),
     /// Error: the records of one zone pass 4 GiB.
@@ -76,6 +80,9 @@ pub enum Problem {
     /// Warning: NS at a wildcard, which RFC 4592 §4.2 gives no meaning; for the names that it covers it is data, and
     /// delegates nothing.
     WildcardNs,
+    /// Warning: DNAME at a wildcard, which RFC 4592 §4.4 discourages; for the names that it covers it is data, and
+    /// redirects nothing.
+    WildcardDname,
     /// Warning: the record is there already (RFC 2181 §5); it is left out.
     Duplicate(RecordType),
     /// Warning: another TTL than the RRset's first record (RFC 2181 §5.2); the lowest is served.
@@ -114,6 +121,7 @@ impl Problem {
     pub fn severity(&self) -> Severity {
         match self {
             Self::WildcardNs
+            | Self::WildcardDname
             | Self::Duplicate(_)
             | Self::DifferentTtl { .. }
             | Self::MissingGlue(_)
@@ -155,7 +163,14 @@ impl fmt::Display for Problem {
                 "DNSKEY at the apex: the zone is signed, and DNSSEC is not served yet, so that validating resolvers would \
                  refuse the answers",
             ),
-            Self::Dname => f.write_str("DNAME (RFC 6672) is not served yet"),
+            Self::SeveralDnames => f.write_str("more than one DNAME (RFC 6672 §2.4)"),
+            Self::DnameAtCut => f.write_str("DNAME at a delegation (RFC 6672 §2.3)"),
+            Self::BelowDname(above) => {
+                write!(f, "below {above}, which has a DNAME (RFC 6672 §2.4)")
+            }
+            Self::WildcardDname => f.write_str(
+                "DNAME at a wildcard redirects nothing that the wildcard covers (RFC 4592 §4.4 discourages it)",
+            ),
             Self::WildcardNs => {
                 f.write_str("NS at a wildcard delegates nothing (RFC 4592 §4.2 leaves it undefined)")
             }

@@ -260,14 +260,30 @@ fn what_is_not_served_is_refused_with_its_reason() {
             .starts_with("1: error: o.: DNSKEY at the apex: the zone is signed")
     );
     assert_eq!(
-        found("a DNAME \\# 1 00"),
-        ["1: error: a.o.: DNAME (RFC 6672) is not served yet"]
-    );
-    assert_eq!(
         found("a CH TXT x"),
         ["1: error: a.o.: class CH: only IN is served"]
     );
     assert_eq!(found("a CLASS77 TXT x").len(), 1);
+}
+
+#[test]
+fn dname_stands_once_and_has_nothing_below_it() {
+    assert_eq!(found("a DNAME x.p.\na DNAME X.p.").len(), 1, "a duplicate");
+    assert_eq!(
+        found(
+            "a DNAME x.p.\na DNAME y.p.\nb.a A 192.0.2.1\nc.b.a TXT x\nd DNAME x.p.\nd NS ns.p.\n*.e DNAME x.p.\nf CNAME x.p.\n\
+             f DNAME x.p."
+        ),
+        [
+            "2: error: a.o.: more than one DNAME (RFC 6672 §2.4)",
+            "3: error: b.a.o.: below a.o., which has a DNAME (RFC 6672 §2.4)",
+            "4: error: c.b.a.o.: below a.o., which has a DNAME (RFC 6672 §2.4)",
+            "5: error: d.o.: DNAME at a delegation (RFC 6672 §2.3)",
+            "5: warning: d.o.: DNAME is hidden by the delegation of d.o.",
+            "7: warning: *.e.o.: DNAME at a wildcard redirects nothing that the wildcard covers (RFC 4592 §4.4 discourages it)",
+            "9: error: f.o.: CNAME and DNAME at the same name (RFC 1034 §3.6.2)",
+        ]
+    );
 }
 
 #[test]

@@ -67,8 +67,6 @@ pub enum BuildErrorKind {
     OutOfZone,
     /// A type for questions or single messages, which no zone holds.
     MetaType,
-    /// A type that needs more of a server than this one does yet.
-    NotServed,
     /// A TTL above 2³¹ − 1 (RFC 2181 §8).
     TtlTooLarge,
     /// A record is to be removed that the zone does not have.
@@ -87,6 +85,10 @@ pub enum BuildErrorKind {
     SoaBelowApex,
     /// Something beside a CNAME (RFC 1034 §3.6.2).
     AliasWithOtherData,
+    /// A DNAME beside the NS of a delegation (RFC 6672 §2.3).
+    RedirectionAtCut,
+    /// A name below a DNAME (RFC 6672 §2.4).
+    BelowRedirection,
     /// The image would pass 4 GiB, or a name has more than 65,535 types.
     TooLarge,
     /// No seed that was tried spreads the names over the index: not to be met unless names were made to collide.
@@ -99,7 +101,6 @@ impl fmt::Display for BuildErrorKind {
             Self::DuplicateZone => "the zone was added twice",
             Self::OutOfZone => "the owner is not in the zone",
             Self::MetaType => "no zone holds a record of this type",
-            Self::NotServed => "this server does not serve this type yet",
             Self::TtlTooLarge => "the TTL is above 2147483647",
             Self::NoSuchRecord => "the zone has no such record to remove",
             Self::OtherVersion => "the difference is from another version of the zone",
@@ -109,6 +110,8 @@ impl fmt::Display for BuildErrorKind {
             Self::SeveralRecords => "a name has one record of this type at most",
             Self::SoaBelowApex => "a SOA belongs at the apex of the zone alone",
             Self::AliasWithOtherData => "no other data may stand beside a CNAME",
+            Self::RedirectionAtCut => "a DNAME may not stand at a delegation",
+            Self::BelowRedirection => "there may be no names below a DNAME",
             Self::TooLarge => "the image would be too large",
             Self::IndexTooCrowded => "the names collide in the index under every seed",
         })

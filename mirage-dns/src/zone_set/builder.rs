@@ -76,8 +76,8 @@ impl ZoneSetBuilder {
     /// When the TTLs inside an RRset differ, the lowest becomes that of all (RFC 2181 §5.2 wants them equal).
     ///
     /// # Errors
-    /// [`BuildErrorKind::OutOfZone`], [`BuildErrorKind::MetaType`], [`BuildErrorKind::NotServed`],
-    /// [`BuildErrorKind::TtlTooLarge`], [`BuildErrorKind::Rdata`] or [`BuildErrorKind::TooManyRecords`]; the record is
+    /// [`BuildErrorKind::OutOfZone`], [`BuildErrorKind::MetaType`], [`BuildErrorKind::TtlTooLarge`],
+    /// [`BuildErrorKind::Rdata`] or [`BuildErrorKind::TooManyRecords`]; the record is
     /// then not added.
     ///
     /// # Panics
@@ -97,10 +97,6 @@ impl ZoneSetBuilder {
         }
         if record_type.is_meta() {
             return fail(BuildErrorKind::MetaType);
-        }
-        // Served as plain data a DNAME would promise names that are answered with NXDOMAIN.
-        if record_type == RecordType::DNAME {
-            return fail(BuildErrorKind::NotServed);
         }
         if ttl > MAX_TTL {
             return fail(BuildErrorKind::TtlTooLarge);
@@ -129,7 +125,8 @@ impl ZoneSetBuilder {
     ///
     /// # Errors
     /// [`BuildErrorKind::NoSoa`], [`BuildErrorKind::SeveralRecords`], [`BuildErrorKind::SoaBelowApex`],
-    /// [`BuildErrorKind::AliasWithOtherData`], [`BuildErrorKind::TooLarge`] or [`BuildErrorKind::IndexTooCrowded`].
+    /// [`BuildErrorKind::AliasWithOtherData`], [`BuildErrorKind::RedirectionAtCut`], [`BuildErrorKind::BelowRedirection`],
+    /// [`BuildErrorKind::TooLarge`] or [`BuildErrorKind::IndexTooCrowded`].
     pub fn build(&self) -> Result<Vec<u8>, BuildError> {
         for zone in &self.zones {
             zone.check()?;
@@ -217,13 +214,27 @@ impl DraftZone {
                 return Err(BuildError::at(apex, soa, BuildErrorKind::NoSoa));
             }
         }
-        for node in self.nodes.values() {
+        // What lies below a name follows it directly.
+        let mut redirection: Option<&SortKey> = None;
+        for (key, node) in &self.nodes {
             let fail =
                 |record_type, kind| Err(BuildError::at(node.name(), Some(record_type), kind));
-            for single in [RecordType::SOA, RecordType::CNAME] {
+            for single in [RecordType::SOA, RecordType::CNAME, RecordType::DNAME] {
                 let rrset = node.rrsets.get(&single);
                 if rrset.is_some_and(|rrset| rrset.records.len() > 1) {
                     return fail(single, BuildErrorKind::SeveralRecords);
+                }
+            }
+            // RFC 6672 §2.4: a server may refuse such a zone, as NSD and Knot do.
+            if redirection.is_some_and(|above| key.starts_with(above)) {
+                let name = node.name();
+                return Err(BuildError::at(name, None, BuildErrorKind::BelowRedirection));
+            }
+            if node.rrsets.contains_key(&RecordType::DNAME) {
+                redirection = Some(key);
+                // RFC 6672 §2.3: a delegation would hide it.
+                if node.rrsets.contains_key(&RecordType::NS) && !at_apex(node) {
+                    return fail(RecordType::DNAME, BuildErrorKind::RedirectionAtCut);
                 }
             }
             if node.rrsets.contains_key(&RecordType::SOA) && !at_apex(node) {

@@ -89,10 +89,17 @@ impl NodeEntry {
     pub(super) const SHADOWED: u8 = 1;
     /// The node has a CNAME.
     pub(super) const ALIAS: u8 = 2;
+    /// The node has a DNAME, and so nothing below it.
+    pub(super) const REDIRECTION: u8 = 4;
 
     /// Whether the node has a CNAME.
     pub(crate) const fn is_alias(&self) -> bool {
         self.flags & Self::ALIAS != 0
+    }
+
+    /// Whether the node has a DNAME: all names below it, of which the zone has none, are elsewhere.
+    pub(crate) const fn is_redirection(&self) -> bool {
+        self.flags & Self::REDIRECTION != 0
     }
 }
 

@@ -134,6 +134,9 @@ impl<'a> Layout<'a> {
         if node.rrsets.contains_key(&RecordType::CNAME) {
             flags |= NodeEntry::ALIAS;
         }
+        if node.rrsets.contains_key(&RecordType::DNAME) {
+            flags |= NodeEntry::REDIRECTION;
+        }
         let entry = NodeEntry {
             name: U32::new(number(self.octets.len())?),
             name_length: name.len() as u8, // at most 255

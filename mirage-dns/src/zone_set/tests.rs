@@ -294,10 +294,6 @@ fn what_the_server_could_not_answer_for_is_refused() {
     );
     assert_eq!(refuse("example", RecordType::ANY, 1, &[]), Kind::MetaType);
     assert_eq!(
-        refuse("example", RecordType::DNAME, 1, b"\0"),
-        Kind::NotServed
-    );
-    assert_eq!(
         refuse("example", RecordType::A, 1 << 31, &[1, 2, 3, 4]),
         Kind::TtlTooLarge
     );
@@ -312,6 +308,24 @@ fn what_the_server_could_not_answer_for_is_refused() {
     two.name_record(0, "a.example", RecordType::CNAME, "b.example");
     two.name_record(0, "a.example", RecordType::CNAME, "c.example");
     assert_eq!(kind(&two), Kind::SeveralRecords);
+    let mut two = Draft::new(&["example"]);
+    two.name_record(0, "a.example", RecordType::DNAME, "b.example");
+    two.name_record(0, "a.example", RecordType::DNAME, "c.example");
+    assert_eq!(kind(&two), Kind::SeveralRecords);
+    let mut both = Draft::new(&["example"]);
+    both.name_record(0, "a.example", RecordType::DNAME, "b.example");
+    both.name_record(0, "a.example", RecordType::CNAME, "b.example");
+    assert_eq!(kind(&both), Kind::AliasWithOtherData);
+    let mut cut = Draft::new(&["example"]);
+    cut.name_record(0, "a.example", RecordType::DNAME, "b.example");
+    cut.name_record(0, "a.example", RecordType::NS, "b.example");
+    assert_eq!(kind(&cut), Kind::RedirectionAtCut);
+    for dname in ["example", "a.example", "b.a.example"] {
+        let mut hidden = Draft::new(&["example"]);
+        hidden.name_record(0, dname, RecordType::DNAME, "else.where");
+        hidden.address(0, "x.c.b.a.example");
+        assert_eq!(kind(&hidden), Kind::BelowRedirection);
+    }
     let mut below = Draft::new(&["example"]);
     below.add(0, "a.example", RecordType::SOA, &soa());
     assert_eq!(kind(&below), Kind::SoaBelowApex);

@@ -200,6 +200,9 @@ fn check_node(set: &ZoneSet<'_>, index: usize) -> Option<()> {
                 return None;
             }
             inherited_cut = above.cut.get();
+            if above.is_redirection() {
+                return None;
+            }
         }
         None if this == apex => {}
         None => return None,
@@ -228,13 +231,20 @@ fn check_node(set: &ZoneSet<'_>, index: usize) -> Option<()> {
     let own = set.rrsets_of(node);
     let ascending = own.is_sorted_by(|a, b| a.record_type.get() < b.record_type.get());
     let alias = node.flags & NodeEntry::ALIAS != 0;
-    let known_flags = node.flags & !(NodeEntry::ALIAS | NodeEntry::SHADOWED) == 0;
-    if !ascending || alias != has(RecordType::CNAME) || !known_flags {
+    let redirection = node.is_redirection();
+    let all_flags = NodeEntry::ALIAS | NodeEntry::SHADOWED | NodeEntry::REDIRECTION;
+    let known_flags = node.flags & !all_flags == 0;
+    if !ascending
+        || alias != has(RecordType::CNAME)
+        || redirection != has(RecordType::DNAME)
+        || !known_flags
+    {
         return None;
     }
     for rrset in own {
         let record_type = RecordType(rrset.record_type.get());
-        if record_type == RecordType::CNAME && rrset.record_count.get() != 1 {
+        let single = matches!(record_type, RecordType::CNAME | RecordType::DNAME);
+        if single && rrset.record_count.get() != 1 {
             return None;
         }
         let anchor = match name.parent() {

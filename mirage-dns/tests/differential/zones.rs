@@ -51,10 +51,12 @@ pub(crate) fn prepare(
             child.delegate(&grandchild.apex);
             draft.delegate(&child.apex);
             draft.delegate(&other_child.apex);
-            for draft in [child, grandchild, other_child] {
+            for mut draft in [child, grandchild, other_child] {
+                draft.redirect(random);
                 zones.push(write(directory, &draft.apex, &draft.text()));
             }
         }
+        draft.redirect(random);
         zones.push(write(directory, &apex, &draft.text()));
     }
     let files = zones
@@ -128,6 +130,35 @@ impl Draft {
         self.add(owner, "NS", format!("ns.{owner}."));
         self.add(owner, "NS", format!("ns.{}.", self.apex));
         self.add(&format!("ns.{owner}"), "A", "192.0.2.99".to_owned());
+    }
+
+    /// Some DNAMEs, each in the place of what was below it; neither above a delegation nor below one, as NSD takes what
+    /// another zone has there for names of this one.
+    fn redirect(&mut self, random: &mut Random) {
+        for _ in 0..random.below(4) {
+            let owner = self.name(random, false).to_ascii_lowercase();
+            let below = format!(".{owner}");
+            let at_or_below = |name: &str| name == owner || name.ends_with(&below);
+            let mut others = self.owners.iter();
+            let stands_against = others.any(|(name, types)| {
+                let above = owner.ends_with(&format!(".{name}"))
+                    && ["DNAME", "NS"].iter().any(|t| types.contains_key(t))
+                    && *name != self.apex;
+                let here = *name == owner && types.contains_key("CNAME");
+                above || here || (at_or_below(name) && types.contains_key("NS"))
+            });
+            // At a wildcard it means little (RFC 4592 §4.4), and Knot gives it another owner than NSD.
+            if stands_against || owner.starts_with("*.") || owner == self.apex {
+                continue;
+            }
+            self.owners.retain(|name, _| !name.ends_with(&below));
+            let target = self.name(random, true) + ".";
+            self.owners
+                .entry(owner.clone())
+                .or_default()
+                .remove("DNAME");
+            self.add(&owner, "DNAME", target);
+        }
     }
 
     /// A name in the zone, or now and then (if it may be) elsewhere; without the last dot.

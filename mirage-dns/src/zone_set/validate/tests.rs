@@ -13,7 +13,7 @@ use crate::zone_compiler::ZoneCompiler;
 const ZONES: [&str; 2] = [
     "$ORIGIN example.\n$TTL 600\n@ SOA ns root 1 2 3 4 300\n@ NS ns\nns A 192.0.2.1\n\
      mx MX 1 mail\nmx MX 2 second.mail\nmail A 192.0.2.2\nsecond.mail A 192.0.2.3\n\
-     pair PTR ns\npair PTR mail\n*.w A 192.0.2.4\nsub NS ns.sub\nns.sub A 192.0.2.5\nalias CNAME mx\n",
+     pair PTR ns\npair PTR mail\n*.w A 192.0.2.4\nsub NS ns.sub\nns.sub A 192.0.2.5\nalias CNAME mx\nredirect DNAME mx\n",
     "$ORIGIN child.example.\n$TTL 600\n@ SOA ns root 1 2 3 4 300\n@ NS ns\nns A 192.0.2.6\n",
 ];
 
@@ -165,6 +165,28 @@ fn nodes_out_of_place_are_refused() {
     });
     node_is_refused("alias.example", |t| t.node("alias.example").flags = 0);
     node_is_refused("alias.example", |t| t.node("alias.example").flags |= 0x80);
+}
+
+#[test]
+fn redirections_that_are_none_or_have_something_below_them_are_refused() {
+    node_is_refused("redirect.example", |t| t.node("redirect.example").flags = 0);
+    node_is_refused("mx.example", |t| {
+        t.node("mx.example").flags = NodeEntry::REDIRECTION
+    });
+    // The record's type and the flag of a name that has others below it: seen at the first of these.
+    let mut below = 0;
+    let error = refused(|t| {
+        below = t.number("ns.sub.example");
+        t.node("sub.example").flags = NodeEntry::REDIRECTION;
+        t.node("sub.example").cut = NONE.into();
+        t.node("ns.sub.example").cut = NONE.into();
+        let rrset = t.rrset("sub.example");
+        rrset.record_type = RecordType::DNAME.0.into();
+        let at = rrset.octets.get() as usize + 2;
+        t.octets[at..at + 2].copy_from_slice(&RecordType::DNAME.0.to_be_bytes());
+        t.reference("sub.example", 0).shared = 0;
+    });
+    assert_eq!(error, ImageError::Node(below));
 }
 
 #[test]
