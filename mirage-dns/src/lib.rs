@@ -15,6 +15,7 @@
 //! | ask | [`client`] |
 //! | tell what changed in a zone, and remember it | `difference`, `journal` (feature `alloc`) |
 //! | transfer zones, tell of changes, refresh secondary zones | `transfer`, `notify`, `secondary` (feature `alloc`) |
+//! | sign messages, know whose a request is | [`tsig`] |
 //! | handle names, types, rdata, serial numbers | [`name`], [`record`], [`serial`] |
 //!
 //! ```
@@ -86,6 +87,7 @@ pub mod server;
 pub mod tcp;
 #[cfg(feature = "alloc")]
 pub mod transfer;
+pub mod tsig;
 #[cfg(feature = "alloc")]
 pub mod zone_compiler;
 pub mod zone_set;

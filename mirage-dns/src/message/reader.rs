@@ -47,18 +47,22 @@ impl<'a> MessageReader<'a> {
         }
     }
 
+    /// Where the question section ends.
+    ///
+    /// # Errors
+    /// What is wrong with the section.
+    pub fn questions_end(&self) -> Result<usize, MessageError> {
+        // A promise of 65,535 ends at the first that is not kept.
+        (0..self.header.question_count)
+            .try_fold(HEADER_LENGTH, |at, _| skip_question(self.octets, at))
+    }
+
     /// The records of all sections in their order. The iteration ends after an error; one in the question section is
     /// the first item.
     pub fn records(&self) -> Records<'a> {
-        let mut at = Ok(HEADER_LENGTH);
-        for _ in 0..self.header.question_count {
-            // A promise of 65,535 ends here at the first that is not kept.
-            let Ok(start) = at else { break };
-            at = skip_question(self.octets, start);
-        }
         Records {
             octets: self.octets,
-            at,
+            at: self.questions_end(),
             section: Section::Answer,
             left: [
                 self.header.answer_count,
@@ -234,6 +238,11 @@ impl<'a> Record<'a> {
     /// What is wrong with the name.
     pub fn owner(&self) -> Result<NameBuf, MessageError> {
         read_name(self.octets, self.owner).map(|(name, _)| name)
+    }
+
+    /// Where it begins in its message.
+    pub fn offset(&self) -> usize {
+        self.owner
     }
 
     /// Whether the owner is the root, written without a pointer.
