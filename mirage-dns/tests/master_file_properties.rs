@@ -1,12 +1,14 @@
 //! Properties of the master-file parser over random zones, random layouts and random damage.
 #![cfg(feature = "std")]
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use mirage_dns::master_file::{NoFiles, Parser, Source};
 use mirage_dns::name::{Name, NameBuf};
-use mirage_dns::record::{RdataField, RecordClass, RecordType, rdata_fields};
+use mirage_dns::record::{Rdata, RdataField, RecordClass, RecordType, check_rdata, rdata_fields};
 use mirage_dns::zone_compiler::ZoneCompiler;
 use mirage_dns::zone_set::ZoneSet;
-use proptest::collection::vec;
+use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
 /// What a record is, apart from its layout.
@@ -65,8 +67,168 @@ fn field(field: RdataField) -> BoxedStrategy<Vec<u8>> {
         RdataField::CharacterStrings => vec(character_string(), 1..4)
             .prop_map(|strings| strings.concat())
             .boxed(),
+        RdataField::WholeName | RdataField::CasedName => name().prop_map(|n| wire(&n)).boxed(),
+        RdataField::Names => vec(name().prop_map(|n| wire(&n)), 0..3)
+            .prop_map(|names| names.concat())
+            .boxed(),
+        RdataField::Tag => "[a-zA-Z0-9]{1,9}"
+            .prop_map(|tag| prefixed(tag.as_bytes()))
+            .boxed(),
+        RdataField::Text | RdataField::OptionalBase64 | RdataField::ServiceBitmap => {
+            vec(any::<u8>(), 0..20).boxed()
+        }
+        RdataField::NonEmptyText | RdataField::Hexadecimal | RdataField::Base64 => {
+            vec(any::<u8>(), 1..70).boxed()
+        }
+        RdataField::Salt => vec(any::<u8>(), 0..20)
+            .prop_map(|salt| prefixed(&salt))
+            .boxed(),
+        RdataField::HashedName => vec(any::<u8>(), 1..22)
+            .prop_map(|hash| prefixed(&hash))
+            .boxed(),
+        RdataField::TypeBitmap => btree_set(prop_oneof![0..300u16, any::<u16>()], 0..9)
+            .prop_map(|types| bitmap(&types))
+            .boxed(),
+        RdataField::Location => location().boxed(),
+        RdataField::AddressPrefixes => vec(address_prefix(), 0..4)
+            .prop_map(|prefixes| prefixes.concat())
+            .boxed(),
+        RdataField::ServiceParameters => service_parameters().boxed(),
+        RdataField::IpsecGateway => prop_oneof![
+            Just(vec![0, 0]),
+            any::<[u8; 4]>().prop_map(|address| [&[1, 2][..], &address].concat()),
+            any::<[u8; 16]>().prop_map(|address| [&[2, 1][..], &address].concat()),
+            name().prop_map(|name| [&[3, 5][..], &wire(&name)].concat()),
+        ]
+        .boxed(),
+        RdataField::HostIdentity => (
+            any::<u8>(),
+            vec(any::<u8>(), 1..20),
+            vec(any::<u8>(), 1..20),
+        )
+            .prop_map(|(algorithm, tag, key)| {
+                let header = [tag.len() as u8, algorithm, 0, key.len() as u8];
+                [&header[..], &tag, &key].concat()
+            })
+            .boxed(),
         fixed => vec(any::<u8>(), fixed.fixed_length().expect("a fixed length")).boxed(),
     }
+}
+
+/// Octets behind their count.
+fn prefixed(octets: &[u8]) -> Vec<u8> {
+    [&[octets.len() as u8], octets].concat()
+}
+
+fn bitmap(types: &BTreeSet<u16>) -> Vec<u8> {
+    let mut windows: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
+    for record_type in types {
+        let [window, bit] = record_type.to_be_bytes();
+        let octets = windows.entry(window).or_default();
+        octets.resize(octets.len().max(usize::from(bit) / 8 + 1), 0);
+        octets[usize::from(bit) / 8] |= 0x80 >> (bit % 8);
+    }
+    let octets = windows
+        .iter()
+        .map(|(window, octets)| [&[*window], &prefixed(octets)[..]].concat());
+    octets.collect::<Vec<_>>().concat()
+}
+
+fn location() -> impl Strategy<Value = Vec<u8>> {
+    let length = || (0..10u8, 0..10u8).prop_map(|(digit, exponent)| digit << 4 | exponent);
+    let angle = |degrees: u32| {
+        let most = degrees * 3_600_000;
+        (1 << 31) - most..=(1u32 << 31) + most
+    };
+    let place = (
+        length(),
+        length(),
+        length(),
+        angle(90),
+        angle(180),
+        any::<u32>(),
+    )
+        .prop_map(
+            |(size, horizontal, vertical, latitude, longitude, altitude)| {
+                let numbers = [latitude, longitude, altitude].map(u32::to_be_bytes);
+                [&[0, size, horizontal, vertical], numbers.as_flattened()].concat()
+            },
+        );
+    let other_version = (1..=255u8, vec(any::<u8>(), 0..20))
+        .prop_map(|(version, octets)| [&[version], &octets[..]].concat());
+    prop_oneof![9 => place, 1 => other_version]
+}
+
+fn address_prefix() -> impl Strategy<Value = Vec<u8>> {
+    let family = prop_oneof![Just((1u16, 4usize)), Just((2, 16)), Just((3, 9))];
+    (family, any::<u8>(), any::<bool>(), vec(any::<u8>(), 16)).prop_map(
+        |((family, octets), bits, is_negated, mut address)| {
+            address.truncate(octets);
+            let zeroes = address
+                .iter()
+                .rev()
+                .take_while(|&&octet| octet == 0)
+                .count();
+            address.truncate(octets - zeroes);
+            let bits = bits % (8 * octets + 1) as u8;
+            let length = address.len() as u8 | u8::from(is_negated) << 7;
+            [&family.to_be_bytes()[..], &[bits, length], &address].concat()
+        },
+    )
+}
+
+fn service_parameters() -> impl Strategy<Value = Vec<u8>> {
+    let value = |key: u16| match key {
+        1 => vec(vec(any::<u8>(), 1..9).prop_map(|id| prefixed(&id)), 1..4)
+            .prop_map(|ids| ids.concat())
+            .boxed(),
+        2 | 8 => Just(Vec::new()).boxed(),
+        3 => vec(any::<u8>(), 2).boxed(),
+        4 => vec(any::<[u8; 4]>(), 1..4)
+            .prop_map(|hints| hints.concat())
+            .boxed(),
+        6 => vec(any::<[u8; 16]>(), 1..4)
+            .prop_map(|hints| hints.concat())
+            .boxed(),
+        _ => vec(any::<u8>(), 1..20).boxed(),
+    };
+    let keys = btree_set(prop_oneof![5 => 1..9u16, 1 => any::<u16>()], 0..7);
+    (keys, any::<u64>()).prop_flat_map(move |(mut keys, chosen)| {
+        keys.remove(&0);
+        let mandatory: Vec<u8> = keys
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| chosen >> index & 1 != 0)
+            .flat_map(|(_, key)| key.to_be_bytes())
+            .collect();
+        let mandatory = match mandatory.is_empty() {
+            true => Vec::new(),
+            false => parameter(0, &mandatory),
+        };
+        keys.into_iter()
+            .map(|key| value(key).prop_map(move |value| parameter(key, &value)))
+            .fold(Just(mandatory).boxed(), |before, next| {
+                (before, next)
+                    .prop_map(|(before, next)| [before, next].concat())
+                    .boxed()
+            })
+    })
+}
+
+fn parameter(key: u16, value: &[u8]) -> Vec<u8> {
+    [
+        &key.to_be_bytes(),
+        &(value.len() as u16).to_be_bytes(),
+        value,
+    ]
+    .concat()
+}
+
+/// Types that are known.
+fn known_types() -> Vec<u16> {
+    (1..=u16::MAX)
+        .filter(|&number| RecordType(number).rdata_fields().is_some())
+        .collect()
 }
 
 fn data(record_type: RecordType) -> BoxedStrategy<Vec<u8>> {
@@ -86,12 +248,9 @@ fn data(record_type: RecordType) -> BoxedStrategy<Vec<u8>> {
 }
 
 fn entry() -> impl Strategy<Value = Entry> {
-    let known: Vec<u16> = (1..=u16::MAX)
-        .filter(|&number| RecordType(number).rdata_fields().is_some())
-        .collect();
     let record_type = prop_oneof![
-        8 => proptest::sample::select(known),
-        1 => proptest::sample::select(vec![3u16, 64, 257, 731, 65_535]),
+        8 => proptest::sample::select(known_types()),
+        1 => proptest::sample::select(vec![10u16, 19, 731, 65_535]),
     ];
     let class = prop_oneof![9 => Just(1u16), 1 => proptest::sample::select(vec![2u16, 3, 4, 77])];
     let ttl = prop_oneof![3 => Just(3_600u32), 1 => 0..10_000_000u32, 1 => Just(0x7fff_ffff)];
@@ -345,8 +504,21 @@ impl Printer {
         if record_type.rdata_fields().is_none() || self.choices.one_in(6) {
             self.generic(&entry.data);
         } else {
-            for (kind, octets) in rdata_fields(record_type, &entry.data) {
-                self.field(kind, octets);
+            let fields: Vec<_> = rdata_fields(record_type, &entry.data).collect();
+            if fields.iter().all(|(kind, _)| has_layout(*kind)) {
+                for (kind, octets) in fields {
+                    self.field(kind, octets);
+                }
+            } else {
+                self.space();
+                let octets = &entry.data;
+                self.put(
+                    &Rdata {
+                        record_type,
+                        octets,
+                    }
+                    .to_string(),
+                );
             }
         }
         self.end_of_line();
@@ -399,6 +571,32 @@ impl Printer {
             }
             other => panic!("a field without a form in text: {other:?}"),
         }
+    }
+}
+
+/// Whether the printer writes a field in layouts of its own.
+fn has_layout(kind: RdataField) -> bool {
+    matches!(
+        kind,
+        RdataField::CompressibleName
+            | RdataField::Name
+            | RdataField::U8
+            | RdataField::U16
+            | RdataField::U32
+            | RdataField::Period
+            | RdataField::Ipv4Address
+            | RdataField::Ipv6Address
+            | RdataField::CharacterString
+            | RdataField::CharacterStrings
+    )
+}
+
+/// The data of the one record that this text of data makes, or what is wrong with it.
+fn reread(record_type: RecordType, text: &str) -> Result<Vec<u8>, String> {
+    let line = format!(". 1 IN TYPE{} {text}\n", record_type.0);
+    match read(line.as_bytes(), &NameBuf::new()) {
+        (records, errors) if errors.is_empty() && records.len() == 1 => Ok(records[0].data.clone()),
+        (_, errors) => Err(format!("{line}{errors:?}")),
     }
 }
 
@@ -487,6 +685,42 @@ proptest! {
         let lines = text.iter().filter(|&&octet| octet == b'\n').count() + 1;
         prop_assert!(errors.len() <= lines, "{errors:?}");
         compile(&text);
+    }
+
+    #[test]
+    fn rdata_of_every_type_survives_its_text(
+        (record_type, rdata) in proptest::sample::select(known_types())
+            .prop_map(RecordType)
+            .prop_flat_map(|record_type| (Just(record_type), data(record_type))),
+        (at, octet) in (any::<proptest::sample::Index>(), any::<u8>()),
+    ) {
+        prop_assert_eq!(check_rdata(record_type, &rdata), Ok(()), "{} {:02x?}", record_type, rdata);
+        let mut damaged = rdata.clone();
+        if !damaged.is_empty() {
+            let at = at.index(damaged.len());
+            damaged[at] = octet;
+        }
+        for octets in [&rdata, &damaged] {
+            let text = Rdata { record_type, octets }.to_string();
+            let again = reread(record_type, &text);
+            if check_rdata(record_type, octets).is_ok() {
+                prop_assert_eq!(again.as_deref(), Ok(&octets[..]), "{}", text);
+            } else {
+                prop_assert!(text.starts_with("\\# ") && again.is_err(), "{}", text);
+            }
+        }
+    }
+
+    #[test]
+    fn arbitrary_octets_that_are_rdata_survive_their_text(
+        number in proptest::sample::select(known_types()), octets in vec(any::<u8>(), 0..40),
+    ) {
+        let (record_type, octets) = (RecordType(number), &octets);
+        let text = Rdata { record_type, octets }.to_string();
+        if check_rdata(record_type, octets).is_ok() {
+            let again = reread(record_type, &text);
+            prop_assert_eq!(again.as_deref(), Ok(&octets[..]), "{}", text);
+        }
     }
 
     #[test]

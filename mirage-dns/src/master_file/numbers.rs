@@ -1,5 +1,6 @@
 //! Decimal numbers, TTLs with units, and hexadecimal digits.
 
+use crate::record::{days_of_month, days_of_year};
 use crate::zone_set::MAX_TTL;
 
 use super::lexer::Text;
@@ -52,6 +53,33 @@ pub(crate) fn ttl(text: &Text<'_>) -> Option<u32> {
         return None;
     }
     time(text.raw, MAX_TTL)
+}
+
+/// Seconds since 1970, as such (at most ten digits) or as YYYYMMDDHHmmSS (fourteen digits, RFC 4034 §3.2).
+///
+/// The RFC has both in serial arithmetic; dates that 32 bits don't reach without it, after 2106-02-07 06:28:15, are no
+/// times here.
+pub(crate) fn timestamp(text: &[u8]) -> Option<u32> {
+    let Ok(&text) = <&[u8; 14]>::try_from(text) else {
+        return Some(text)
+            .filter(|text| text.len() <= 10)
+            .and_then(|text| decimal(text, u32::MAX));
+    };
+    let part = |at: usize, length: usize, least: u32, most: u32| {
+        decimal(&text[at..at + length], most).filter(|&value| value >= least)
+    };
+    let year = part(0, 4, 1970, 2106)?;
+    let month = part(4, 2, 1, 12)?;
+    let day = part(6, 2, 1, days_of_month(year, month))?;
+    let (hour, minute, second) = (part(8, 2, 0, 23)?, part(10, 2, 0, 59)?, part(12, 2, 0, 59)?);
+    let days = (1970..year).map(days_of_year).sum::<u32>()
+        + (1..month)
+            .map(|month| days_of_month(year, month))
+            .sum::<u32>()
+        + day
+        - 1;
+    let time = 3_600 * hour + 60 * minute + second;
+    days.checked_mul(86_400)?.checked_add(time)
 }
 
 /// The value of a hexadecimal digit of either case.

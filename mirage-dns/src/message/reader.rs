@@ -4,7 +4,7 @@ use byteorder::{BigEndian, ByteOrder};
 
 use super::{Edns, HEADER_LENGTH, Header, MessageError, Question, Section};
 use crate::name::{MAX_LABELS, NameBuf, NameError};
-use crate::record::{RdataError, RdataField, RecordClass, RecordType};
+use crate::record::{RdataError, RecordClass, RecordType};
 
 /// A received message.
 ///
@@ -275,7 +275,7 @@ impl<'a> Record<'a> {
             None => put(self.raw_rdata())?,
             Some(fields) => {
                 for field in fields {
-                    if let RdataField::CompressibleName | RdataField::Name = field {
+                    if field.may_be_compressed() {
                         let (name, after) = read_name(message, at)?;
                         put(name.as_name().as_wire())?;
                         at = after;

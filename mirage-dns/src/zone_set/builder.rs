@@ -161,7 +161,7 @@ pub(crate) fn canonical_rdata(record_type: RecordType, rdata: &[u8]) -> Vec<u8> 
     }
     let mut canonical = Vec::with_capacity(rdata.len());
     for (field, octets) in rdata_fields(record_type, rdata) {
-        if field.is_name() {
+        if field.is_case_folded() {
             canonical.extend(octets.iter().map(u8::to_ascii_lowercase));
         } else {
             canonical.extend_from_slice(octets);

@@ -370,7 +370,7 @@ fn unknown_types_and_generic_data_of_rfc_3597() {
     assert_eq!(data("e IN A \\# 4 0A000001"), "A 0a000001");
     assert_eq!(data("e IN A \\# 4 0 A0 00 001"), "A 0a000001");
     assert_eq!(data("e CLASS1 TYPE1 10.0.0.2"), "A 0a000002");
-    assert_eq!(data("e CAA \\# 2 ab cd"), "CAA abcd");
+    assert_eq!(data("e CAA \\# 4 ab 01 61cd"), "CAA ab0161cd");
     // A quoted one is a string.
     assert_eq!(data("e TXT \"\\#\" 1"), "TXT 01230131");
     assert_eq!(data("e TXT \\# 2 0161"), "TXT 0161");

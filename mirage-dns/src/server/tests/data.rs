@@ -297,7 +297,7 @@ fn unknown_types_are_served_as_they_are() {
         example. TYPE731 \\# 6 abcdef01c00c"]);
     ask(&image, "example. TYPE731").is(
         "NOERROR aa",
-        &["example. 60 TYPE731 \\# 6 [ab, cd, ef, 01, c0, 0c]"],
+        &["example. 60 TYPE731 \\# 6 abcdef01c00c"],
         &[],
         &[],
     );

@@ -87,7 +87,7 @@ fn wildcard_covers_no_name_below_a_cut_beside_it() {
 #[test]
 fn ds_at_a_cut_is_the_parents() {
     let image = compile(&[PARENT]);
-    let ds = ["child.example. 60 DS \\# 5 [00, 01, 08, 01, 00]"];
+    let ds = ["child.example. 60 DS \\# 5 0001080100"];
     ask(&image, "child.example. DS").is("NOERROR aa", &ds, &[], &[]);
     let soa = ["example. 5 SOA ns.example. root.example. 1 2 3 4 5"];
     ask(&image, "other.example. DS").is("NOERROR aa", &[], &soa, &[]);

@@ -9,7 +9,7 @@ use super::*;
 use crate::master_file::{NoFiles, Source};
 use crate::message::{Edns, MessageBuilder, MessageReader, Record, Section};
 use crate::name::NameBuf;
-use crate::record::{RdataField, RecordClass, RecordType, rdata_fields};
+use crate::record::{Rdata, RdataField, RecordClass, RecordType, rdata_fields};
 use crate::zone_compiler::ZoneCompiler;
 
 mod absent;
@@ -186,8 +186,17 @@ fn show(record: &Record<'_>) -> String {
     let owner = record.owner().unwrap();
     let mut text = format!("{owner} {} {}", record.ttl, record.record_type);
     assert_eq!(record.class, RecordClass::IN);
-    if record.record_type.rdata_fields().is_none() {
-        text += &format!(" \\# {} {rdata:02x?}", rdata.len());
+    let record_type = record.record_type;
+    if record_type.rdata_fields().is_none() || record_type == RecordType::DS {
+        let octets = rdata;
+        return text
+            + &format!(
+                " {}",
+                Rdata {
+                    record_type,
+                    octets
+                }
+            );
     }
     for (field, octets) in rdata_fields(record.record_type, rdata) {
         text += " ";

@@ -224,7 +224,7 @@ fn any_record() -> impl Strategy<Value = (NameBuf, RecordType, Vec<u8>)> {
             RecordType::A => std::vec![192, 0, 2, octet],
             RecordType::MX => [&[0, octet], name].concat(),
             RecordType::NS | RecordType::CNAME | RecordType::DNAME => name.to_vec(),
-            _ => std::vec![octet; 4],
+            _ => std::vec![octet; 5],
         };
         (owner, record_type, rdata)
     })

@@ -6,15 +6,34 @@
 //! | [`RecordClass`] | a class or query class |
 //! | [`Opcode`], [`Rcode`] | what a message asks, and how it went |
 //! | [`RdataField`] | one field of a type's rdata; [`RecordType::rdata_fields`] is the table |
+//! | [`check_rdata`], [`rdata_fields`], [`rdata_names`] | rdata checked and taken apart as the table says |
+//! | [`Rdata`] | rdata that displays as master files have it |
 //!
 //! A type is *known* when the table has its fields. The text parser, the wire codec and the zone compiler all follow
 //! that table, so a new type is one more row in it. Every other type is carried as octets that mean nothing
 //! (RFC 3597), and no name is looked for in them.
 
-use core::error::Error;
+mod address_prefixes;
+mod digest;
+mod fields;
+mod location;
+mod rdata;
+mod service_parameters;
+mod text;
+mod type_bitmap;
+
 use core::fmt;
 
-use crate::name::{Name, NameError};
+pub use fields::RdataField;
+pub use rdata::{RdataError, check_rdata, rdata_fields, rdata_names};
+pub use text::Rdata;
+
+pub(crate) use address_prefixes::{IPV4, IPV6};
+pub(crate) use digest::known_digest_length;
+pub(crate) use location::{DEGREE, MIDDLE, SPHEROID};
+pub(crate) use service_parameters::{ServiceKey, are_self_consistent, split_first};
+pub(crate) use text::{days_of_month, days_of_year};
+pub(crate) use type_bitmap::split_window;
 
 /// A record type or query type (RFC 1035 §3.2.2, §3.2.3; IANA "Resource Record (RR) TYPEs").
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,6 +108,8 @@ mnemonics! { RecordType:
     SIG "SIG" = 24;
     /// A key; obsolete except in SIG(0) (RFC 2931).
     KEY "KEY" = 25;
+    /// X.400 mail mapping (RFC 2163).
+    PX "PX" = 26;
     /// An IPv6 address (RFC 3596 §2.1).
     AAAA "AAAA" = 28;
     /// A place on the Earth (RFC 1876).
@@ -183,41 +204,13 @@ impl RecordType {
         matches!(self.0, 0 | 41 | 128..=255)
     }
 
-    /// The fields of this type's rdata in order; `None` for a type that is not known, whose rdata is any octets.
-    pub const fn rdata_fields(self) -> Option<&'static [RdataField]> {
-        use RdataField::{
-            CharacterString, CharacterStrings, CompressibleName, Ipv4Address, Ipv6Address, Name,
-            Period, U16, U32,
-        };
-        Some(match self {
-            Self::A => &[Ipv4Address],
-            Self::NS | Self::CNAME | Self::PTR => &[CompressibleName],
-            Self::MB | Self::MG | Self::MR => &[CompressibleName],
-            Self::SOA => &[
-                CompressibleName,
-                CompressibleName,
-                U32,
-                Period,
-                Period,
-                Period,
-                Period,
-            ],
-            Self::HINFO => &[CharacterString, CharacterString],
-            Self::MINFO => &[CompressibleName, CompressibleName],
-            Self::MX => &[U16, CompressibleName],
-            Self::TXT => &[CharacterStrings],
-            Self::AAAA => &[Ipv6Address],
-            Self::SRV => &[U16, U16, U16, Name],
-            Self::DNAME => &[Name],
-            _ => return None,
-        })
-    }
-
     /// Whether senders may compress names in this type's rdata (RFC 3597 §4: the types of RFC 1035 alone).
     pub const fn has_compressible_names(self) -> bool {
         matches!(
             self,
             Self::NS
+                | Self::MD
+                | Self::MF
                 | Self::CNAME
                 | Self::SOA
                 | Self::PTR
@@ -384,170 +377,6 @@ impl fmt::Debug for Rcode {
     }
 }
 
-/// One field of a type's rdata, as it is written in text and on the wire.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum RdataField {
-    /// A domain name that senders may compress: in RFC 1035's types alone (RFC 3597 §4).
-    CompressibleName,
-    /// A domain name that is never compressed by senders; receivers still take it compressed where RFC 3597 §4 says so.
-    Name,
-    /// One octet; a decimal number in text.
-    U8,
-    /// Two octets, big-endian; a decimal number in text.
-    U16,
-    /// Four octets, big-endian; a decimal number in text.
-    U32,
-    /// Four octets of seconds, big-endian; in text a decimal number, or one with units such as `1h30m`.
-    Period,
-    /// Four octets; a dotted quad in text.
-    Ipv4Address,
-    /// Sixteen octets; the text of RFC 4291 §2.2.
-    Ipv6Address,
-    /// A length octet and so many octets; a word or a quoted string in text (RFC 1035 §3.3, §5.1).
-    CharacterString,
-    /// One or more character-strings, up to the end of the rdata; always the last field.
-    CharacterStrings,
-}
-
-impl RdataField {
-    /// The octets of a field of fixed length; `None` where the length is in the field itself.
-    pub const fn fixed_length(self) -> Option<usize> {
-        match self {
-            Self::U8 => Some(1),
-            Self::U16 => Some(2),
-            Self::U32 | Self::Period | Self::Ipv4Address => Some(4),
-            Self::Ipv6Address => Some(16),
-            Self::CompressibleName
-            | Self::Name
-            | Self::CharacterString
-            | Self::CharacterStrings => None,
-        }
-    }
-
-    /// Whether the field is a domain name.
-    pub const fn is_name(self) -> bool {
-        matches!(self, Self::CompressibleName | Self::Name)
-    }
-
-    /// Splits this field, uncompressed, off the front of `rdata`.
-    ///
-    /// # Errors
-    /// [`RdataError`] when the octets are not this field.
-    pub fn split_from(self, rdata: &[u8]) -> Result<(&[u8], &[u8]), RdataError> {
-        match self {
-            Self::CompressibleName | Self::Name => {
-                let (name, rest) = Name::split_from(rdata).map_err(RdataError::Name)?;
-                Ok((name.as_wire(), rest))
-            }
-            Self::CharacterString => {
-                let &length = rdata.first().ok_or(RdataError::TooShort)?;
-                rdata
-                    .split_at_checked(1 + usize::from(length))
-                    .ok_or(RdataError::TooShort)
-            }
-            Self::CharacterStrings => {
-                let mut rest = rdata;
-                loop {
-                    (_, rest) = Self::CharacterString.split_from(rest)?;
-                    if rest.is_empty() {
-                        return Ok((rdata, rest));
-                    }
-                }
-            }
-            Self::U8
-            | Self::U16
-            | Self::U32
-            | Self::Period
-            | Self::Ipv4Address
-            | Self::Ipv6Address => {
-                let length = self.fixed_length().unwrap_or(0);
-                rdata.split_at_checked(length).ok_or(RdataError::TooShort)
-            }
-        }
-    }
-}
-
-/// Iterates over the fields of uncompressed rdata: each field's kind and octets. An unknown type's has none.
-///
-/// The iteration ends at the first octets that are not what the table says; [`check_rdata`] says whether there are any.
-pub fn rdata_fields(
-    record_type: RecordType,
-    rdata: &[u8],
-) -> impl Iterator<Item = (RdataField, &[u8])> {
-    let fields = record_type.rdata_fields().unwrap_or(&[]);
-    let mut rest = rdata;
-    fields.iter().map_while(move |&field| {
-        let (octets, after) = field.split_from(rest).ok()?;
-        rest = after;
-        Some((field, octets))
-    })
-}
-
-/// The names in uncompressed rdata, in order; none for an unknown type.
-pub fn rdata_names(record_type: RecordType, rdata: &[u8]) -> impl Iterator<Item = Name<'_>> {
-    rdata_fields(record_type, rdata)
-        .filter(|(field, _)| field.is_name())
-        .filter_map(|(_, octets)| Name::from_wire(octets).ok())
-}
-
-/// Checks that `rdata`, uncompressed, is what its type's table says, with nothing left over; any octets for an unknown
-/// type.
-///
-/// # Errors
-/// The first thing that is wrong.
-pub fn check_rdata(record_type: RecordType, rdata: &[u8]) -> Result<(), RdataError> {
-    if rdata.len() > usize::from(u16::MAX) {
-        return Err(RdataError::TooLong);
-    }
-    let Some(fields) = record_type.rdata_fields() else {
-        return Ok(());
-    };
-    let mut rest = rdata;
-    for field in fields {
-        (_, rest) = field.split_from(rest)?;
-    }
-    if rest.is_empty() {
-        Ok(())
-    } else {
-        Err(RdataError::TrailingOctets)
-    }
-}
-
-/// Why octets are not the rdata of a type.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum RdataError {
-    /// The rdata ends inside a field, or before one.
-    TooShort,
-    /// Octets after the last field.
-    TrailingOctets,
-    /// More than 65,535 octets.
-    TooLong,
-    /// A name in it is none.
-    Name(NameError),
-}
-
-impl fmt::Display for RdataError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooShort => f.write_str("the rdata is too short for its type"),
-            Self::TrailingOctets => f.write_str("octets follow the last field of the rdata"),
-            Self::TooLong => f.write_str("the rdata is longer than 65,535 octets"),
-            Self::Name(error) => write!(f, "in the rdata: {error}"),
-        }
-    }
-}
-
-impl Error for RdataError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Name(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
 /// The number of `TYPE123` or `CLASS123`: decimal digits alone, at most 65,535.
 fn numbered(text: &str, prefix: &str) -> Option<u16> {
     let (head, digits) = text.split_at_checked(prefix.len())?;
@@ -560,120 +389,4 @@ fn numbered(text: &str, prefix: &str) -> Option<u16> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::string::ToString;
-    use std::vec::Vec;
-
-    #[test]
-    fn mnemonics_and_numbers_of_rfc_3597_both_ways() {
-        assert_eq!(RecordType::from_mnemonic("aaaa"), Some(RecordType::AAAA));
-        assert_eq!(RecordType::from_mnemonic("TYPE28"), Some(RecordType::AAAA));
-        assert_eq!(
-            RecordType::from_mnemonic("type65535"),
-            Some(RecordType(65535))
-        );
-        for bad in [
-            "TYPE65536",
-            "TYPE",
-            "TYPE+1",
-            "TYPE-1",
-            "TYPE 1",
-            "TYP1",
-            "nonsense",
-            "",
-        ] {
-            assert_eq!(RecordType::from_mnemonic(bad), None, "{bad:?}");
-        }
-        assert_eq!(RecordType(731).to_string(), "TYPE731");
-        assert_eq!(RecordType::MX.to_string(), "MX");
-        assert_eq!(RecordClass::from_mnemonic("class32"), Some(RecordClass(32)));
-        assert_eq!(RecordClass::from_mnemonic("in"), Some(RecordClass::IN));
-        assert_eq!(RecordClass(32).to_string(), "CLASS32");
-        assert_eq!(Rcode::NXDOMAIN.to_string(), "NXDOMAIN");
-        assert_eq!(Opcode(9).to_string(), "OPCODE9");
-    }
-
-    #[test]
-    fn meta_types_are_in_no_zone() {
-        for meta in [
-            RecordType(0),
-            RecordType::OPT,
-            RecordType::TSIG,
-            RecordType::ANY,
-        ] {
-            assert!(meta.is_meta(), "{meta}");
-        }
-        for data in [
-            RecordType::A,
-            RecordType::CAA,
-            RecordType(127),
-            RecordType(256),
-        ] {
-            assert!(!data.is_meta(), "{data}");
-        }
-    }
-
-    #[test]
-    fn compressible_names_are_in_the_types_of_rfc_1035_alone() {
-        for number in 0..=u16::MAX {
-            let record_type = RecordType(number);
-            let fields = record_type.rdata_fields().unwrap_or(&[]);
-            let compressible = fields.contains(&RdataField::CompressibleName);
-            assert_eq!(
-                compressible,
-                record_type.has_compressible_names(),
-                "{record_type}"
-            );
-            assert!(!compressible || number <= 16, "{record_type}");
-        }
-    }
-
-    #[test]
-    fn character_strings_are_the_last_field_only() {
-        for number in 0..=u16::MAX {
-            let fields = RecordType(number).rdata_fields().unwrap_or(&[]);
-            if let Some((_, before)) = fields.split_last() {
-                assert!(!before.contains(&RdataField::CharacterStrings));
-            }
-        }
-    }
-
-    #[test]
-    fn rdata_is_checked_against_its_table() {
-        let check = |t, rdata: &[u8]| check_rdata(t, rdata);
-        assert_eq!(check(RecordType::A, &[192, 0, 2, 1]), Ok(()));
-        assert_eq!(
-            check(RecordType::A, &[192, 0, 2]),
-            Err(RdataError::TooShort)
-        );
-        assert_eq!(
-            check(RecordType::A, &[192, 0, 2, 1, 0]),
-            Err(RdataError::TrailingOctets)
-        );
-        assert_eq!(check(RecordType::MX, b"\0\x0a\x04mail\0"), Ok(()));
-        assert_eq!(
-            check(RecordType::MX, b"\0\x0a\xc0\x0c"),
-            Err(RdataError::Name(NameError::CompressionPointer))
-        );
-        assert_eq!(check(RecordType::TXT, b"\x02hi\0\x01x"), Ok(()));
-        assert_eq!(
-            check(RecordType::TXT, b"\x02hi\x02x"),
-            Err(RdataError::TooShort)
-        );
-        assert_eq!(check(RecordType::TXT, b""), Err(RdataError::TooShort));
-        assert_eq!(check(RecordType(731), b"\xc0\x0canything"), Ok(()));
-    }
-
-    #[test]
-    fn names_of_rdata_are_found() {
-        let rdata = b"\x02ns\0\x04root\0\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x04\0\0\0\x05";
-        assert_eq!(check_rdata(RecordType::SOA, rdata), Ok(()));
-        let names: Vec<_> = rdata_names(RecordType::SOA, rdata)
-            .map(|n| n.to_string())
-            .collect();
-        assert_eq!(names, ["ns.", "root."]);
-        assert_eq!(rdata_fields(RecordType::SOA, rdata).count(), 7);
-        assert_eq!(rdata_names(RecordType(731), b"\x02ns\0").count(), 0);
-    }
-}
+mod tests;
