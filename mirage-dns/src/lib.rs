@@ -14,6 +14,7 @@
 //! | read and write messages | [`message`] |
 //! | ask | [`client`] |
 //! | tell what changed in a zone, and remember it | `difference`, `journal` (feature `alloc`) |
+//! | serve zones that change | `authority` (feature `alloc`) |
 //! | transfer zones, tell of changes, refresh secondary zones | `transfer`, `notify`, `secondary` (feature `alloc`) |
 //! | sign messages, know whose a request is | [`tsig`] |
 //! | handle names, types, rdata, serial numbers | [`name`], [`record`], [`serial`] |
@@ -67,6 +68,8 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+#[cfg(feature = "alloc")]
+pub mod authority;
 #[cfg(feature = "std")]
 pub mod build;
 pub mod client;

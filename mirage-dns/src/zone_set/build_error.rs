@@ -4,6 +4,7 @@ use alloc::string::{String, ToString};
 use core::error::Error;
 use core::fmt;
 
+use super::ImageError;
 use super::format::NONE;
 use crate::name::Name;
 use crate::record::{RdataError, RecordType};
@@ -27,6 +28,11 @@ impl BuildError {
             record_type,
             kind,
         }
+    }
+
+    /// A change of this zone could not be stored.
+    pub(crate) fn not_stored(apex: Name<'_>) -> Self {
+        Self::at(apex, None, BuildErrorKind::NotStored)
     }
 
     /// The name that it is about, in text.
@@ -57,6 +63,12 @@ impl fmt::Display for BuildError {
 
 impl Error for BuildError {}
 
+impl From<ImageError> for BuildError {
+    fn from(error: ImageError) -> Self {
+        Self::at(Name::ROOT, None, BuildErrorKind::Image(error))
+    }
+}
+
 /// What is wrong with the records of a zone set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -73,6 +85,10 @@ pub enum BuildErrorKind {
     NoSuchRecord,
     /// A difference is from another version than the one that is there.
     OtherVersion,
+    /// A change could not be stored, and so was not made.
+    NotStored,
+    /// The image that was laid out does not pass its check: a fault of this crate.
+    Image(ImageError),
     /// The rdata is not what the type wants.
     Rdata(RdataError),
     /// More than 65,535 records in one RRset.
@@ -103,6 +119,8 @@ impl fmt::Display for BuildErrorKind {
             Self::MetaType => "no zone holds a record of this type",
             Self::TtlTooLarge => "the TTL is above 2147483647",
             Self::NoSuchRecord => "the zone has no such record to remove",
+            Self::NotStored => "the change could not be stored",
+            Self::Image(error) => return error.fmt(f),
             Self::OtherVersion => "the difference is from another version of the zone",
             Self::Rdata(error) => return error.fmt(f),
             Self::TooManyRecords => "the RRset has more than 65,535 records",

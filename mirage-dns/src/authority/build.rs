@@ -1,0 +1,194 @@
+//! Making the next version of the zones, apart from the server that answers from the current one.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::difference::{Difference, RecordBuf};
+use crate::name::NameBuf;
+use crate::zone_set::{BuildError, OwnedZoneSet, ZoneSet, ZoneSetBuilder};
+
+/// What becomes of one zone.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    /// These differences, one after the other.
+    Apply(Vec<Arc<Difference>>),
+    /// These records instead of all others: an AXFR.
+    Replace(Arc<Vec<RecordBuf>>),
+    /// The zone of this name as another set has it: a file that was read again.
+    ReplaceFrom(Arc<OwnedZoneSet>),
+    /// It is there no longer.
+    Clear,
+}
+
+/// A change of one zone.
+#[derive(Clone, Debug)]
+pub(super) struct ZoneChange {
+    pub(super) apex: NameBuf,
+    pub(super) change: Change,
+    /// The authority's number for it.
+    pub(super) number: u64,
+}
+
+/// The making of the next version of the zones: work in proportion to all of them, to be done where it keeps nobody waiting,
+/// such as in another thread. Meanwhile the server answers from the current version.
+#[derive(Debug)]
+pub struct BuildJob {
+    base: Arc<OwnedZoneSet>,
+    changes: Vec<ZoneChange>,
+}
+
+impl BuildJob {
+    pub(super) fn new(base: Arc<OwnedZoneSet>, changes: Vec<ZoneChange>) -> Self {
+        Self { base, changes }
+    }
+
+    /// Does it. A change that cannot be made (differences that do not fit, records that are no zone) fails alone.
+    pub fn run(self) -> Built {
+        if let Ok(built) = self.attempt(&self.changes) {
+            return built;
+        }
+        // One of them is wrong: each by itself, on what the ones before it made.
+        let mut zones = self.base.clone();
+        let mut done = Vec::with_capacity(self.changes.len());
+        for change in self.changes {
+            let job = Self::new(zones.clone(), alloc::vec![change.clone()]);
+            match job.attempt(&job.changes) {
+                Ok(built) => {
+                    zones = built.zones;
+                    done.extend(built.changes);
+                }
+                Err(error) => done.push(BuiltChange {
+                    apex: change.apex,
+                    number: change.number,
+                    result: Err(error),
+                }),
+            }
+        }
+        Built {
+            zones,
+            changes: done,
+        }
+    }
+
+    fn attempt(&self, changes: &[ZoneChange]) -> Result<Built, BuildError> {
+        let base = self.base.as_zone_set();
+        let mut builder = ZoneSetBuilder::from_zone_set(&base)?;
+        for ZoneChange { apex, change, .. } in changes {
+            apply(&mut builder, apex, change)?;
+        }
+        let zones = OwnedZoneSet::new(builder.build()?).map_err(BuildError::from)?;
+        let after = zones.as_zone_set();
+        let changes = changes
+            .iter()
+            .map(|change| BuiltChange {
+                apex: change.apex.clone(),
+                number: change.number,
+                result: Ok(differences(&base, &after, change)),
+            })
+            .collect();
+        Ok(Built {
+            zones: Arc::new(zones),
+            changes,
+        })
+    }
+}
+
+fn apply(builder: &mut ZoneSetBuilder, apex: &NameBuf, change: &Change) -> Result<(), BuildError> {
+    let zone = match builder.zone(apex.as_name()) {
+        Some(zone) => zone,
+        None => builder.add_absent_zone(apex.as_name())?,
+    };
+    match change {
+        Change::Apply(differences) => {
+            for difference in differences {
+                builder.apply(zone, difference)?;
+            }
+        }
+        Change::Replace(records) => {
+            builder.clear_zone(zone);
+            for record in records.iter() {
+                let (owner, ttl) = (record.owner(), record.ttl());
+                builder.add_record(zone, owner, record.record_type(), ttl, record.rdata())?;
+            }
+        }
+        Change::ReplaceFrom(other) => {
+            builder.clear_zone(zone);
+            let other = other.as_zone_set();
+            let records = other.zone_at(apex.as_name()).into_iter();
+            for record in records.flat_map(|zone| zone.records()) {
+                let (owner, ttl) = (record.owner, record.ttl);
+                builder.add_record(zone, owner, record.record_type, ttl, record.rdata)?;
+            }
+        }
+        Change::Clear => builder.clear_zone(zone),
+    }
+    Ok(())
+}
+
+/// What leads from the zone before to the zone after; nothing where one of them is not there.
+fn differences(
+    base: &ZoneSet<'_>,
+    after: &ZoneSet<'_>,
+    change: &ZoneChange,
+) -> Vec<Arc<Difference>> {
+    if let Change::Apply(differences) = &change.change {
+        return differences.clone();
+    }
+    let apex = change.apex.as_name();
+    let between = base
+        .zone_at(apex)
+        .zip(after.zone_at(apex))
+        .and_then(|(before, after)| Difference::between(before, after));
+    between.map(Arc::new).into_iter().collect()
+}
+
+/// The next version of the zones.
+#[derive(Debug)]
+pub struct Built {
+    pub(super) zones: Arc<OwnedZoneSet>,
+    pub(super) changes: Vec<BuiltChange>,
+}
+
+impl Built {
+    /// All zones, those that did not change included.
+    pub fn zones(&self) -> &Arc<OwnedZoneSet> {
+        &self.zones
+    }
+
+    /// What became of each change, in the order in which they were asked for.
+    pub fn changes(&self) -> &[BuiltChange] {
+        &self.changes
+    }
+
+    /// Takes a change back: it could not be stored, say, and must not be seen. Nothing of this version is used then, and all
+    /// its changes fail.
+    pub fn discard(&mut self, base: &Arc<OwnedZoneSet>) {
+        self.zones = base.clone();
+        for change in &mut self.changes {
+            change.result = Err(BuildError::not_stored(change.apex.as_name()));
+        }
+    }
+}
+
+/// What became of the change of one zone.
+#[derive(Debug)]
+pub struct BuiltChange {
+    pub(super) apex: NameBuf,
+    pub(super) number: u64,
+    pub(super) result: Result<Vec<Arc<Difference>>, BuildError>,
+}
+
+impl BuiltChange {
+    /// The zone.
+    pub fn apex(&self) -> &NameBuf {
+        &self.apex
+    }
+
+    /// What leads from the version before to this one, if both are there.
+    ///
+    /// # Errors
+    /// Why the change was not made.
+    pub fn differences(&self) -> Result<&[Arc<Difference>], &BuildError> {
+        self.result.as_deref()
+    }
+}

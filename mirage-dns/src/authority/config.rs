@@ -1,0 +1,83 @@
+//! What an authority is told of its zones.
+
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::access::AccessList;
+use crate::name::NameBuf;
+use crate::notify::Schedule;
+use crate::secondary::Intervals;
+use crate::transfer::TransferLimits;
+
+/// Another server, and the key that is shared with it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The name of the key that messages to and from it are signed with, if they are.
+    pub key: Option<NameBuf>,
+}
+
+/// What is done with one zone, beyond answering from it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ZoneConfig {
+    /// The zone.
+    pub apex: NameBuf,
+    /// Who may fetch it: AXFR and IXFR.
+    pub transfer: AccessList,
+    /// Who may change it: dynamic updates. Of a rule without key the sender's address alone decides, which over UDP anybody
+    /// may write: one with a key is what one wants.
+    pub update: AccessList,
+    /// Who is told when it changes; the first [`MAX_NOTIFIED`](crate::notify::MAX_NOTIFIED).
+    pub notify: Vec<Peer>,
+    /// Where it is fetched from; with any, it is a secondary zone.
+    pub primaries: Vec<Peer>,
+    /// Whose notices are heard besides those of the primaries.
+    pub hear: AccessList,
+    /// For a secondary zone whose data is there from the beginning: how long ago it was known to be current.
+    pub age: Duration,
+}
+
+impl ZoneConfig {
+    /// A zone that is answered from, and nothing else.
+    pub fn new(apex: NameBuf) -> Self {
+        Self {
+            apex,
+            transfer: AccessList::default(),
+            update: AccessList::default(),
+            notify: Vec::new(),
+            primaries: Vec::new(),
+            hear: AccessList::default(),
+            age: Duration::ZERO,
+        }
+    }
+}
+
+/// Bounds of what an authority keeps and takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// Octets of each zone's journal.
+    pub journal: usize,
+    /// How much one transfer may bring.
+    pub transfer: TransferLimits,
+    /// How many updates may wait for the next version of the zones; more are answered with SERVFAIL.
+    pub updates: usize,
+    /// When secondary zones ask.
+    pub intervals: Intervals,
+    /// How often secondaries are told.
+    pub schedule: Schedule,
+}
+
+impl Default for Bounds {
+    /// 4 MiB of journal a zone, 256 waiting updates, otherwise the parts' own defaults.
+    fn default() -> Self {
+        Self {
+            journal: 4 << 20,
+            transfer: TransferLimits::default(),
+            updates: 256,
+            intervals: Intervals::default(),
+            schedule: Schedule::default(),
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! What an authority wants done: messages to other servers, and the next version of the zones.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+
+use super::build::BuildJob;
+use crate::client::Query;
+use crate::difference::{RecordBuf, soa_serial};
+use crate::message::{Section, WriteError};
+use crate::name::{Name, NameBuf};
+use crate::notify::Notify;
+use crate::record::{Rcode, RecordType};
+use crate::transfer::{
+    IncomingTransfer, OutgoingTransfer, TransferError, TransferLimits, TransferRequest, Transferred,
+};
+use crate::tsig::{AnswerError, Key, SignedRequest, StreamSigner, StreamVerifier, sign_request};
+
+/// The most octets of a request that is written here: two names, a SOA, a signature.
+const REQUEST_LENGTH: usize = 2_048;
+
+/// Something to do. Each says with which method of the authority its outcome is told; until then nothing more is asked for in
+/// that matter.
+#[derive(Debug)]
+pub enum Task<'k> {
+    /// Ask a primary over UDP: [`Authority::handle_soa`](super::Authority::handle_soa).
+    QuerySoa(SoaQuery<'k>),
+    /// Fetch a zone over TCP: [`Authority::handle_transfer`](super::Authority::handle_transfer).
+    Transfer(Box<ZoneTransfer<'k>>),
+    /// Tell a secondary over UDP, once: [`Authority::handle_notify_answer`](super::Authority::handle_notify_answer), if it
+    /// answers.
+    Notify(NotifyRequest<'k>),
+    /// Make the next version: [`Authority::handle_built`](super::Authority::handle_built).
+    Build(BuildJob),
+}
+
+/// A request to another server, and what verifies its answer.
+#[derive(Clone)]
+struct Request<'k> {
+    server: SocketAddr,
+    octets: Vec<u8>,
+    signed: Option<SignedRequest<'k>>,
+}
+
+impl<'k> Request<'k> {
+    /// `None` when it cannot be written, which for names that exist is no possibility.
+    fn write(
+        server: SocketAddr,
+        key: Option<&'k Key>,
+        unix: u64,
+        write: impl FnOnce(&mut [u8]) -> Result<usize, WriteError>,
+    ) -> Option<Self> {
+        let mut octets = alloc::vec![0; REQUEST_LENGTH];
+        let mut length = write(&mut octets).ok()?;
+        let mut signed = None;
+        if let Some(key) = key {
+            let (whole, request) = sign_request(key, &mut octets, length, unix).ok()?;
+            length = whole;
+            signed = Some(request);
+        }
+        octets.truncate(length);
+        Some(Self {
+            server,
+            octets,
+            signed,
+        })
+    }
+
+    /// Takes the signature off an answer of one message; the octets before it.
+    fn verify<'m>(&self, answer: &'m mut [u8], unix: u64) -> Result<&'m [u8], AnswerError> {
+        match &self.signed {
+            None => Ok(answer),
+            Some(signed) => {
+                let length = signed.verify_answer(answer, unix)?;
+                Ok(&answer[..length])
+            }
+        }
+    }
+}
+
+/// A question for the SOA of a secondary zone.
+pub struct SoaQuery<'k> {
+    pub(super) zone: usize,
+    apex: NameBuf,
+    id: u16,
+    request: Request<'k>,
+}
+
+impl<'k> SoaQuery<'k> {
+    pub(super) fn new(
+        zone: usize,
+        apex: Name<'_>,
+        server: SocketAddr,
+        key: Option<&'k Key>,
+        id: u16,
+        unix: u64,
+    ) -> Option<Self> {
+        let query = Query {
+            edns: None,
+            ..Query::new(id, apex, RecordType::SOA)
+        };
+        let request = Request::write(server, key, unix, |buffer| query.write(buffer))?;
+        Some(Self {
+            zone,
+            apex: apex.to_owned(),
+            id,
+            request,
+        })
+    }
+
+    /// The zone.
+    pub fn apex(&self) -> Name<'_> {
+        self.apex.as_name()
+    }
+
+    /// Whom to ask.
+    pub fn server(&self) -> SocketAddr {
+        self.request.server
+    }
+
+    /// What to send, from a port that was drawn at random.
+    pub fn message(&self) -> &[u8] {
+        &self.request.octets
+    }
+
+    /// The serial in an answer that came from [`Self::server`]; `None` for a message that is none: wait further.
+    pub fn accept(&self, answer: &mut [u8], unix: u64) -> Option<Result<u32, Rcode>> {
+        let answer = self.request.verify(answer, unix).ok()?;
+        let query = Query {
+            edns: None,
+            ..Query::new(self.id, self.apex.as_name(), RecordType::SOA)
+        };
+        let reader = query.accept(answer).ok()?;
+        let header = reader.header();
+        if header.rcode != Rcode::NOERROR {
+            return Some(Err(header.rcode));
+        }
+        for record in reader.section(Section::Answer) {
+            let record = record.ok()?;
+            let is_soa = record.record_type == RecordType::SOA;
+            if !is_soa || record.owner().ok()?.as_name() != self.apex.as_name() {
+                continue;
+            }
+            let mut buffer = [0; 2 * 255 + 20];
+            let rdata = record.rdata(&mut buffer).ok()?;
+            return soa_serial(RecordType::SOA, rdata).map(Ok);
+        }
+        // A server that does not have the zone.
+        Some(Err(Rcode::NOTAUTH))
+    }
+}
+
+impl fmt::Debug for SoaQuery<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SoaQuery")
+            .field("apex", &self.apex)
+            .field("server", &self.request.server)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A transfer of a secondary zone.
+pub struct ZoneTransfer<'k> {
+    pub(super) zone: usize,
+    apex: NameBuf,
+    request: Request<'k>,
+    incoming: IncomingTransfer,
+    verifier: Option<StreamVerifier<'k>>,
+}
+
+impl<'k> ZoneTransfer<'k> {
+    #[allow(clippy::too_many_arguments)] // what a transfer is
+    pub(super) fn new(
+        zone: usize,
+        apex: Name<'_>,
+        server: SocketAddr,
+        key: Option<&'k Key>,
+        id: u16,
+        soa: Option<&RecordBuf>,
+        limits: TransferLimits,
+        unix: u64,
+    ) -> Option<Self> {
+        let request = Request::write(server, key, unix, |buffer| {
+            TransferRequest::write(id, apex, soa, buffer)
+        })?;
+        let serial = soa.and_then(RecordBuf::serial);
+        let verifier = request.signed.as_ref().map(SignedRequest::stream);
+        Some(Self {
+            zone,
+            apex: apex.to_owned(),
+            request,
+            incoming: IncomingTransfer::new(id, apex.to_owned(), serial, limits),
+            verifier,
+        })
+    }
+
+    /// The zone.
+    pub fn apex(&self) -> Name<'_> {
+        self.apex.as_name()
+    }
+
+    /// From where.
+    pub fn server(&self) -> SocketAddr {
+        self.request.server
+    }
+
+    /// What to send.
+    pub fn message(&self) -> &[u8] {
+        &self.request.octets
+    }
+
+    /// Takes the next message of the answer: what the transfer came to, or `None` as long as more is to come.
+    ///
+    /// # Errors
+    /// Why it failed.
+    pub fn handle_message(
+        &mut self,
+        message: &mut [u8],
+        unix: u64,
+    ) -> Result<Option<Transferred>, ZoneTransferError> {
+        let length = match &mut self.verifier {
+            None => message.len(),
+            Some(verifier) => {
+                let verified = verifier.verify(message, unix);
+                verified.map_err(ZoneTransferError::Signature)?
+            }
+        };
+        let message = message.get(..length).unwrap_or(&[]);
+        let result = self.incoming.handle_message(message);
+        let transferred = result.map_err(ZoneTransferError::Transfer)?;
+        // What came in unsigned messages is proven by the last signature (RFC 8945 §5.3.1).
+        if transferred.is_some()
+            && let Some(verifier) = self.verifier.take()
+        {
+            verifier.finish().map_err(ZoneTransferError::Signature)?;
+        }
+        Ok(transferred)
+    }
+}
+
+impl fmt::Debug for ZoneTransfer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ZoneTransfer")
+            .field("apex", &self.apex)
+            .field("server", &self.request.server)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a zone was not transferred.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ZoneTransferError {
+    /// The messages are no transfer, or the primary refused.
+    Transfer(TransferError),
+    /// A message is not signed as it must be.
+    Signature(AnswerError),
+}
+
+impl fmt::Display for ZoneTransferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transfer(error) => error.fmt(f),
+            Self::Signature(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for ZoneTransferError {}
+
+/// A notice to a secondary.
+pub struct NotifyRequest<'k> {
+    pub(super) zone: usize,
+    pub(super) secondary: usize,
+    apex: NameBuf,
+    id: u16,
+    request: Request<'k>,
+}
+
+impl<'k> NotifyRequest<'k> {
+    #[allow(clippy::too_many_arguments)] // what a notice is
+    pub(super) fn new(
+        zone: usize,
+        secondary: usize,
+        apex: Name<'_>,
+        server: SocketAddr,
+        key: Option<&'k Key>,
+        id: u16,
+        soa: &RecordBuf,
+        unix: u64,
+    ) -> Option<Self> {
+        let request = Request::write(server, key, unix, |buffer| {
+            Notify::write(id, apex, soa, buffer)
+        })?;
+        Some(Self {
+            zone,
+            secondary,
+            apex: apex.to_owned(),
+            id,
+            request,
+        })
+    }
+
+    /// Whom to tell.
+    pub fn server(&self) -> SocketAddr {
+        self.request.server
+    }
+
+    /// What to send.
+    pub fn message(&self) -> &[u8] {
+        &self.request.octets
+    }
+
+    /// Whether a message that came from [`Self::server`] answers it.
+    pub fn is_answered_by(&self, answer: &mut [u8], unix: u64) -> bool {
+        match self.request.verify(answer, unix) {
+            Ok(answer) => Notify::is_answered_by(self.id, self.apex.as_name(), answer),
+            Err(_) => false,
+        }
+    }
+}
+
+impl fmt::Debug for NotifyRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NotifyRequest")
+            .field("apex", &self.apex)
+            .field("server", &self.request.server)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A transfer that answers a request, signed if the request was.
+#[derive(Debug)]
+pub struct SignedTransfer<'k> {
+    transfer: OutgoingTransfer,
+    signer: Option<StreamSigner<'k>>,
+}
+
+impl<'k> SignedTransfer<'k> {
+    pub(super) fn new(transfer: OutgoingTransfer, signer: Option<StreamSigner<'k>>) -> Self {
+        Self { transfer, signer }
+    }
+
+    /// The zone.
+    pub fn apex(&self) -> Name<'_> {
+        self.transfer.apex()
+    }
+
+    /// Whether it is incremental.
+    pub fn is_incremental(&self) -> bool {
+        self.transfer.is_incremental()
+    }
+
+    /// Writes the next message into `out`; its length, or `None` when all were written. 65,535 octets hold any.
+    ///
+    /// # Errors
+    /// [`WriteError::Full`] when the next record or the signature does not fit: the stream can then only be ended.
+    pub fn poll_message(&mut self, out: &mut [u8], unix: u64) -> Result<Option<usize>, WriteError> {
+        let Some(signer) = &mut self.signer else {
+            return self.transfer.poll_message(out);
+        };
+        let room = out.len().saturating_sub(signer.record_length());
+        let Some(length) = self.transfer.poll_message(&mut out[..room])? else {
+            return Ok(None);
+        };
+        let signed = signer.sign(out, length, unix);
+        signed.map(Some).map_err(|_| WriteError::Full)
+    }
+}

@@ -1,0 +1,655 @@
+//! Several servers and a clock that jumps from one event to the next.
+
+use core::convert::Infallible;
+use core::net::{Ipv4Addr, SocketAddr};
+use std::format;
+use std::string::String;
+use std::vec::Vec;
+
+use rand_core::{Rng, TryCryptoRng, TryRng};
+
+use super::*;
+use crate::client::Query;
+use crate::master_file::{NoFiles, Source};
+use crate::message::Section;
+use crate::name::NameBuf;
+use crate::record::RecordType;
+use crate::server::Limits;
+use crate::tsig::sign_request;
+use crate::zone_compiler::ZoneCompiler;
+
+const KEY: &str = "hmac-sha256:k.example:c2VjcmV0IG9mIHRoaXMgdGVzdCwgMzIgb2N0ZXRzIGxvbmc=";
+const OTHER_KEY: &str = "hmac-sha512:other.example:YW5vdGhlciBzZWNyZXQ=";
+
+fn name(text: &str) -> NameBuf {
+    NameBuf::from_text(text).unwrap()
+}
+
+fn keys() -> &'static [Key] {
+    let keys = [KEY, OTHER_KEY].map(|text| Key::from_text(text).unwrap());
+    Vec::leak(keys.into())
+}
+
+/// A zone `o.` of this serial, with refresh 100 s, retry 10 s, expire 1,000 s, and these further lines.
+fn zones(serial: u32, lines: &str) -> OwnedZoneSet {
+    let head = "$ORIGIN o.\n$TTL 60\n@ NS ns\nns A 192.0.2.1\n";
+    // Enough that differences are shorter than the whole.
+    let filling: String = (0..20).map(|n| format!("n{n} A 192.0.2.1\n")).collect();
+    let text = format!("{head}@ SOA ns root {serial} 100 10 1000 5\n{filling}{lines}");
+    let mut compiler = ZoneCompiler::new();
+    compiler.add_zone(
+        Source {
+            name: "o",
+            text: text.as_bytes(),
+        },
+        &NoFiles,
+    );
+    OwnedZoneSet::new(compiler.finish().unwrap().image).unwrap()
+}
+
+fn no_zones() -> OwnedZoneSet {
+    OwnedZoneSet::new(ZoneSetBuilder::new().build().unwrap()).unwrap()
+}
+
+/// Numbers that differ, and are the same in each run.
+struct Numbers(u64);
+
+impl TryRng for Numbers {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        self.try_next_u64().map(|number| (number >> 32) as u32)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        Ok(self.0)
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        for byte in bytes {
+            *byte = self.try_next_u32()? as u8;
+        }
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Numbers {}
+
+fn address(host: u8) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::new(10, 0, 0, host), 53))
+}
+
+fn peer(host: u8, key: Option<&str>) -> Peer {
+    Peer {
+        address: address(host),
+        key: key.map(name),
+    }
+}
+
+fn anybody(key: Option<&str>) -> AccessList {
+    AccessList(alloc::vec![AccessRule {
+        network: "10.0.0.0/8".parse().unwrap(),
+        key: key.map(name),
+    }])
+}
+
+/// Hosts 10.0.0.0, 10.0.0.1 and so on, by their place.
+struct World {
+    hosts: Vec<Authority<'static>>,
+    now: Now,
+    rng: Numbers,
+    server: Server,
+    /// Hosts that nothing reaches and that reach nobody.
+    cut_off: Vec<bool>,
+    /// Of a hundred datagrams so many are lost.
+    loss: u32,
+    /// What happened.
+    log: Vec<String>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            hosts: Vec::new(),
+            now: Now {
+                elapsed: Duration::from_secs(1),
+                unix: 1_700_000_000,
+            },
+            rng: Numbers(1),
+            server: Server::new(Limits::default()),
+            cut_off: Vec::new(),
+            loss: 0,
+            log: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, zones: OwnedZoneSet, config: ZoneConfig) -> usize {
+        let (configs, keys) = (alloc::vec![config], keys());
+        let bounds = Bounds::default();
+        let host = Authority::new(zones, configs, keys, bounds, self.now, &mut self.rng);
+        self.hosts.push(host.unwrap());
+        self.cut_off.push(false);
+        self.hosts.len() - 1
+    }
+
+    fn serial(&self, host: usize) -> Option<u32> {
+        let set = self.hosts[host].zones.as_zone_set();
+        let zone = set.zone_at(name("o").as_name())?;
+        zone.is_present().then(|| zone.serial())
+    }
+
+    /// Sends a request; the answer's messages.
+    fn ask(
+        &mut self,
+        from: usize,
+        to: SocketAddr,
+        transport: Transport,
+        request: &[u8],
+    ) -> Vec<Vec<u8>> {
+        let SocketAddr::V4(v4) = to else { panic!() };
+        let to = usize::from(v4.ip().octets()[3]);
+        let lost = transport == Transport::Udp && self.rng.next_u32() % 100 < self.loss;
+        if self.cut_off[from] || self.cut_off[to] || lost {
+            return Vec::new();
+        }
+        let client = Client {
+            address: address(from as u8).ip(),
+            transport,
+            now: self.now.unix,
+        };
+        let mut request = request.to_vec();
+        let mut out = std::vec![0; 65_535];
+        let handled =
+            self.hosts[to].handle_request(&self.server, &mut request, &client, self.now, &mut out);
+        match handled {
+            Handled::Ignored => Vec::new(),
+            Handled::Answer(length) => std::vec![out[..length].to_vec()],
+            Handled::Transfer(mut transfer) => {
+                let kind = if transfer.is_incremental() {
+                    "IXFR"
+                } else {
+                    "AXFR"
+                };
+                self.log.push(format!("{to} gives {from} {kind}"));
+                let mut messages = Vec::new();
+                while let Some(length) = transfer.poll_message(&mut out, self.now.unix).unwrap() {
+                    messages.push(out[..length].to_vec());
+                }
+                messages
+            }
+        }
+    }
+
+    /// Does what the hosts want done now.
+    fn settle(&mut self) {
+        let mut steps = 0;
+        'again: loop {
+            steps += 1;
+            assert!(steps < 10_000, "no end");
+            for host in 0..self.hosts.len() {
+                let Some(task) = self.hosts[host].poll_task(self.now, &mut self.rng) else {
+                    continue;
+                };
+                self.work(host, task);
+                continue 'again;
+            }
+            return;
+        }
+    }
+
+    fn work(&mut self, host: usize, task: Task<'static>) {
+        let (now, unix) = (self.now, self.now.unix);
+        match task {
+            Task::QuerySoa(query) => {
+                let answers = self.ask(host, query.server(), Transport::Udp, query.message());
+                let serial = answers
+                    .into_iter()
+                    .find_map(|mut answer| query.accept(&mut answer, unix))
+                    .and_then(Result::ok);
+                self.hosts[host].handle_soa(&query, serial, now);
+            }
+            Task::Transfer(mut transfer) => {
+                let (server, message) = (transfer.server(), transfer.message().to_vec());
+                let mut result = None;
+                for mut message in self.ask(host, server, Transport::Tcp, &message) {
+                    match transfer.handle_message(&mut message, unix) {
+                        Ok(None) => {}
+                        Ok(Some(transferred)) => result = Some(transferred),
+                        Err(error) => {
+                            self.log.push(format!("{host}: {error}"));
+                            break;
+                        }
+                    }
+                }
+                self.hosts[host].handle_transfer(&transfer, result, now);
+            }
+            Task::Notify(notice) => {
+                let answers = self.ask(host, notice.server(), Transport::Udp, notice.message());
+                for mut answer in answers {
+                    if notice.is_answered_by(&mut answer, unix) {
+                        self.hosts[host].handle_notify_answer(&notice);
+                    }
+                }
+            }
+            Task::Build(job) => {
+                let built = job.run();
+                self.hosts[host].handle_built(built, now);
+            }
+        }
+    }
+
+    /// Lets time pass, from event to event.
+    fn run(&mut self, seconds: u64) {
+        let end = self.now.elapsed + Duration::from_secs(seconds);
+        loop {
+            self.settle();
+            let next = self
+                .hosts
+                .iter()
+                .filter_map(|host| host.poll_timeout())
+                .min();
+            let next = next.filter(|next| *next <= end).unwrap_or(end);
+            let passed = next.saturating_sub(self.now.elapsed);
+            self.now.unix += (self.now.elapsed + passed).as_secs() - self.now.elapsed.as_secs();
+            self.now.elapsed += passed;
+            if self.now.elapsed >= end {
+                self.settle();
+                return;
+            }
+        }
+    }
+
+    /// The answer of a host to a plain query: its code and how many answer records it has.
+    fn query(&mut self, host: usize, question: &str) -> (Rcode, u16) {
+        let mut request = [0; 512];
+        let name = name(question);
+        let query = Query::new(9, name.as_name(), RecordType::A);
+        let length = query.write(&mut request).unwrap();
+        let answers = self.ask(
+            host,
+            address(host as u8),
+            Transport::Udp,
+            &request[..length],
+        );
+        let header = *MessageReader::new(&answers[0]).unwrap().header();
+        (header.rcode, header.answer_count)
+    }
+}
+
+fn primary(key: Option<&str>, secondaries: &[u8]) -> ZoneConfig {
+    ZoneConfig {
+        transfer: anybody(key),
+        notify: secondaries.iter().map(|host| peer(*host, key)).collect(),
+        ..ZoneConfig::new(name("o"))
+    }
+}
+
+fn secondary(key: Option<&str>, primaries: &[u8]) -> ZoneConfig {
+    ZoneConfig {
+        primaries: primaries.iter().map(|host| peer(*host, key)).collect(),
+        ..ZoneConfig::new(name("o"))
+    }
+}
+
+#[test]
+fn secondary_fetches_the_zone_and_follows_it_by_notices() {
+    for key in [None, Some("k.example")] {
+        let mut world = World::new();
+        world.add(zones(1, "a A 192.0.2.2"), primary(key, &[1]));
+        world.add(no_zones(), secondary(key, &[0]));
+        assert_eq!(world.query(1, "a.o").0, Rcode::SERVFAIL);
+        world.settle();
+        assert_eq!(world.serial(1), Some(1));
+        assert_eq!(world.query(1, "a.o"), (Rcode::NOERROR, 1));
+        world.hosts[0].reload(zones(2, "b A 192.0.2.3"));
+        world.settle();
+        assert_eq!(world.serial(1), Some(2), "{:?}", world.log);
+        assert_eq!(world.query(1, "a.o").0, Rcode::NXDOMAIN);
+        assert_eq!(world.query(1, "b.o"), (Rcode::NOERROR, 1));
+        assert_eq!(world.log, ["0 gives 1 AXFR", "0 gives 1 IXFR"]);
+    }
+}
+
+#[test]
+fn secondary_of_a_secondary_gets_differences_too() {
+    let mut world = World::new();
+    world.add(zones(1, ""), primary(None, &[1]));
+    let middle = ZoneConfig {
+        primaries: std::vec![peer(0, None)],
+        ..primary(None, &[2])
+    };
+    world.add(no_zones(), middle);
+    world.add(no_zones(), secondary(None, &[1]));
+    world.run(10);
+    assert_eq!(world.serial(2), Some(1));
+    world.hosts[0].reload(zones(2, "b A 192.0.2.3"));
+    world.run(1);
+    assert_eq!(world.serial(2), Some(2));
+    assert_eq!(world.log.last().unwrap(), "1 gives 2 IXFR");
+}
+
+#[test]
+fn lost_notices_are_sent_again_and_lost_for_good_are_made_up_for_by_the_refresh() {
+    let mut world = World::new();
+    world.add(zones(1, ""), primary(None, &[1]));
+    world.add(no_zones(), secondary(None, &[0]));
+    world.run(200);
+    world.loss = 60;
+    world.hosts[0].reload(zones(2, ""));
+    world.run(60);
+    assert_eq!(world.serial(1), Some(2));
+    assert!(world.hosts[0].counters().notices_sent > 2);
+    world.cut_off[1] = true;
+    world.hosts[0].reload(zones(3, ""));
+    world.run(150);
+    assert_eq!(world.serial(1), Some(2));
+    (world.cut_off[1], world.loss) = (false, 0);
+    world.run(110);
+    assert_eq!(world.serial(1), Some(3));
+}
+
+#[test]
+fn secondary_goes_to_its_other_primary() {
+    let mut world = World::new();
+    world.add(zones(1, ""), primary(None, &[]));
+    world.add(zones(1, ""), primary(None, &[]));
+    world.add(no_zones(), secondary(None, &[0, 1]));
+    world.cut_off[0] = true;
+    world.run(5);
+    assert_eq!(world.serial(2), Some(1));
+    assert_eq!(world.log, ["1 gives 2 AXFR"]);
+}
+
+#[test]
+fn zone_expires_and_comes_back() {
+    let mut world = World::new();
+    world.add(zones(1, "a A 192.0.2.2"), primary(None, &[]));
+    world.add(no_zones(), secondary(None, &[0]));
+    world.run(50);
+    world.cut_off[0] = true;
+    world.run(900);
+    assert_eq!(world.query(1, "a.o"), (Rcode::NOERROR, 1));
+    world.run(200);
+    assert_eq!(world.query(1, "a.o").0, Rcode::SERVFAIL);
+    assert_eq!(world.hosts[1].counters().zones_expired, 1);
+    world.cut_off[0] = false;
+    world.run(600);
+    assert_eq!(world.query(1, "a.o"), (Rcode::NOERROR, 1));
+}
+
+#[test]
+fn primary_that_gives_whole_zones_alone_is_asked_for_one() {
+    let mut world = World::new();
+    world.add(zones(1, ""), primary(None, &[1]));
+    world.add(no_zones(), secondary(None, &[0]));
+    world.run(1);
+    // A journal that reaches nowhere.
+    world.hosts[0].states[0].journal = Journal::new(0);
+    world.hosts[0].reload(zones(2, "b A 192.0.2.3"));
+    world.run(1);
+    assert_eq!(world.serial(1), Some(2));
+    assert_eq!(world.log, ["0 gives 1 AXFR", "0 gives 1 AXFR"]);
+}
+
+/// What host 0, whose zone may be fetched with the key `k.example` alone, answers to a request for it.
+fn transfer_with(key: Option<&str>, transport: Transport, serial: Option<u32>) -> Vec<Vec<u8>> {
+    let mut world = World::new();
+    world.add(zones(1, ""), primary(Some("k.example"), &[]));
+    world.add(no_zones(), secondary(None, &[0]));
+    let soa = serial.map(|serial| {
+        let set = zones(serial, "");
+        RecordBuf::from(set.as_zone_set().zones().next().unwrap().soa().unwrap())
+    });
+    let mut request = std::vec![0; 1_024];
+    let apex = name("o");
+    let length = TransferRequest::write(7, apex.as_name(), soa.as_ref(), &mut request).unwrap();
+    let mut length = length;
+    if let Some(key) = key {
+        let key = Key::from_text(key).unwrap();
+        (length, _) = sign_request(&key, &mut request, length, world.now.unix).unwrap();
+    }
+    world.ask(1, address(0), transport, &request[..length])
+}
+
+fn rcode(messages: &[Vec<u8>]) -> Rcode {
+    MessageReader::new(&messages[0]).unwrap().header().rcode
+}
+
+#[test]
+fn transfer_is_refused_to_who_has_not_the_key() {
+    let wrong = "hmac-sha256:k.example:d3Jvbmcgc2VjcmV0";
+    let unknown = "hmac-sha256:unknown.example:d3Jvbmcgc2VjcmV0";
+    for (key, expected) in [
+        (None, Rcode::REFUSED),
+        (Some(OTHER_KEY), Rcode::REFUSED),
+        (Some(wrong), Rcode::NOTAUTH),
+        (Some(unknown), Rcode::NOTAUTH),
+        (Some(KEY), Rcode::NOERROR),
+    ] {
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let messages = transfer_with(key, transport, Some(0));
+            assert_eq!(rcode(&messages), expected, "{key:?} {transport:?}");
+        }
+        assert_eq!(rcode(&transfer_with(key, Transport::Tcp, None)), expected);
+    }
+}
+
+#[test]
+fn whole_zone_does_not_go_over_datagrams() {
+    let messages = transfer_with(Some(KEY), Transport::Udp, None);
+    assert_eq!(rcode(&messages), Rcode::REFUSED);
+}
+
+#[test]
+fn transfer_is_refused_to_other_addresses_and_for_other_zones() {
+    let mut world = World::new();
+    let config = ZoneConfig {
+        transfer: AccessList(alloc::vec![AccessRule {
+            network: "192.0.2.0/24".parse().unwrap(),
+            key: None,
+        }]),
+        ..ZoneConfig::new(name("o"))
+    };
+    world.add(zones(1, "a A 192.0.2.2"), config);
+    world.add(no_zones(), secondary(None, &[0]));
+    for apex in ["o", "a.o", "p"] {
+        let mut request = [0; 512];
+        let length = TransferRequest::write(7, name(apex).as_name(), None, &mut request).unwrap();
+        let messages = world.ask(1, address(0), Transport::Tcp, &request[..length]);
+        assert_eq!(rcode(&messages), Rcode::REFUSED, "{apex}");
+    }
+    assert_eq!(world.hosts[0].counters().transfers_refused, 3);
+}
+
+#[test]
+fn notices_of_strangers_are_refused() {
+    let mut world = World::new();
+    world.add(zones(1, ""), primary(None, &[]));
+    world.add(no_zones(), secondary(Some("k.example"), &[0]));
+    world.add(no_zones(), secondary(None, &[0]));
+    let soa = {
+        let set = zones(9, "");
+        RecordBuf::from(set.as_zone_set().zones().next().unwrap().soa().unwrap())
+    };
+    let notice = |world: &mut World, from, to: u8, apex: &str, key: Option<&str>| {
+        let mut request = std::vec![0; 1_024];
+        let length = Notify::write(5, name(apex).as_name(), &soa, &mut request).unwrap();
+        let mut length = length;
+        if let Some(key) = key {
+            let key = Key::from_text(key).unwrap();
+            (length, _) = sign_request(&key, &mut request, length, world.now.unix).unwrap();
+        }
+        rcode(&world.ask(from, address(to), Transport::Udp, &request[..length]))
+    };
+    // Its primary, but not signed; then signed.
+    assert_eq!(notice(&mut world, 0, 1, "o", None), Rcode::REFUSED);
+    assert_eq!(notice(&mut world, 0, 1, "o", Some(KEY)), Rcode::NOERROR);
+    // No primary.
+    assert_eq!(notice(&mut world, 1, 2, "o", None), Rcode::REFUSED);
+    assert_eq!(notice(&mut world, 0, 2, "o", None), Rcode::NOERROR);
+    // Not a secondary zone, or none at all.
+    assert_eq!(notice(&mut world, 1, 0, "o", None), Rcode::NOTAUTH);
+    assert_eq!(notice(&mut world, 0, 2, "p", None), Rcode::NOTAUTH);
+    let counters = world.hosts[1].counters();
+    assert_eq!((counters.notices_heard, counters.notices_refused), (1, 1));
+}
+
+#[test]
+fn answers_that_are_not_signed_as_they_must_be_are_not_used() {
+    let mut world = World::new();
+    world.add(zones(1, ""), primary(None, &[]));
+    world.add(no_zones(), secondary(Some("k.example"), &[0]));
+    // The primary does not know the key: it answers, and says so.
+    world.hosts[0].verifier = RequestVerifier::new(KeyRing::EMPTY);
+    world.run(30);
+    assert_eq!(world.serial(1), None);
+    assert!(world.hosts[1].counters().transfers_failed > 1);
+}
+
+#[test]
+fn signed_query_is_answered_and_the_answer_signed() {
+    let mut world = World::new();
+    world.add(zones(1, "a A 192.0.2.2"), primary(None, &[]));
+    let key = Key::from_text(KEY).unwrap();
+    let mut request = std::vec![0; 1_024];
+    let name = name("a.o");
+    let query = Query::new(9, name.as_name(), RecordType::A);
+    let length = query.write(&mut request).unwrap();
+    assert!(Authority::is_plain(&request[..length]));
+    let (length, signed) = sign_request(&key, &mut request, length, world.now.unix).unwrap();
+    assert!(!Authority::is_plain(&request[..length]));
+    let mut answer = world
+        .ask(0, address(0), Transport::Udp, &request[..length])
+        .remove(0);
+    let length = signed.verify_answer(&mut answer, world.now.unix).unwrap();
+    let reader = query.accept(&answer[..length]).unwrap();
+    assert_eq!(reader.section(Section::Answer).count(), 1);
+}
+
+#[test]
+fn what_only_the_server_has_to_see_is_told_at_once() {
+    let octets = |record_type: RecordType, edns: bool| {
+        let mut request = [0; 512];
+        let name = name("a.o");
+        let mut query = Query::new(9, name.as_name(), record_type);
+        if !edns {
+            query.edns = None;
+        }
+        let length = query.write(&mut request).unwrap();
+        request[..length].to_vec()
+    };
+    for edns in [false, true] {
+        assert!(Authority::is_plain(&octets(RecordType::A, edns)));
+        assert!(!Authority::is_plain(&octets(RecordType::AXFR, edns)));
+        assert!(!Authority::is_plain(&octets(RecordType::IXFR, edns)));
+    }
+    let mut notify = octets(RecordType::SOA, false);
+    notify[2] |= Opcode::NOTIFY.0 << 3;
+    assert!(!Authority::is_plain(&notify));
+    assert!(Authority::is_plain(b"short"));
+}
+
+#[test]
+fn reload_of_the_same_zone_changes_nothing_and_a_change_without_a_new_serial_is_seen() {
+    let mut world = World::new();
+    world.add(zones(1, ""), primary(None, &[]));
+    world.hosts[0].reload(zones(1, ""));
+    world.settle();
+    assert_eq!(world.hosts[0].generation(), 0);
+    world.hosts[0].reload(zones(1, "a A 192.0.2.2"));
+    world.settle();
+    assert_eq!(world.hosts[0].generation(), 1);
+    assert_eq!(world.query(0, "a.o"), (Rcode::NOERROR, 1));
+    assert!(world.hosts[0].states[0].journal.is_empty());
+}
+
+#[test]
+fn reload_leaves_secondary_zones_alone() {
+    let mut world = World::new();
+    world.add(zones(5, "a A 192.0.2.2"), primary(None, &[]));
+    world.add(no_zones(), secondary(None, &[0]));
+    world.run(1);
+    world.hosts[1].reload(zones(9, ""));
+    world.settle();
+    assert_eq!(world.serial(1), Some(5));
+}
+
+#[test]
+fn change_that_cannot_be_made_fails_alone() {
+    let mut world = World::new();
+    world.add(zones(1, ""), primary(None, &[]));
+    let host = &mut world.hosts[0];
+    let broken = Change::Replace(Arc::new(std::vec![RecordBuf::new(
+        name("a.o").as_name(),
+        RecordType::A,
+        60,
+        &[1, 2, 3],
+    )]));
+    host.change(name("o"), broken);
+    host.change(name("o"), Change::ReplaceFrom(Arc::new(zones(2, ""))));
+    world.settle();
+    assert_eq!(world.serial(0), Some(2));
+    assert_eq!(world.hosts[0].counters().changes_failed, 1);
+}
+
+#[test]
+fn version_that_could_not_be_stored_is_not_seen() {
+    let mut world = World::new();
+    world.add(zones(1, ""), primary(None, &[]));
+    world.hosts[0].reload(zones(2, ""));
+    let task = loop {
+        match world.hosts[0].poll_task(world.now, &mut world.rng) {
+            Some(Task::Build(job)) => break job,
+            Some(_) => {}
+            None => panic!("nothing to build"),
+        }
+    };
+    let mut built = task.run();
+    assert_eq!(built.changes().len(), 1);
+    built.discard(&world.hosts[0].zones().clone());
+    world.hosts[0].handle_built(built, world.now);
+    assert_eq!((world.serial(0), world.hosts[0].generation()), (Some(1), 0));
+    assert_eq!(world.hosts[0].counters().changes_failed, 1);
+}
+
+#[test]
+fn configuration_that_cannot_be_meant_is_refused() {
+    let mut rng = Numbers(1);
+    let now = World::new().now;
+    let mut new = |configs: Vec<ZoneConfig>| {
+        let bounds = Bounds::default();
+        Authority::new(zones(1, ""), configs, keys(), bounds, now, &mut rng).map(drop)
+    };
+    let o = || ZoneConfig::new(name("o"));
+    assert_eq!(new(std::vec![o()]), Ok(()));
+    let unknown = ZoneConfig::new(name("p"));
+    assert_eq!(
+        new(std::vec![unknown]),
+        Err(ConfigError::UnknownZone(Box::new(name("p"))))
+    );
+    assert_eq!(
+        new(std::vec![o(), o()]),
+        Err(ConfigError::RepeatedZone(Box::new(name("o"))))
+    );
+    let config = primary(Some("nobody.example"), &[]);
+    let error = ConfigError::UnknownKey(Box::new(name("nobody.example")));
+    assert_eq!(new(std::vec![config]), Err(error));
+    let twice = std::vec![
+        ZoneConfig {
+            apex: name("p"),
+            ..secondary(None, &[0])
+        },
+        ZoneConfig {
+            apex: name("p"),
+            ..secondary(None, &[0])
+        },
+    ];
+    assert_eq!(
+        new(twice),
+        Err(ConfigError::RepeatedZone(Box::new(name("p"))))
+    );
+}
