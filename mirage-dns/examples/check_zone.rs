@@ -1,6 +1,8 @@
 //! Checks zones as an appliance's build does, and says what is in them.
 //!
 //!     cargo run --features std --example check_zone -- appliances/dns/zones/example.org.zone
+//!
+//! With `--print` before the files it writes all records, one a line, as other programs read them.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -9,7 +11,8 @@ use mirage_dns::zone_compiler::{ZoneFile, compile_files};
 use mirage_dns::zone_set::ZoneSet;
 
 fn main() -> ExitCode {
-    let arguments = std::env::args_os().skip(1);
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    let prints = arguments.next_if(|first| first == "--print").is_some();
     let files: Vec<ZoneFile> = match arguments.map(|text| ZoneFile::parse(&text)).collect() {
         Ok(files) => files,
         Err(error) => {
@@ -18,7 +21,7 @@ fn main() -> ExitCode {
         }
     };
     if files.is_empty() {
-        eprintln!("usage: check_zone [ORIGIN=]FILE…");
+        eprintln!("usage: check_zone [--print] [ORIGIN=]FILE…");
         return ExitCode::FAILURE;
     }
     let start = Instant::now();
@@ -40,6 +43,12 @@ fn main() -> ExitCode {
         }
     };
     let reading = start.elapsed();
+    if prints {
+        for record in set.zones().flat_map(|zone| zone.records()) {
+            println!("{record}");
+        }
+        return ExitCode::SUCCESS;
+    }
     for zone in set.zones() {
         println!("{}: {} records", zone.apex(), zone.records().count());
     }

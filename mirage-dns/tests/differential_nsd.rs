@@ -8,13 +8,16 @@
 
 mod differential;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use differential::compare::{Answers, Rule, Verdict, compare};
 use differential::nsd::{MAX_UDP_PAYLOAD, Nsd, Pace};
 use differential::questions::{Question, Questions};
 use differential::random::Random;
+use differential::response::Record;
 use differential::zones::{self, Served};
+use mirage_dns::client::Query;
+use mirage_dns::record::RecordType;
 use mirage_dns::server::{Client, Limits, Server, Transport};
 use mirage_dns::zone_set::ZoneSet;
 
@@ -76,6 +79,7 @@ fn nsd_and_we_give_the_same_answers() {
         (every(TCP_SHARE, &ordinary), every(TCP_SHARE, &odd));
 
     let nsd = Nsd::start(directory.path(), &files);
+    same_zones(&nsd, &set);
     let server = Server::new(Limits {
         udp_payload_size: MAX_UDP_PAYLOAD,
     });
@@ -130,6 +134,24 @@ fn nsd_and_we_give_the_same_answers() {
         "{}; the same run again: MIRAGE_SEED={seed} MIRAGE_QUESTIONS={count}",
         complaints.join("; ")
     );
+}
+
+/// What NSD made of the zones' text is what we made of it, record by record.
+fn same_zones(nsd: &Nsd, set: &ZoneSet<'_>) {
+    for zone in set.zones() {
+        let question = Query::new(1, zone.apex(), RecordType::AXFR);
+        let mut octets = [0; 512];
+        let length = question.write(&mut octets).expect("a question fits");
+        let nsds = nsd.transfer(&octets[..length]);
+        let ours: BTreeSet<Record> = zone.records().map(|record| Record::from(&record)).collect();
+        let only_nsds: Vec<_> = nsds.difference(&ours).collect();
+        let only_ours: Vec<_> = ours.difference(&nsds).collect();
+        assert!(
+            only_nsds.is_empty() && only_ours.is_empty(),
+            "{}: only NSD's: {only_nsds:?}; only ours: {only_ours:?}",
+            zone.apex()
+        );
+    }
 }
 
 #[test]

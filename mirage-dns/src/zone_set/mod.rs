@@ -27,7 +27,7 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::name::Name;
-use crate::record::RecordType;
+use crate::record::{Rdata, RecordType};
 pub(crate) use format::{
     ANCHORS, NameReference, NodeEntry, RECORD_HEADER_LENGTH, RrsetEntry, ZoneEntry,
 };
@@ -481,6 +481,21 @@ pub struct ZoneRecord<'a> {
     pub ttl: u32,
     /// Its data, uncompressed.
     pub rdata: &'a [u8],
+}
+
+impl fmt::Display for ZoneRecord<'_> {
+    /// A line of a master file (RFC 1035 §5.1), its names absolute.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rdata = Rdata {
+            record_type: self.record_type,
+            octets: self.rdata,
+        };
+        write!(
+            f,
+            "{} {} IN {} {rdata}",
+            self.owner, self.ttl, self.record_type
+        )
+    }
 }
 
 /// Why octets are not an image of a zone set.

@@ -1,6 +1,6 @@
 //! NSD as a child process on loopback, and a client that asks it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use mirage_dns::record::RecordType;
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::response::{Record, Response};
 use super::zones::{self, ZoneFile};
 
 /// The most octets that NSD puts into a datagram, whatever the question's EDNS says; given to our server, too.
@@ -85,7 +87,7 @@ impl Nsd {
         );
         for zone in zones {
             configuration += &format!(
-                "zone:\n  name: \"{}\"\n  zonefile: \"{}\"\n",
+                "zone:\n  name: \"{}\"\n  zonefile: \"{}\"\n  provide-xfr: 127.0.0.1 NOKEY\n",
                 zone.apex,
                 zone.path.display()
             );
@@ -230,6 +232,26 @@ impl Nsd {
             .collect()
     }
 
+    /// All records of a zone by AXFR (RFC 5936), whose question this is.
+    pub(crate) fn transfer(&self, question: &[u8]) -> BTreeSet<Record> {
+        let mut stream = self.connect();
+        let mut message = exchange(&mut stream, question).expect("an answer");
+        let mut records = BTreeSet::new();
+        loop {
+            let response = Response::parse(&message).expect("a message that can be read");
+            assert_eq!(response.rcode, 0, "{}", self.log());
+            // The SOA record comes first and last.
+            let is_soa = |record: &Record| record.record_type == RecordType::SOA.0;
+            let is_last =
+                response.repeats || !records.is_empty() && response.answer.iter().any(is_soa);
+            records.extend(response.answer);
+            if is_last {
+                return records;
+            }
+            message = receive(&mut stream).expect("another message");
+        }
+    }
+
     fn connect(&self) -> TcpStream {
         let wait = Duration::from_secs(5);
         let stream = TcpStream::connect_timeout(&self.address, wait).expect("NSD on TCP");
@@ -265,6 +287,10 @@ fn is_time_out(error: &io::Error) -> bool {
 fn exchange(stream: &mut TcpStream, question: &[u8]) -> io::Result<Vec<u8>> {
     let length = u16::try_from(question.len()).expect("a short question");
     stream.write_all(&[&length.to_be_bytes(), question].concat())?;
+    receive(stream)
+}
+
+fn receive(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut length = [0; 2];
     stream.read_exact(&mut length)?;
     let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];

@@ -1,4 +1,4 @@
-//! The zones that both servers serve: three written by hand, and random ones.
+//! The zones that both servers serve: some written by hand, and random ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -34,12 +34,17 @@ pub(crate) fn prepare(
     count: usize,
 ) -> (Vec<ZoneFile>, Vec<u8>) {
     let by_hand = by_hand();
-    let mut zones: Vec<ZoneFile> = ["rich.example", "child.rich.example", "layout.example"]
-        .map(|apex| ZoneFile {
-            apex: apex.to_owned(),
-            path: by_hand.join(format!("{apex}.zone")),
-        })
-        .into();
+    let mut zones: Vec<ZoneFile> = [
+        "rich.example",
+        "child.rich.example",
+        "layout.example",
+        "types.example",
+    ]
+    .map(|apex| ZoneFile {
+        apex: apex.to_owned(),
+        path: by_hand.join(format!("{apex}.zone")),
+    })
+    .into();
     for index in 0..count {
         let apex = format!("r{index}.test");
         let mut draft = Draft::new(&apex, random);
