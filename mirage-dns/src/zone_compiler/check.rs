@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::name::Name;
-use crate::record::{RecordClass, RecordType, rdata_names};
+use crate::record::{RdataField, RecordClass, RecordType, rdata_fields, rdata_names};
 use crate::zone_set::{SortKey, canonical_rdata, sort_key};
 
 use super::diagnostics::{Diagnostic, Diagnostics, Problem};
@@ -199,6 +199,11 @@ impl<'a> Zone<'a> {
                 RecordType::NS if !is_apex && first.owner.is_wildcard() => {
                     Some(Problem::WildcardNs)
                 }
+                // What a delegation hides is reported as that.
+                RecordType::DS if node.cut.is_none() => Some(Problem::DsWithoutDelegation),
+                other if !is_apex && node.cut.is_none() && belongs_at_apex(other) => {
+                    Some(Problem::NotAtApex(other))
+                }
                 _ => None,
             };
             if let Some(problem) = problem {
@@ -242,6 +247,11 @@ impl<'a> Zone<'a> {
     fn check_rrset(&self, rrset: &[Stored<'a>], found: &mut Diagnostics) {
         let first = &rrset[0];
         let record_type = first.record_type;
+        for record in rrset {
+            if is_alias_with_parameters(record) {
+                self.report(record, Problem::ParametersOfAlias(record_type), found);
+            }
+        }
         for other in &rrset[1..] {
             if other.ttl != first.ttl {
                 let problem = Problem::DifferentTtl {
@@ -398,6 +408,25 @@ fn may_stand_beside_cname(record_type: RecordType) -> bool {
             | RecordType::KEY
             | RecordType::SIG
     )
+}
+
+/// Types that mean something at the apex alone.
+fn belongs_at_apex(record_type: RecordType) -> bool {
+    matches!(
+        record_type,
+        RecordType::NSEC3PARAM
+            | RecordType::CDS
+            | RecordType::CDNSKEY
+            | RecordType::CSYNC
+            | RecordType::ZONEMD
+    )
+}
+
+/// Whether it is a service binding of priority 0 with parameters.
+fn is_alias_with_parameters(record: &Stored<'_>) -> bool {
+    record.data.starts_with(&[0, 0])
+        && rdata_fields(record.record_type, record.data)
+            .any(|(field, octets)| field == RdataField::ServiceParameters && !octets.is_empty())
 }
 
 fn same_data(a: &Stored<'_>, b: &Stored<'_>) -> bool {

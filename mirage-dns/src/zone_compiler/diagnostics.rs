@@ -83,6 +83,14 @@ pub enum Problem {
     /// Warning: DNAME at a wildcard, which RFC 4592 §4.4 discourages; for the names that it covers it is data, and
     /// redirects nothing.
     WildcardDname,
+    /// Warning: DS elsewhere than at a delegation, where it says nothing (RFC 4035 §2.4). BIND refuses it at the apex;
+    /// NSD and Knot don't mind.
+    DsWithoutDelegation,
+    /// Warning: a type that means something at the apex alone: NSEC3PARAM (RFC 5155 §4), CDS and CDNSKEY (RFC 7344
+    /// §4.1), CSYNC (RFC 7477 §2), ZONEMD (RFC 8976 §2).
+    NotAtApex(RecordType),
+    /// Warning: parameters in SVCB or HTTPS with priority 0, which recipients ignore (RFC 9460 §2.4.2).
+    ParametersOfAlias(RecordType),
     /// Warning: the record is there already (RFC 2181 §5); it is left out.
     Duplicate(RecordType),
     /// Warning: another TTL than the RRset's first record (RFC 2181 §5.2); the lowest is served.
@@ -121,6 +129,9 @@ impl Problem {
     pub fn severity(&self) -> Severity {
         match self {
             Self::WildcardNs
+            | Self::DsWithoutDelegation
+            | Self::NotAtApex(_)
+            | Self::ParametersOfAlias(_)
             | Self::WildcardDname
             | Self::Duplicate(_)
             | Self::DifferentTtl { .. }
@@ -174,6 +185,16 @@ impl fmt::Display for Problem {
             Self::WildcardNs => {
                 f.write_str("NS at a wildcard delegates nothing (RFC 4592 §4.2 leaves it undefined)")
             }
+            Self::DsWithoutDelegation => {
+                f.write_str("DS where there is no delegation (RFC 4035 §2.4)")
+            }
+            Self::NotAtApex(record_type) => {
+                write!(f, "{record_type} elsewhere than at the zone's apex means nothing")
+            }
+            Self::ParametersOfAlias(record_type) => write!(
+                f,
+                "{record_type} with priority 0 is an alias, whose parameters are ignored (RFC 9460 §2.4.2)"
+            ),
             Self::TooLarge => f.write_str("the records of the zone pass 4 GiB"),
             Self::Duplicate(record_type) => {
                 write!(f, "the same {record_type} record a second time, left out")

@@ -267,6 +267,29 @@ fn what_is_not_served_is_refused_with_its_reason() {
 }
 
 #[test]
+fn types_that_mean_nothing_where_they_stand() {
+    assert_eq!(
+        found(
+            "@ DS 1 8 3 \\# 0\n@ DS \\# 5 0001080300\na DS \\# 5 0001080300\nb NS ns.p.\n DS \\# 5 0001080300\n\
+             c NSEC3PARAM 1 0 1 -\nc CDS 0 0 0 00\nc CDNSKEY 0 3 0 AA==\nc CSYNC 1 1 A\nc ZONEMD 1 1 240 \
+             000102030405060708090a0b\nc DNSKEY 256 3 8 AAAA\nc SVCB 0 x port=1\nc HTTPS 0 x\nc HTTPS 1 x port=1\n@ CDS 0 0 0 00\n\
+             @ CDNSKEY 0 3 0 AA==\n@ NSEC3PARAM 1 0 1 -"
+        ),
+        [
+            "1: error: expected pairs of hexadecimal digits, found \"\\#\"",
+            "2: warning: o.: DS where there is no delegation (RFC 4035 §2.4)",
+            "3: warning: a.o.: DS where there is no delegation (RFC 4035 §2.4)",
+            "6: warning: c.o.: NSEC3PARAM elsewhere than at the zone's apex means nothing",
+            "7: warning: c.o.: CDS elsewhere than at the zone's apex means nothing",
+            "8: warning: c.o.: CDNSKEY elsewhere than at the zone's apex means nothing",
+            "9: warning: c.o.: CSYNC elsewhere than at the zone's apex means nothing",
+            "10: warning: c.o.: ZONEMD elsewhere than at the zone's apex means nothing",
+            "12: warning: c.o.: SVCB with priority 0 is an alias, whose parameters are ignored (RFC 9460 §2.4.2)",
+        ]
+    );
+}
+
+#[test]
 fn dname_stands_once_and_has_nothing_below_it() {
     assert_eq!(found("a DNAME x.p.\na DNAME X.p.").len(), 1, "a duplicate");
     assert_eq!(

@@ -101,6 +101,8 @@ pub enum BuildErrorKind {
     SoaBelowApex,
     /// Something beside a CNAME (RFC 1034 §3.6.2).
     AliasWithOtherData,
+    /// A DNSKEY at the apex: the zone is signed, and DNSSEC is not served yet.
+    Signed,
     /// A DNAME beside the NS of a delegation (RFC 6672 §2.3).
     RedirectionAtCut,
     /// A name below a DNAME (RFC 6672 §2.4).
@@ -128,6 +130,7 @@ impl fmt::Display for BuildErrorKind {
             Self::SeveralRecords => "a name has one record of this type at most",
             Self::SoaBelowApex => "a SOA belongs at the apex of the zone alone",
             Self::AliasWithOtherData => "no other data may stand beside a CNAME",
+            Self::Signed => "the zone is signed (DNSKEY at its apex), and DNSSEC is not served yet",
             Self::RedirectionAtCut => "a DNAME may not stand at a delegation",
             Self::BelowRedirection => "there may be no names below a DNAME",
             Self::TooLarge => "the image would be too large",

@@ -125,7 +125,7 @@ impl ZoneSetBuilder {
     ///
     /// # Errors
     /// [`BuildErrorKind::NoSoa`], [`BuildErrorKind::SeveralRecords`], [`BuildErrorKind::SoaBelowApex`],
-    /// [`BuildErrorKind::AliasWithOtherData`], [`BuildErrorKind::RedirectionAtCut`], [`BuildErrorKind::BelowRedirection`],
+    /// [`BuildErrorKind::Signed`], [`BuildErrorKind::AliasWithOtherData`], [`BuildErrorKind::RedirectionAtCut`], [`BuildErrorKind::BelowRedirection`],
     /// [`BuildErrorKind::TooLarge`] or [`BuildErrorKind::IndexTooCrowded`].
     pub fn build(&self) -> Result<Vec<u8>, BuildError> {
         for zone in &self.zones {
@@ -208,6 +208,11 @@ impl DraftZone {
         let apex_key = sort_key(apex);
         let at_apex = |node: &DraftNode| node.name() == apex;
         match self.nodes.get(&apex_key) {
+            // Signed answers are wanted of such a zone, and validating resolvers refuse others.
+            Some(node) if node.rrsets.contains_key(&RecordType::DNSKEY) => {
+                let key = Some(RecordType::DNSKEY);
+                return Err(BuildError::at(apex, key, BuildErrorKind::Signed));
+            }
             Some(node) if node.rrsets.contains_key(&RecordType::SOA) => {}
             _ => {
                 let soa = Some(RecordType::SOA);

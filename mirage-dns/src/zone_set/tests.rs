@@ -326,6 +326,13 @@ fn what_the_server_could_not_answer_for_is_refused() {
         hidden.address(0, "x.c.b.a.example");
         assert_eq!(kind(&hidden), Kind::BelowRedirection);
     }
+    let key = b"\x01\0\x03\x08key";
+    let mut signed = Draft::new(&["example"]);
+    signed.add(0, "example", RecordType::DNSKEY, key);
+    assert_eq!(kind(&signed), Kind::Signed);
+    let mut elsewhere = Draft::new(&["example"]);
+    elsewhere.add(0, "a.example", RecordType::DNSKEY, key);
+    assert!(elsewhere.builder.build().is_ok());
     let mut below = Draft::new(&["example"]);
     below.add(0, "a.example", RecordType::SOA, &soa());
     assert_eq!(kind(&below), Kind::SoaBelowApex);
