@@ -13,6 +13,7 @@ use mirage_dns::master_file::{NoFiles, Source};
 use mirage_dns::message::{Edns, Flags, Header, MessageBuilder, Section};
 use mirage_dns::name::NameBuf;
 use mirage_dns::record::{Opcode, RecordClass, RecordType};
+use mirage_dns::tsig::{Key, sign_request};
 use mirage_dns::zone_compiler::ZoneCompiler;
 use mirage_net::wire::{
     ArpOperation, ArpRepr, EtherType, EthernetRepr, IpProtocol, Ipv4Repr, UdpRepr, arp, checksum,
@@ -63,6 +64,9 @@ fn main() -> io::Result<()> {
     for (name, octets) in responses() {
         write("dns_message", name, &octets)?;
     }
+    for (name, octets) in signed() {
+        write("dns_tsig", &name, &octets)?;
+    }
     for (name, text) in ZONES {
         write("dns_zone", name, text.as_bytes())?;
         let mut compiler = ZoneCompiler::new();
@@ -92,6 +96,40 @@ const TYPES: &[RecordType] = &[
     RecordType::AAAA,
     RecordType(255),
 ];
+
+/// Requests that the keys of the target signed, a bit and a key before each; and a key file.
+fn signed() -> Vec<(String, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    let keys = [
+        "hmac-sha256:a.example:c2VjcmV0",
+        "hmac-sha384:b.example:c2VjcmV0",
+        "hmac-sha512:.:c2VjcmV0",
+    ];
+    for (number, text) in keys.into_iter().enumerate() {
+        let key = Key::from_text(text).expect("a key");
+        for (name, query) in queries().into_iter().take(4) {
+            let control = [0, 40, number as u8];
+            seeds.push((
+                format!("{name}-plain-{number}"),
+                [&control[..], &query].concat(),
+            ));
+            let mut message = query.clone();
+            message.resize(query.len() + key.record_length(), 0);
+            // The second is late for the target's clock.
+            let now = 1_700_000_000 + 400 * (seeds.len() as u64 & 2);
+            let signed = sign_request(&key, &mut message, query.len(), now);
+            message.truncate(signed.expect("there is room").0);
+            seeds.push((
+                format!("{name}-{number}"),
+                [&control[..], &message].concat(),
+            ));
+        }
+    }
+    let file = "// two\nkey \"a.example\" {\n\talgorithm hmac-sha256;\n\tsecret \"c2VjcmV0\";\n};\nkey b { secret c2Vj; };";
+    seeds.push(("key-file".into(), file.into()));
+    seeds.push(("key".into(), "hmac-sha384:a.example:c2VjcmV0".into()));
+    seeds
+}
 
 /// A packet of each kind, as the codecs write it; each begins with its own header, as the target reads it.
 fn packets() -> Vec<(&'static str, Vec<u8>)> {

@@ -12,6 +12,7 @@ use mirage_dns::name::NameBuf;
 use mirage_dns::record::{Rcode, RecordClass, RecordType};
 use mirage_dns::server::{Client, Limits, Server, Transport};
 use mirage_dns::tcp::{FrameReader, length_prefix};
+use mirage_dns::tsig::{Key, KeyFile, KeyRing, RequestVerifier, sign_request};
 use mirage_dns::zone_compiler::ZoneCompiler;
 use mirage_dns::zone_set::ZoneSet;
 
@@ -234,4 +235,47 @@ fn client(transport: Transport) -> Client {
         transport,
         now: 1_780_000_000,
     }
+}
+
+#[test]
+fn signing_and_verifying_allocate_nothing() {
+    let text = "key \"a.example\" { algorithm hmac-sha512; secret \"c2VjcmV0\"; };";
+    let name = NameBuf::from_text("rich.example").unwrap();
+    let query = Query::new(9, name.as_name(), RecordType::SOA);
+    let now = 1_700_000_000;
+    let (mut message, mut answer) = ([0; 512], [0; 512]);
+    let (signing, verified) = allocations(|| {
+        let keys: [Key; 1] = [KeyFile::new(text).next().expect("a key").expect("no error")];
+        let verifier = RequestVerifier::new(KeyRing::new(&keys));
+        let mut verified = 0;
+        for late in [0, 301] {
+            let length = query.write(&mut message).expect("there is room");
+            let signed = sign_request(&keys[0], &mut message, length, now);
+            let (length, signed) = signed.expect("there is room");
+            let request = &mut message[..length];
+            let length = match verifier.verify(request, now + late) {
+                Ok(proof) => {
+                    let proof = proof.expect("a signature");
+                    answer[..12].copy_from_slice(&request[..12]);
+                    answer[2] = 0x80;
+                    answer[4..12].fill(0);
+                    let mut stream = proof.stream();
+                    let length = stream.sign(&mut answer, 12, now).expect("there is room");
+                    let mut messages = signed.stream();
+                    verified += u32::from(messages.verify(&mut answer[..length], now).is_ok());
+                    proof
+                        .sign(&mut answer, 12, now)
+                        .expect("there is room")
+                        .length
+                }
+                Err(rejected) => {
+                    let length = rejected.write_reply(request, now + late, &mut answer);
+                    length.expect("there is room")
+                }
+            };
+            verified += u32::from(signed.verify_answer(&mut answer[..length], now).is_ok());
+        }
+        verified
+    });
+    assert_eq!((signing, verified), (0, 2));
 }
