@@ -110,11 +110,18 @@ impl fmt::Display for Counters {
         line("notimp", server.notimp)?;
         line("refused", server.refused)?;
         line("badvers", server.badvers)?;
+        line("yxdomain", server.yxdomain)?;
+        line("badcookie", server.badcookie)?;
         line("other-rcode", server.other_rcode)?;
         line("truncated", server.truncated)?;
+        line("limited", server.limited)?;
+        line("cookies-first", server.cookies_without_server)?;
+        line("cookies-wrong", server.cookies_wrong)?;
+        line("cookies-right", server.cookies_right)?;
         line("ignored-too-short", server.ignored_too_short)?;
         line("ignored-response", server.ignored_response)?;
         line("ignored-no-room", server.ignored_no_room)?;
+        line("ignored-rate-limited", server.ignored_rate_limited)?;
         for counter in Counter::ALL {
             line(counter.name(), self.get(*counter))?;
         }

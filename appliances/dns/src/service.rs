@@ -18,7 +18,7 @@ pub use mirage_dns::server::{Client, Transport};
 #[derive(Debug)]
 pub struct Service<'z> {
     zones: ZoneSet<'z>,
-    server: Server,
+    server: Server<'z>,
     /// Unix time at [`Instant::ZERO`], in seconds; 0 where no wall clock is known.
     epoch: Cell<u64>,
     tally: Tally,

@@ -1,6 +1,6 @@
 //! What became of the requests.
 
-use super::{Answer, Ignored, Transport};
+use super::{Answer, CookieState, Ignored, Transport};
 use crate::message::Flags;
 use crate::record::Rcode;
 
@@ -26,6 +26,10 @@ pub struct Counters {
     pub refused: u64,
     /// Answered with BADVERS.
     pub badvers: u64,
+    /// Answered with YXDOMAIN.
+    pub yxdomain: u64,
+    /// Answered with BADCOOKIE.
+    pub badcookie: u64,
     /// Answered with another code.
     pub other_rcode: u64,
     /// Not answered: less than a header.
@@ -34,8 +38,18 @@ pub struct Counters {
     pub ignored_response: u64,
     /// Not answered: the caller's buffer was too small.
     pub ignored_no_room: u64,
+    /// Not answered: held back by a rate limiter.
+    pub ignored_rate_limited: u64,
     /// Answers with the TC bit; their code is counted too.
     pub truncated: u64,
+    /// Answers without content for those that a rate limiter held back; their code is counted too.
+    pub limited: u64,
+    /// Answered requests with a client cookie alone.
+    pub cookies_without_server: u64,
+    /// Answered requests with a wrong server cookie.
+    pub cookies_wrong: u64,
+    /// Answered requests with a right server cookie.
+    pub cookies_right: u64,
 }
 
 impl Counters {
@@ -49,11 +63,18 @@ impl Counters {
         notimp: 0,
         refused: 0,
         badvers: 0,
+        yxdomain: 0,
+        badcookie: 0,
         other_rcode: 0,
         ignored_too_short: 0,
         ignored_response: 0,
         ignored_no_room: 0,
+        ignored_rate_limited: 0,
         truncated: 0,
+        limited: 0,
+        cookies_without_server: 0,
+        cookies_wrong: 0,
+        cookies_right: 0,
     };
 
     pub(super) fn count(&mut self, transport: Transport, result: &Result<Answer, Ignored>) {
@@ -70,17 +91,29 @@ impl Counters {
                 Rcode::NOTIMP => &mut self.notimp,
                 Rcode::REFUSED => &mut self.refused,
                 Rcode::BADVERS => &mut self.badvers,
+                Rcode::YXDOMAIN => &mut self.yxdomain,
+                Rcode::BADCOOKIE => &mut self.badcookie,
                 _ => &mut self.other_rcode,
             },
             Err(Ignored::TooShort) => &mut self.ignored_too_short,
             Err(Ignored::Response) => &mut self.ignored_response,
             Err(Ignored::NoRoom) => &mut self.ignored_no_room,
+            Err(Ignored::RateLimited) => &mut self.ignored_rate_limited,
         };
         *outcome = outcome.wrapping_add(1);
-        if let Ok(answer) = result
-            && answer.flags.contains(Flags::TC)
-        {
+        let Ok(answer) = result else { return };
+        if answer.flags.contains(Flags::TC) {
             self.truncated = self.truncated.wrapping_add(1);
         }
+        if answer.is_limited {
+            self.limited = self.limited.wrapping_add(1);
+        }
+        let cookies = match answer.cookie {
+            CookieState::None => return,
+            CookieState::Client => &mut self.cookies_without_server,
+            CookieState::Wrong => &mut self.cookies_wrong,
+            CookieState::Right => &mut self.cookies_right,
+        };
+        *cookies = cookies.wrapping_add(1);
     }
 }

@@ -3,10 +3,11 @@
 //! | item | what it is |
 //! |------|------------|
 //! | [`respond`] | the function |
-//! | [`Server`] | the function with its limits and counters |
+//! | [`Server`] | the function with its limits, extensions and counters |
 //! | [`Client`], [`Transport`] | who asks, how, and when |
 //! | [`Limits`] | how long an answer may be |
-//! | [`Answer`], [`Ignored`] | what became of a request |
+//! | [`Extensions`] | what a server does beside: NSID, TCP keep-alive, [`Cookies`], a [`RateLimiter`] |
+//! | [`Answer`], [`Ignored`], [`CookieState`] | what became of a request |
 //! | [`Counters`] | how many of each |
 //!
 //! The algorithm is that of RFC 1034 §4.3.2 as RFC 2181, 2308, 4592, 6604, 6891 and 9471 refined it. Where they leave a
@@ -24,6 +25,10 @@
 //!   is never authoritative.
 //! - **Positive answers are minimal**: no NS in the authority section. Addresses go with NS, MX and SRV when there is
 //!   room.
+//! - **EDNS options** that are not known are ignored; a cookie of a wrong length, and a keep-alive over TCP that is not
+//!   empty, are FORMERR. Padding is ignored: without encryption it would hide nothing.
+//! - **A wrong server cookie** does no harm but under rate limiting: the answer comes with a right one. BADCOOKIE is said to
+//!   those whose answer was one too many, and in answer to a message without question (RFC 7873 §5.4).
 //! - **ANY** gets all RRsets of the name over TCP, over UDP the first of them (RFC 8482 §4.1).
 //! - **Other meta types** are types that no zone holds: NODATA or NXDOMAIN.
 //! - **An alias** is followed through all zones of the set, at most [`MAX_ALIASES`] times and never to a name twice;
@@ -44,21 +49,33 @@
 use core::cell::Cell;
 use core::net::IpAddr;
 
-use crate::message::{Flags, HEADER_LENGTH, Header, MAX_MESSAGE_LENGTH};
+use crate::message::{Edns, Flags, HEADER_LENGTH, MAX_MESSAGE_LENGTH};
 use crate::record::{Opcode, Rcode};
 use crate::zone_set::{LookupStatistics, ZoneSet};
+use options::{
+    CLIENT_COOKIE_LENGTH, MAX_OPTIONS_LENGTH, ReplyOptions, RequestOptions, SERVER_COOKIE_LENGTH,
+};
+use rate_limit::{Class, Kind, Ruling};
 use request::Request;
-use resolve::Resolver;
+use resolve::{Outcome, Resolver};
 use writer::Writer;
 
+mod cookies;
 mod counters;
+mod extensions;
+mod options;
+pub mod rate_limit;
 mod request;
 mod resolve;
 #[cfg(all(test, feature = "alloc"))]
 mod tests;
 mod writer;
 
+pub use cookies::{CookieState, Cookies, SERVER_SECRET_LENGTH};
 pub use counters::Counters;
+pub use extensions::Extensions;
+pub use options::MAX_NSID_LENGTH;
+pub use rate_limit::{RateBucket, RateLimiter, RateLimits};
 pub use resolve::MAX_ALIASES;
 
 /// Who asks, how, and when.
@@ -113,6 +130,12 @@ pub struct Answer {
     pub flags: Flags,
     /// What finding it cost.
     pub lookups: LookupStatistics,
+    /// Records and EDNS options of the request that were looked at.
+    pub steps: u32,
+    /// What the request's cookies say of the client.
+    pub cookie: CookieState,
+    /// Whether it stands, without content, for one that a rate limiter held back.
+    pub is_limited: bool,
 }
 
 /// Why there is no answer.
@@ -125,11 +148,14 @@ pub enum Ignored {
     Response,
     /// The caller's buffer cannot hold header, question and OPT: [`MIN_BUFFER_LENGTH`] octets suffice.
     NoRoom,
+    /// A rate limiter has held it back.
+    RateLimited,
 }
 
-/// The least buffer that no request is too large for: header, the longest question, OPT. One of 512 holds all that
+/// The least buffer that no request is too large for: header, the longest question, OPT with all options. One of 512 holds all that
 /// plain UDP may carry, one of [`MAX_MESSAGE_LENGTH`] everything.
-pub const MIN_BUFFER_LENGTH: usize = HEADER_LENGTH + 255 + 4 + 11;
+pub const MIN_BUFFER_LENGTH: usize =
+    HEADER_LENGTH + 255 + 4 + Edns::RECORD_LENGTH + MAX_OPTIONS_LENGTH;
 
 /// Answers one request from `zones`, into the start of `out`.
 ///
@@ -140,8 +166,6 @@ pub const MIN_BUFFER_LENGTH: usize = HEADER_LENGTH + 255 + 4 + 11;
 ///
 /// # Errors
 /// [`Ignored`] when nothing may be sent, or nothing fits.
-// Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
-#[inline(never)]
 pub fn respond(
     zones: &ZoneSet<'_>,
     limits: &Limits,
@@ -149,7 +173,26 @@ pub fn respond(
     client: &Client,
     out: &mut [u8],
 ) -> Result<Answer, Ignored> {
-    let request = Request::parse(request)?;
+    respond_with(zones, limits, &Extensions::NONE, request, client, out)
+}
+
+/// [`respond`] with more than answers.
+///
+/// Where a rate limiter is among the [`Extensions`], the same arguments need not give the same answer: that counts.
+///
+/// # Errors
+/// As [`respond`], and [`Ignored::RateLimited`].
+// Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+#[inline(never)]
+pub fn respond_with(
+    zones: &ZoneSet<'_>,
+    limits: &Limits,
+    extensions: &Extensions<'_>,
+    request: &[u8],
+    client: &Client,
+    out: &mut [u8],
+) -> Result<Answer, Ignored> {
+    let request = Request::parse(request, client.transport)?;
     let server_size = limits.udp_payload_size.max(512);
     let length_limit = match (client.transport, &request.edns) {
         (Transport::Tcp, _) => MAX_MESSAGE_LENGTH,
@@ -157,45 +200,135 @@ pub fn respond(
         (Transport::Udp, None) => 512,
     };
     let length_limit = length_limit.min(out.len());
-    let edns = request.edns.map(|edns| (server_size, edns.dnssec_ok));
-    let mut writer = Writer::new(&mut out[..length_limit], edns).ok_or(Ignored::NoRoom)?;
+    let out = &mut out[..length_limit];
+    let (cookie, options) = reply_options(extensions, &request.options, client);
+    let edns = request
+        .edns
+        .map(|edns| (server_size, edns.dnssec_ok, options));
+    let mut writer = Writer::new(out, edns).ok_or(Ignored::NoRoom)?;
     let mut lookups = LookupStatistics::default();
 
-    let (rcode, authoritative) = match &request.verdict {
+    let (outcome, kind) = match &request.verdict {
         Err(rcode) => {
             // The question was read, so it is repeated, where the version is all that is wrong.
             if let (Rcode::BADVERS, Some(question)) = (*rcode, &request.question) {
                 writer.question(question.octets).ok_or(Ignored::NoRoom)?;
             }
-            (*rcode, false)
+            (cookie_query(&request, cookie, extensions, *rcode), None)
         }
         Ok(question) => {
             writer.question(question.octets).ok_or(Ignored::NoRoom)?;
             let mut resolver = Resolver::new(zones, question, client.transport, &mut writer);
             let outcome = resolver.run();
             lookups = resolver.lookups();
-            (outcome.rcode, outcome.authoritative)
+            (outcome, resolver.kind())
         }
     };
-    let mut flags = Flags::QR | request.header.flags & Flags::RD;
-    flags.set(Flags::AA, authoritative);
-    flags.set(Flags::TC, writer.is_truncated());
-    let header = Header {
-        id: request.header.id,
-        flags,
-        opcode: request.header.opcode,
-        rcode,
-        ..Header::default()
-    };
-    Ok(Answer {
-        length: writer.finish(header),
-        rcode,
-        flags,
+    let mut answer = Answer {
+        length: 0,
+        rcode: outcome.rcode,
+        flags: Flags::QR | request.header.flags & Flags::RD,
         lookups,
-    })
+        steps: request.steps,
+        cookie,
+        is_limited: false,
+    };
+    answer.flags.set(Flags::AA, outcome.authoritative);
+    answer.flags.set(Flags::TC, writer.is_truncated());
+    answer.length = writer.finish(request.reply_header(&answer));
+
+    let limiter = extensions.rate_limiter;
+    if let (Transport::Udp, Some(limiter)) = (client.transport, limiter)
+        && cookie != CookieState::Right
+    {
+        let kind = kind
+            .filter(|_| matches!(outcome.rcode, Rcode::NOERROR | Rcode::NXDOMAIN))
+            .unwrap_or(Kind {
+                class: Class::Error,
+                subject: outcome.rcode.0.into(),
+            });
+        match limiter.rule(client.address, kind, client.now) {
+            Ruling::Send => {}
+            Ruling::Hold => return Err(Ignored::RateLimited),
+            Ruling::Slip => {
+                let writer = Writer::new(out, edns).ok_or(Ignored::NoRoom)?;
+                slip(&request, writer, &mut answer).ok_or(Ignored::NoRoom)?;
+            }
+        }
+    }
+    Ok(answer)
 }
 
-/// [`respond`] with its limits, and counters of what became of the requests.
+/// What the cookie of a request says, and the options that go with the answer.
+fn reply_options<'a>(
+    extensions: &Extensions<'a>,
+    asked: &RequestOptions<'_>,
+    client: &Client,
+) -> (CookieState, ReplyOptions<'a>) {
+    let mut options = ReplyOptions::NONE;
+    let mut state = CookieState::None;
+    if let (Some(cookies), Some(cookie)) = (extensions.cookies, &asked.cookie) {
+        let server;
+        (state, server) = cookies.judge(cookie, client);
+        let mut both = [0; CLIENT_COOKIE_LENGTH + SERVER_COOKIE_LENGTH];
+        both[..CLIENT_COOKIE_LENGTH].copy_from_slice(cookie.client);
+        both[CLIENT_COOKIE_LENGTH..].copy_from_slice(&server);
+        options.cookie = Some(both);
+    }
+    if asked.wants_nsid {
+        options.nsid = extensions.nsid;
+    }
+    if asked.wants_keepalive {
+        options.keepalive = extensions.keepalive;
+    }
+    (state, options)
+}
+
+/// RFC 7873 §5.4: a message without question that has a cookie asks for a server cookie, or whether it is right.
+fn cookie_query(
+    request: &Request<'_>,
+    cookie: CookieState,
+    extensions: &Extensions<'_>,
+    rcode: Rcode,
+) -> Outcome {
+    let rcode = match cookie {
+        _ if !request.has_no_question || extensions.cookies.is_none() => rcode,
+        CookieState::None => rcode,
+        CookieState::Client | CookieState::Right => Rcode::NOERROR,
+        CookieState::Wrong => Rcode::BADCOOKIE,
+    };
+    Outcome {
+        rcode,
+        authoritative: false,
+    }
+}
+
+/// Writes what is sent in the place of an answer that is one too many: BADCOOKIE to one who knows cookies and can thus show
+/// that its address is its own (RFC 7873 §5.2.3), TC to all others, who can show it over TCP.
+#[inline(never)]
+fn slip(request: &Request<'_>, mut writer: Writer<'_>, answer: &mut Answer) -> Option<()> {
+    answer.is_limited = true;
+    answer.flags.set(Flags::AA, false);
+    answer.flags.set(Flags::TC, false);
+    match (answer.cookie, &request.verdict) {
+        (CookieState::Client | CookieState::Wrong, Ok(_)) => answer.rcode = Rcode::BADCOOKIE,
+        // What is wrong with a request is short, and TC would have it sent again.
+        (_, Err(_)) => {}
+        _ => {
+            answer.rcode = Rcode::NOERROR;
+            answer.flags.insert(Flags::TC);
+        }
+    }
+    if let (Ok(question), _) | (Err(Rcode::BADVERS), Some(question)) =
+        (&request.verdict, &request.question)
+    {
+        writer.question(question.octets)?;
+    }
+    answer.length = writer.finish(request.reply_header(answer));
+    Some(())
+}
+
+/// [`respond_with`] with its limits and extensions, and counters of what became of the requests.
 ///
 /// Not `Sync`: a server belongs to one executor. Its tasks share it by reference, for a call never lasts beyond its
 /// return.
@@ -203,16 +336,23 @@ pub fn respond(
 /// - Getters: [`Server::limits`], [`Server::counters`].
 /// - Input and output in one: [`Server::answer`]. There are no timers.
 #[derive(Debug, Default)]
-pub struct Server {
+pub struct Server<'a> {
     limits: Limits,
+    extensions: Extensions<'a>,
     counters: Cell<Counters>,
 }
 
-impl Server {
+impl<'a> Server<'a> {
     /// A server with these limits that has counted nothing.
     pub const fn new(limits: Limits) -> Self {
+        Self::with_extensions(limits, Extensions::NONE)
+    }
+
+    /// One that does more than answering.
+    pub const fn with_extensions(limits: Limits, extensions: Extensions<'a>) -> Self {
         Self {
             limits,
+            extensions,
             counters: Cell::new(Counters::ZERO),
         }
     }
@@ -228,7 +368,7 @@ impl Server {
     }
 
     /// Answers one request and counts it; the answer's octets in `out`, or `None` when nothing is to be sent. See
-    /// [`respond`].
+    /// [`respond_with`].
     pub fn answer(
         &self,
         zones: &ZoneSet<'_>,
@@ -236,7 +376,8 @@ impl Server {
         client: &Client,
         out: &mut [u8],
     ) -> Option<usize> {
-        let result = respond(zones, &self.limits, request, client, out);
+        let (limits, extensions) = (&self.limits, &self.extensions);
+        let result = respond_with(zones, limits, extensions, request, client, out);
         let mut counters = self.counters.get();
         counters.count(client.transport, &result);
         self.counters.set(counters);

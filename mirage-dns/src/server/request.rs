@@ -2,8 +2,9 @@
 
 use byteorder::{BigEndian, ByteOrder};
 
-use super::{Ignored, is_implemented};
-use crate::message::{Edns, Flags, HEADER_LENGTH, Header, MessageReader};
+use super::options::RequestOptions;
+use super::{Answer, Ignored, Transport, is_implemented};
+use crate::message::{Edns, Flags, HEADER_LENGTH, Header, MessageReader, Section};
 use crate::name::Name;
 use crate::record::{Rcode, RecordClass, RecordType};
 
@@ -24,12 +25,18 @@ pub(super) struct Request<'a> {
     pub(super) question: Option<Question<'a>>,
     /// The OPT record, if it could be read.
     pub(super) edns: Option<Edns<'a>>,
+    /// Its options, unless one is malformed.
+    pub(super) options: RequestOptions<'a>,
+    /// A query whose question section is empty, and OPT in order.
+    pub(super) has_no_question: bool,
+    /// Records and options that were looked at.
+    pub(super) steps: u32,
     /// What to answer from the zones, or with which code at once.
     pub(super) verdict: Result<Question<'a>, Rcode>,
 }
 
 impl<'a> Request<'a> {
-    pub(super) fn parse(octets: &'a [u8]) -> Result<Self, Ignored> {
+    pub(super) fn parse(octets: &'a [u8], transport: Transport) -> Result<Self, Ignored> {
         let reader = MessageReader::new(octets).map_err(|_| Ignored::TooShort)?;
         let header = *reader.header();
         if header.flags.contains(Flags::QR) {
@@ -39,34 +46,76 @@ impl<'a> Request<'a> {
             header,
             question: None,
             edns: None,
+            options: RequestOptions::default(),
+            has_no_question: false,
+            steps: 0,
             verdict: Err(Rcode::FORMERR),
         };
         if !is_implemented(header.opcode) {
             request.verdict = Err(Rcode::NOTIMP);
             return Ok(request);
         }
-        if header.question_count != 1 {
-            return Ok(request);
-        }
-        let Some(question) = Question::parse(octets) else {
-            return Ok(request);
+        let question = match header.question_count {
+            0 => None,
+            1 => match Question::parse(octets) {
+                Some(question) => Some(question),
+                None => return Ok(request),
+            },
+            _ => return Ok(request),
         };
-        request.question = Some(question);
-        let may_have_authority = question.record_type == RecordType::IXFR;
+        request.question = question;
+        let may_have_authority = question.is_some_and(|q| q.record_type == RecordType::IXFR);
         if header.answer_count != 0 || (header.authority_count != 0 && !may_have_authority) {
             return Ok(request);
         }
-        if header.authority_count | header.additional_count != 0 {
-            let Ok(edns) = reader.edns() else {
-                return Ok(request);
-            };
-            request.edns = edns;
+        if header.authority_count | header.additional_count != 0
+            && request.read_edns(&reader, transport).is_none()
+        {
+            request.edns = None;
+            return Ok(request);
         }
-        request.verdict = match request.edns {
-            Some(edns) if edns.version != 0 => Err(Rcode::BADVERS),
-            _ => Ok(question),
+        request.verdict = match (request.edns, question) {
+            (Some(edns), _) if edns.version != 0 => Err(Rcode::BADVERS),
+            (_, Some(question)) => Ok(question),
+            (_, None) => {
+                request.has_no_question = true;
+                Err(Rcode::FORMERR)
+            }
         };
         Ok(request)
+    }
+
+    /// Walks over all records for OPT, and reads its options; `None` when something is malformed or misplaced (RFC 6891
+    /// §6.1.1).
+    fn read_edns(&mut self, reader: &MessageReader<'a>, transport: Transport) -> Option<()> {
+        for record in reader.records() {
+            self.steps += 1;
+            let record = record.ok()?;
+            if record.record_type != RecordType::OPT {
+                continue;
+            }
+            if record.section != Section::Additional || self.edns.is_some() {
+                return None;
+            }
+            let edns = Edns::from_record(&record).ok()?;
+            self.edns = Some(edns);
+            // What options mean in another version nobody knows.
+            if edns.version == 0 && !edns.options.is_empty() {
+                self.options = RequestOptions::parse(&edns, transport, &mut self.steps)?;
+            }
+        }
+        Some(())
+    }
+
+    /// The header of an answer, without its counts.
+    pub(super) fn reply_header(&self, answer: &Answer) -> Header {
+        Header {
+            id: self.header.id,
+            flags: answer.flags,
+            opcode: self.header.opcode,
+            rcode: answer.rcode,
+            ..Header::default()
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use heapless::Vec;
 
 use super::Transport;
+use super::rate_limit::{Class, Kind};
 use super::request::Question;
 use super::writer::{POINTER_LIMIT, Placed, Target, Writer, Written};
 use crate::message::{HEADER_LENGTH, Section};
@@ -30,6 +31,8 @@ pub(super) struct Resolver<'a, 'w, 'b> {
     transport: Transport,
     writer: &'w mut Writer<'b>,
     lookups: LookupStatistics,
+    /// What the first name of the chain is answered with.
+    kind: Option<Kind>,
     /// The DNAMEs that stand in the answer: each is there once.
     redirections: Vec<Redirection, MAX_ALIASES>,
 }
@@ -86,12 +89,25 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
             transport,
             writer,
             lookups: LookupStatistics::default(),
+            kind: None,
             redirections: Vec::new(),
         }
     }
 
     pub(super) fn lookups(&self) -> LookupStatistics {
         self.lookups
+    }
+
+    /// What the answer is about, by the first name of its chain; `None` where no zone was asked.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        self.kind
+    }
+
+    /// Says what the answer is about, unless that was said for an earlier name.
+    fn note(&mut self, class: Class, node: &NodeEntry) {
+        // Where its name lies is what no other node has in common with it.
+        let subject = node.name.get();
+        self.kind.get_or_insert(Kind { class, subject });
     }
 
     /// Writes the answer's sections.
@@ -237,6 +253,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
             return self.any(current, node, zone);
         }
         if let Some(rrset) = self.zones.rrset_of(node, wanted) {
+            self.note(Class::Data, node);
             if !self.has_redirection(rrset)
                 && let Some(written) = self.answer(current, rrset)
             {
@@ -247,6 +264,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
         if node.is_alias()
             && let Some(rrset) = self.zones.rrset_of(node, RecordType::CNAME)
         {
+            self.note(Class::Data, node);
             let target = self
                 .answer(current, rrset)
                 .and_then(|written| self.writer.alias_target(&self.zones, rrset, written));
@@ -268,6 +286,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
         at: NodeIndex,
         made: &mut Option<NameBuf>,
     ) -> Step<'a> {
+        self.note(Class::Data, self.zones.node(at));
         let found = self.zones.rrset_of(self.zones.node(at), RecordType::DNAME);
         let owner_length = self.zones.name(at).len();
         let record = found.and_then(|rrset| EncodedRecords(self.zones.encoded(rrset)).next());
@@ -332,6 +351,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
         if all.is_empty() {
             return self.negative(current, zone, Rcode::NOERROR);
         }
+        self.note(Class::Data, node);
         let count = match self.transport {
             Transport::Udp => 1,
             Transport::Tcp => all.len(),
@@ -360,6 +380,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
     /// RFC 2308 §2.1, §2.2: no such name, or no such type, with the SOA to say for how long.
     fn negative(&mut self, current: Placed<'_>, zone: &ZoneEntry, rcode: Rcode) -> Step<'a> {
         let apex = self.zones.name(NodeIndex::apex_of(zone));
+        self.note(Class::Denial, self.zones.node(NodeIndex::apex_of(zone)));
         let written = self.zones.rrset(zone.soa).and_then(|soa| {
             let ttl = Some(zone.negative_ttl.get());
             let (section, zones) = (Section::Authority, &self.zones);
@@ -379,6 +400,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
             authoritative: false,
         });
         let node = self.zones.node(cut);
+        self.note(Class::Referral, node);
         let owner_length = self.zones.name(cut).len();
         let Some(rrset) = self.zones.rrset_of(node, RecordType::NS) else {
             return end;

@@ -2,6 +2,7 @@
 
 use byteorder::{BigEndian, ByteOrder};
 
+use super::options::ReplyOptions;
 use crate::message::{Edns, HEADER_LENGTH, Header, Section};
 use crate::name::Name;
 use crate::record::{Rcode, RecordClass, RecordType};
@@ -46,18 +47,17 @@ pub(super) struct Writer<'b> {
     questions: u16,
     counts: [u16; 3],
     truncated: bool,
-    /// The server's payload size and the requester's DO bit.
-    edns: Option<(u16, bool)>,
+    /// The server's payload size, the requester's DO bit, and options.
+    edns: Option<(u16, bool, ReplyOptions<'b>)>,
 }
 
 impl<'b> Writer<'b> {
     /// `None` when the header and OPT do not fit.
-    pub(super) fn new(buffer: &'b mut [u8], edns: Option<(u16, bool)>) -> Option<Self> {
-        let reserved = if edns.is_some() {
-            Edns::RECORD_LENGTH
-        } else {
-            0
-        };
+    pub(super) fn new(
+        buffer: &'b mut [u8],
+        edns: Option<(u16, bool, ReplyOptions<'b>)>,
+    ) -> Option<Self> {
+        let reserved = edns.map_or(0, |(_, _, options)| Edns::RECORD_LENGTH + options.length());
         let limit = buffer.len().checked_sub(reserved)?;
         if limit < HEADER_LENGTH {
             return None;
@@ -91,7 +91,7 @@ impl<'b> Writer<'b> {
 
     /// Writes OPT and the header; the length of the answer.
     pub(super) fn finish(mut self, header: Header) -> usize {
-        if let Some((payload_size, dnssec_ok)) = self.edns {
+        if let Some((payload_size, dnssec_ok, options)) = self.edns {
             let edns = Edns {
                 payload_size,
                 extended_rcode: (header.rcode.0 >> 4) as u8,
@@ -100,7 +100,14 @@ impl<'b> Writer<'b> {
                 options: &[],
             };
             self.limit = self.buffer.len();
-            if self.octets(&edns.fixed_octets()).is_some() {
+            let mut fixed = edns.fixed_octets();
+            BigEndian::write_u16(&mut fixed[9..11], options.length() as u16); // at most 172
+            // There is room: it was kept free from the start.
+            let written = self.octets(&fixed);
+            if written
+                .and_then(|()| options.write(|octets| self.octets(octets)))
+                .is_some()
+            {
                 self.counts[Section::Additional as usize] += 1;
             }
         }

@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use super::*;
 use crate::master_file::{NoFiles, Source};
-use crate::message::{Edns, MessageBuilder, MessageReader, Record, Section};
+use crate::message::{Edns, Header, MessageBuilder, MessageReader, Record, Section};
 use crate::name::NameBuf;
 use crate::record::{Rdata, RdataField, RecordClass, RecordType, rdata_fields};
 use crate::zone_compiler::ZoneCompiler;
@@ -15,6 +15,7 @@ use crate::zone_compiler::ZoneCompiler;
 mod absent;
 mod data;
 mod delegation;
+mod options;
 mod redirection;
 mod reference;
 mod requests;

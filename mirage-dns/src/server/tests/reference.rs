@@ -64,8 +64,8 @@ impl PlainZone {
     fn may_have(&self, name: &NameBuf, record_type: RecordType) -> bool {
         let mut above = name.as_name().ancestors().skip(1).map(Name::to_owned);
         let delegates = record_type == RecordType::NS && *name != self.apex;
-        above.all(|above| self.typed(&above, RecordType::DNAME).is_empty())
-            && !(delegates && !self.typed(name, RecordType::DNAME).is_empty())
+        let is_free = |name: &NameBuf| self.typed(name, RecordType::DNAME).is_empty();
+        above.all(|above| is_free(&above)) && (!delegates || is_free(name))
     }
 
     /// The highest delegation point at or above the name.
