@@ -5,6 +5,7 @@
 //! | [`HostPlatform`] | clock and sleep of an executor: `CLOCK_MONOTONIC`, ppoll(2), an eventfd |
 //! | [`Source`] | a descriptor that is watched while the process sleeps |
 //! | [`Tap`] | a network interface on `/dev/net/tun`, with virtio headers, on the I/O page pool |
+//! | [`Xdp`] | a queue of a network interface by AF_XDP, whose UMEM is the I/O page pool |
 //! | [`Sockets`] | the system's UDP and TCP as `edge-nal` traits; UDP answers from the address that was asked |
 //! | [`SystemRng`] | the system's randomness as `rand_core` traits |
 //! | [`EndSignals`] | Ctrl-C and `SIGTERM` as a future |
@@ -14,11 +15,15 @@
 #![doc = concat!("```no_run\n", include_str!("../examples/sleep.rs"), "```")]
 
 mod entropy;
+mod interface;
 mod platform;
 mod reactor;
 mod signals;
 mod sockets;
 mod tap;
+#[cfg(test)]
+mod testing;
+mod xdp;
 
 pub use entropy::{EntropyError, SystemRng};
 pub use platform::{HostPlatform, HostPlatformConfig, PlatformCounters, PlatformError};
@@ -26,6 +31,7 @@ pub use reactor::{Source, TooManySources};
 pub use signals::{EndSignals, SignalError};
 pub use sockets::{Sockets, TcpAcceptor, TcpSocket, UdpSocket};
 pub use tap::{Tap, TapConfig, TapCounters, TapError};
+pub use xdp::{Xdp, XdpConfig, XdpCounters, XdpError, XdpMode};
 
 /// Has the README's example compiled.
 #[cfg(doctest)]

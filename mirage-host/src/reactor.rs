@@ -99,6 +99,11 @@ impl Reactor {
         drop(replaced);
     }
 
+    /// Whether a task waits until the descriptor of the slot is readable, and was not woken yet.
+    fn is_waited_for(&self, slot: usize) -> bool {
+        self.waiting.borrow()[slot].readable.is_some()
+    }
+
     /// Whether any task waits for a descriptor.
     pub(crate) fn is_watching(&self) -> bool {
         let waiting = self.waiting.borrow();
@@ -216,6 +221,11 @@ impl Source {
     pub fn wake_when_readable(&self, cx: &mut Context<'_>) {
         self.reactor
             .wake_when(self.slot, |waiting| &mut waiting.readable, cx.waker());
+    }
+
+    /// Whether a task waits for a read to succeed and was not woken: then nothing was to read at the last look.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.reactor.is_waited_for(self.slot)
     }
 
     /// Has the task of `cx` woken when a write may succeed. One task a direction: a later one replaces it.

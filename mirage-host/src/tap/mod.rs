@@ -1,7 +1,6 @@
 //! A tap device of Linux as a network interface.
 
 mod error;
-mod interface;
 mod open;
 mod virtio_header;
 

@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use rustix::ioctl;
 
 use super::error::TapError;
-use super::interface::{Interface, RouteSocket};
 use super::virtio_header;
+use crate::interface::{Interface, RouteSocket};
 
 /// An interface's name has fewer bytes than this: the last one of the kernel's array is a zero.
 const NAME_ARRAY: usize = libc::IFNAMSIZ;

@@ -5,17 +5,15 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
-use std::time::Duration;
 
+use mirage_core::Clock;
 use mirage_core::executor::Platform;
-use mirage_core::{Clock, Instant};
-use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
-use super::interface::RouteSocket;
+use rustix::thread::CapabilitySet;
+
 use super::*;
+use crate::testing::{GUEST, Guest, HOST, drop_the_right, receive_text, route, udp_sum};
 
-const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const GUEST_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
 const NAME: &str = "mirage-test";
 
@@ -40,7 +38,7 @@ fn a_random_address_is_unicast_and_local() {
 #[test]
 fn a_tap_is_made_with_an_address_and_taken_away() {
     in_own_network("a_tap_is_made_with_an_address_and_taken_away", || {
-        let tap = Guest::open(config()).tap;
+        let tap = open(config()).netif;
         assert!(tap.was_made() && tap.link_up());
         assert_eq!((tap.mtu(), tap.mac(), tap.name()), (1500, GUEST_MAC, NAME));
         let found = route().interface(NAME).expect("the interface");
@@ -61,7 +59,7 @@ fn a_second_tap_of_the_name_is_busy_and_another_device_is_not_a_tap() {
     in_own_network(
         "a_second_tap_of_the_name_is_busy_and_another_device_is_not_a_tap",
         || {
-            let guest = Guest::open(config());
+            let guest = open(config());
             let again = Tap::open(guest.platform, guest.pool, config());
             assert_eq!(again.err(), Some(TapError::Busy(NAME.into())));
             let lo = Tap::open(guest.platform, guest.pool, TapConfig::new("lo"));
@@ -75,8 +73,8 @@ fn without_the_right_to_make_it_the_error_says_what_to_run() {
     in_own_network(
         "without_the_right_to_make_it_the_error_says_what_to_run",
         || {
-            drop_the_right();
-            let refused = Guest::try_open(config()).err().expect("a refusal");
+            drop_the_right(CapabilitySet::NET_ADMIN);
+            let refused = try_open(config()).err().expect("a refusal");
             assert!(
                 refused
                     .to_string()
@@ -90,18 +88,18 @@ fn without_the_right_to_make_it_the_error_says_what_to_run() {
 #[test]
 fn a_prepared_tap_needs_no_right_and_stays() {
     in_own_network("a_prepared_tap_needs_no_right_and_stays", || {
-        let guest = Guest::open(config());
-        open::tests::set_persistent(&guest.tap.source, true);
+        let guest = open(config());
+        super::open::tests::set_persistent(&guest.netif.source, true);
         drop(guest);
-        drop_the_right();
-        let guest = Guest::open(config());
-        assert!(!guest.tap.was_made());
+        drop_the_right(CapabilitySet::NET_ADMIN);
+        let guest = open(config());
+        assert!(!guest.netif.was_made());
         drop(guest);
         assert!(route().interface(NAME).is_ok());
         // Another address than the prepared one can't be added.
         let mut other = config();
         other.host_address = Some((Ipv4Addr::new(10, 9, 9, 1), 24));
-        let refused = Guest::try_open(other).err().expect("a refusal");
+        let refused = try_open(other).err().expect("a refusal");
         assert!(
             refused.to_string().contains("give an address to"),
             "{refused}"
@@ -114,7 +112,7 @@ fn a_checksum_that_the_kernel_left_out_is_partial_and_completed_on_the_way_back(
     in_own_network(
         "a_checksum_that_the_kernel_left_out_is_partial_and_completed_on_the_way_back",
         || {
-            let mut guest = Guest::open(config());
+            let mut guest = open(config());
             let host = guest.ping_pong_arp();
             let received = guest.udp();
             assert_eq!(
@@ -124,11 +122,11 @@ fn a_checksum_that_the_kernel_left_out_is_partial_and_completed_on_the_way_back(
                     offset: 6
                 }
             );
-            assert_eq!(guest.tap.counters().received_partial, 1);
+            assert_eq!(guest.netif.counters().received_partial, 1);
             // In two segments, with the pseudo-header's sum where the checksum goes.
             let answer = guest.answer(&received, true);
             assert_eq!(answer.segments().len(), 2);
-            guest.tap.transmit(answer).expect("transmitted");
+            guest.netif.transmit(answer).expect("transmitted");
             assert_eq!(receive_text(&host), b"pong");
         },
     );
@@ -139,15 +137,15 @@ fn without_offload_every_checksum_is_computed() {
     in_own_network("without_offload_every_checksum_is_computed", || {
         let mut config = config();
         config.checksum_offload = false;
-        let mut guest = Guest::open(config);
-        assert_eq!(guest.tap.offloads().flags, OffloadFlags::RECEIVE_VERIFIED);
+        let mut guest = open(config);
+        assert_eq!(guest.netif.offloads().flags, OffloadFlags::RECEIVE_VERIFIED);
         let host = guest.ping_pong_arp();
         let received = guest.udp();
         assert_eq!(received.metadata.checksum, Checksum::Unverified);
         let bytes = received.contiguous().expect("one page");
         assert_eq!(udp_sum(bytes), 0xffff, "the sum over a right checksum");
         let answer = guest.answer(&received, false);
-        guest.tap.transmit(answer).expect("transmitted");
+        guest.netif.transmit(answer).expect("transmitted");
         assert_eq!(receive_text(&host), b"pong");
     });
 }
@@ -155,7 +153,7 @@ fn without_offload_every_checksum_is_computed() {
 #[test]
 fn a_frame_of_several_pages_arrives_whole() {
     in_own_network("a_frame_of_several_pages_arrives_whole", || {
-        let mut guest = Guest::with_pool(config(), 512).expect("a tap");
+        let mut guest = with_pool(config(), 512).expect("a tap");
         let host = guest.ping_pong_arp();
         guest.udp();
         let text: Vec<u8> = (0..1472u32).map(|i| i as u8).collect();
@@ -174,14 +172,14 @@ fn an_interface_that_goes_down_and_up_is_an_error_and_no_panic() {
     in_own_network(
         "an_interface_that_goes_down_and_up_is_an_error_and_no_panic",
         || {
-            let mut guest = Guest::open(config());
+            let mut guest = open(config());
             let index = route().interface(NAME).expect("the interface").index;
             route().set_down(index).expect("down");
             let frame = guest.arp_frame();
-            let refused = guest.tap.transmit(frame).expect_err("the link is down");
+            let refused = guest.netif.transmit(frame).expect_err("the link is down");
             assert_eq!(refused.reason, TransmitReason::Netif(NetifError::LinkDown));
             assert_eq!(refused.frame.len(), 42, "the frame comes back");
-            assert!(!guest.tap.link_up());
+            assert!(!guest.netif.link_up());
             assert!(guest.poll_ready().is_pending());
             // It comes up from another thread, while this one sleeps in the platform.
             std::thread::scope(|scope| {
@@ -194,9 +192,9 @@ fn an_interface_that_goes_down_and_up_is_an_error_and_no_panic() {
                     );
                 }
             });
-            assert!(guest.tap.link_up());
-            guest.tap.transmit(refused.frame).expect("transmitted");
-            let counters = guest.tap.counters();
+            assert!(guest.netif.link_up());
+            guest.netif.transmit(refused.frame).expect("transmitted");
+            let counters = guest.netif.counters();
             assert_eq!((counters.transmit_link_down, counters.transmitted), (1, 1));
         },
     );
@@ -205,7 +203,7 @@ fn an_interface_that_goes_down_and_up_is_an_error_and_no_panic() {
 #[test]
 fn an_interface_that_is_deleted_is_gone_and_no_panic() {
     in_own_network("an_interface_that_is_deleted_is_gone_and_no_panic", || {
-        let mut guest = Guest::open(config());
+        let mut guest = open(config());
         let index = route().interface(NAME).expect("the interface").index;
         route().delete(index).expect("deleted");
         let error = loop {
@@ -217,7 +215,7 @@ fn an_interface_that_is_deleted_is_gone_and_no_panic() {
         };
         assert_eq!(error, NetifError::Gone);
         let frame = guest.arp_frame();
-        let refused = guest.tap.transmit(frame).expect_err("there is no device");
+        let refused = guest.netif.transmit(frame).expect_err("there is no device");
         assert_eq!(refused.reason, TransmitReason::Netif(NetifError::Gone));
     });
 }
@@ -229,7 +227,7 @@ fn with_every_page_held_the_kernel_s_queue_still_moves_and_frames_are_counted() 
         || {
             let mut config = config();
             config.receive_pages = 2;
-            let mut guest = Guest::open(config);
+            let mut guest = open(config);
             let host = guest.ping_pong_arp();
             guest.udp();
             let mut hoard = Vec::new();
@@ -243,7 +241,7 @@ fn with_every_page_held_the_kernel_s_queue_still_moves_and_frames_are_counted() 
                 })
                 .collect();
             host.send_to(b"lost", (GUEST, 53)).expect("sent");
-            while guest.tap.counters().dropped_no_page == 0 {
+            while guest.netif.counters().dropped_no_page == 0 {
                 assert!(guest.poll_receive().is_pending());
                 guest.sleep();
             }
@@ -258,14 +256,14 @@ fn with_every_page_held_the_kernel_s_queue_still_moves_and_frames_are_counted() 
 #[test]
 fn what_the_device_can_t_do_is_refused_with_the_frame() {
     in_own_network("what_the_device_can_t_do_is_refused_with_the_frame", || {
-        let mut guest = Guest::open(config());
+        let mut guest = open(config());
         let mut short = guest.pool.alloc().expect("a page");
         short.append(13);
-        let refused = guest.tap.transmit(short.into()).expect_err("too short");
+        let refused = guest.netif.transmit(short.into()).expect_err("too short");
         assert_eq!(refused.reason, TransmitReason::TooShort);
         let mut long = guest.pool.alloc().expect("a page");
         long.append(1519);
-        let refused = guest.tap.transmit(long.into()).expect_err("too long");
+        let refused = guest.netif.transmit(long.into()).expect_err("too long");
         assert_eq!(
             (refused.reason, refused.frame.len()),
             (TransmitReason::TooLong, 1519)
@@ -276,12 +274,12 @@ fn what_the_device_can_t_do_is_refused_with_the_frame() {
             start: 60_000,
             offset: 60_000,
         };
-        let refused = guest.tap.transmit(frame).expect_err("no such byte");
+        let refused = guest.netif.transmit(frame).expect_err("no such byte");
         assert!(matches!(
             refused.reason,
             TransmitReason::Netif(NetifError::Os(_))
         ));
-        assert_eq!(guest.tap.counters().transmit_refused, 3);
+        assert_eq!(guest.netif.counters().transmit_refused, 3);
     });
 }
 
@@ -393,234 +391,28 @@ fn config() -> TapConfig {
     config
 }
 
-fn route() -> RouteSocket {
-    RouteSocket::open().expect("a netlink socket")
-}
-
-/// Runs `test` in a thread with a network namespace of its own, or says that it was skipped, and why.
+/// Runs `test` in a network of its own, where there are taps.
 fn in_own_network(name: &str, test: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::spawn(move || {
-        // SAFETY: unshare(2) with CLONE_NEWNET changes the calling thread's network namespace and nothing else.
-        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-            return Some(format!(
-                "no right to make a network namespace ({})",
-                std::io::Error::last_os_error()
-            ));
-        }
-        if let Err(error) = std::fs::File::options()
+    let missing = || {
+        let device = std::fs::File::options()
             .read(true)
             .write(true)
-            .open("/dev/net/tun")
-        {
-            return Some(format!("/dev/net/tun: {error}"));
-        }
-        test();
-        None
-    });
-    match thread.join() {
-        Ok(None) => {}
-        // The harness shows it with `--show-output`, and `cargo mirage test` lists it.
-        Ok(Some(reason)) => eprintln!("SKIPPED: {name}: {reason}"),
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
+            .open("/dev/net/tun");
+        device.err().map(|error| format!("/dev/net/tun: {error}"))
+    };
+    crate::testing::in_own_network(name, missing, test);
 }
 
-/// Takes the right to make and change interfaces from the calling thread.
-fn drop_the_right() {
-    let mut sets = capabilities(None).expect("this thread's capabilities");
-    sets.effective.remove(CapabilitySet::NET_ADMIN);
-    sets.permitted.remove(CapabilitySet::NET_ADMIN);
-    sets.inheritable.remove(CapabilitySet::NET_ADMIN);
-    set_capabilities(None, sets).expect("a thread may give up a right");
+fn open(config: TapConfig) -> Guest<Tap> {
+    try_open(config).expect("a tap")
 }
 
-/// The machine behind a tap, played by hand.
-struct Guest {
-    platform: &'static HostPlatform,
-    pool: &'static Pool,
-    tap: Tap,
-    deadline: Instant,
+fn try_open(config: TapConfig) -> Result<Guest<Tap>, TapError> {
+    with_pool(config, 2048)
 }
 
-impl Guest {
-    fn open(config: TapConfig) -> Self {
-        Self::try_open(config).expect("a tap")
-    }
-
-    fn try_open(config: TapConfig) -> Result<Self, TapError> {
-        Self::with_pool(config, 2048)
-    }
-
-    fn with_pool(config: TapConfig, block_size: usize) -> Result<Self, TapError> {
-        let platform = HostPlatform::leak().expect("a platform");
-        let pool = Pool::leak(64, block_size).expect("a pool");
-        let tap = Tap::open(platform, pool, config)?;
-        let deadline = platform.now() + Duration::from_secs(60);
-        Ok(Self {
-            platform,
-            pool,
-            tap,
-            deadline,
-        })
-    }
-
-    fn poll_receive(&mut self) -> Poll<Result<Frame, NetifError>> {
-        self.tap
-            .poll_receive(&mut Context::from_waker(std::task::Waker::noop()))
-    }
-
-    fn poll_ready(&mut self) -> Poll<Result<(), NetifError>> {
-        self.tap
-            .poll_ready(&mut Context::from_waker(std::task::Waker::noop()))
-    }
-
-    fn sleep(&self) {
-        self.platform.park(Some(self.deadline));
-        assert!(
-            self.platform.now() < self.deadline,
-            "nothing came within a minute"
-        );
-    }
-
-    /// The next frame that `wanted` says yes to; others (IPv6's router solicitations, say) are dropped.
-    fn receive(&mut self, wanted: impl Fn(&[u8]) -> bool) -> Frame {
-        loop {
-            match self.poll_receive() {
-                Poll::Ready(frame) => {
-                    let frame = frame.expect("a frame");
-                    let mut head = [0; 42];
-                    if frame.copy_to_slice(0, &mut head) == head.len() && wanted(&head) {
-                        return frame;
-                    }
-                }
-                Poll::Pending => self.sleep(),
-            }
-        }
-    }
-
-    fn udp(&mut self) -> Frame {
-        self.receive(|head| {
-            head[12..14] == [8, 0] && head[23] == 17 && head[30..34] == GUEST.octets()
-        })
-    }
-
-    /// Has the host send `ping` to our port 53, and answers the ARP request that this takes.
-    fn ping_pong_arp(&mut self) -> UdpSocket {
-        let host = UdpSocket::bind((HOST, 0)).expect("a port of the host");
-        host.set_read_timeout(Some(Duration::from_secs(60)))
-            .expect("a time-out");
-        host.send_to(b"ping", (GUEST, 53)).expect("sent");
-        let request = self.receive(|head| head[12..14] == [8, 6] && head[38..42] == GUEST.octets());
-        let request = request.contiguous().expect("one page");
-        let mut reply = self.pool.alloc().expect("a page");
-        let (mac, sender) = (GUEST_MAC.octets(), &request[22..32]);
-        for part in [
-            &request[6..12],
-            &mac,
-            &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2],
-            &mac,
-            &GUEST.octets(),
-            sender,
-        ] {
-            reply.extend_from_slice(part).expect("room");
-        }
-        self.tap.transmit(reply.into()).expect("transmitted");
-        host
-    }
-
-    fn arp_frame(&self) -> Frame {
-        let mut page = self.pool.alloc().expect("a page");
-        let mac = GUEST_MAC.octets();
-        for part in [
-            &[255; 6],
-            &mac[..],
-            &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1],
-            &mac,
-            &GUEST.octets(),
-            &[0; 6],
-            &GUEST.octets(),
-        ] {
-            page.extend_from_slice(part).expect("room");
-        }
-        page.into()
-    }
-
-    /// `pong` to who sent `request`, headers and text in a page each.
-    fn answer(&self, request: &Frame, partial: bool) -> Frame {
-        let mut head = [0; 42];
-        request.copy_to_slice(0, &mut head);
-        let text = b"pong";
-        let length = (8 + text.len()) as u16;
-        let mut out = Vec::new();
-        for part in [&head[6..12], &GUEST_MAC.octets(), &[8, 0, 0x45, 0]] {
-            out.extend_from_slice(part);
-        }
-        out.extend((20 + length).to_be_bytes());
-        out.extend([0, 0, 0x40, 0, 64, 17, 0, 0]);
-        out.extend(GUEST.octets());
-        out.extend(&head[26..30]);
-        let ip_checksum = !sum(&out[14..34]);
-        out[24..26].copy_from_slice(&ip_checksum.to_be_bytes());
-        out.extend([&head[36..38], &head[34..36]].concat());
-        out.extend(length.to_be_bytes());
-        out.extend([0, 0]);
-        let mut whole = out.clone();
-        whole.extend_from_slice(text);
-        let checksum = if partial {
-            pseudo_sum(&whole)
-        } else {
-            !udp_sum(&whole)
-        };
-        out[40..42].copy_from_slice(&checksum.to_be_bytes());
-        let mut headers = self.pool.alloc().expect("a page");
-        headers.extend_from_slice(&out).expect("room");
-        let mut payload = self.pool.alloc().expect("a page");
-        payload.extend_from_slice(text).expect("room");
-        let mut frame = Frame::from(headers);
-        frame.push(payload.freeze()).expect("room");
-        if partial {
-            frame.metadata.checksum = Checksum::Partial {
-                start: 34,
-                offset: 6,
-            };
-        }
-        frame
-    }
-}
-
-fn receive_text(host: &UdpSocket) -> Vec<u8> {
-    let mut buffer = [0; 64];
-    let (length, from) = host
-        .recv_from(&mut buffer)
-        .expect("an answer within a minute");
-    assert_eq!(from, (GUEST, 53).into());
-    buffer[..length].to_vec()
-}
-
-/// The sum of RFC 1071, without the last complement.
-fn sum(bytes: &[u8]) -> u16 {
-    let mut sum: u32 = 0;
-    for pair in bytes.chunks(2) {
-        sum += u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
-}
-
-/// The pseudo-header's sum of a UDP frame (RFC 768).
-fn pseudo_sum(frame: &[u8]) -> u16 {
-    let mut pseudo = frame[26..34].to_vec();
-    pseudo.extend([0, 17]);
-    pseudo.extend(&frame[38..40]);
-    sum(&pseudo)
-}
-
-/// The sum over pseudo-header, header and payload of a UDP frame: 0xffff where its checksum is right.
-fn udp_sum(frame: &[u8]) -> u16 {
-    let length = usize::from(u16::from_be_bytes([frame[38], frame[39]]));
-    let mut all = pseudo_sum(frame).to_be_bytes().to_vec();
-    all.extend(&frame[34..34 + length]);
-    sum(&all)
+fn with_pool(config: TapConfig, block_size: usize) -> Result<Guest<Tap>, TapError> {
+    Guest::with_pool(block_size, |platform, pool| {
+        Tap::open(platform, pool, config)
+    })
 }

@@ -1,8 +1,9 @@
 //! The settings of a network interface, read and changed by rtnetlink(7).
 //!
-//! Three requests are all that a tap needs: what the interface is (`RTM_GETLINK`), its administrative state
+//! Three requests are all that our devices need: what the interface is (`RTM_GETLINK`), its administrative state
 //! (`RTM_NEWLINK`) and one more address (`RTM_NEWADDR`, which unlike `SIOCSIFADDR` leaves the addresses alone that are
-//! there already). The messages are small and fixed, so they are written here byte by byte, and tested on golden bytes.
+//! there already). The messages are small and fixed, so they are written here byte by byte, and tested on golden bytes. The
+//! kernel's news of an interface, for who subscribed to them, have the form of the answer to the first.
 
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -30,28 +31,54 @@ const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_NUM_RX_QUEUES: u16 = 32;
 
 /// What the kernel says of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Interface {
+pub(crate) struct Interface {
     /// Its number in this network namespace.
-    pub(super) index: u32,
+    pub(crate) index: u32,
     /// Whether it is up (`IFF_UP`): the administrator's will, not the carrier.
-    pub(super) up: bool,
+    pub(crate) up: bool,
     /// Its MTU in bytes of IP packet.
-    pub(super) mtu: u32,
+    pub(crate) mtu: u32,
     /// Its link-layer address, which is the *host's* end of a tap.
-    pub(super) mac: [u8; 6],
+    pub(crate) mac: [u8; 6],
+    /// Whether it is up and has a carrier (`IFF_RUNNING`).
+    pub(crate) running: bool,
+    /// With how many queues its driver may receive; one if the kernel doesn't say.
+    pub(crate) receive_queues: u32,
+}
+
+/// What news of an interface say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkState {
+    /// It is up, and has a carrier.
+    Up,
+    /// It is down, or has no carrier.
+    Down,
+    /// It is no longer there: deleted, or moved to another network namespace.
+    Gone,
+}
+
+impl LinkState {
+    fn of(interface: &Interface) -> Self {
+        if interface.up && interface.running {
+            Self::Up
+        } else {
+            Self::Down
+        }
+    }
 }
 
 /// A socket for the kernel's routing messages.
-pub(super) struct RouteSocket {
+pub(crate) struct RouteSocket {
     socket: OwnedFd,
     sequence: u32,
 }
 
 impl RouteSocket {
-    pub(super) fn open() -> Result<Self, Errno> {
+    pub(crate) fn open() -> Result<Self, Errno> {
         let socket = socket_with(
             AddressFamily::NETLINK,
             SocketType::RAW,
@@ -66,7 +93,7 @@ impl RouteSocket {
     }
 
     /// Looks an interface up by name; `ENODEV` if there is none.
-    pub(super) fn interface(&mut self, name: &str) -> Result<Interface, Errno> {
+    pub(crate) fn interface(&mut self, name: &str) -> Result<Interface, Errno> {
         let sequence = self.next_sequence();
         let mut message = Message::new(libc::RTM_GETLINK, NLM_F_REQUEST, sequence);
         message.bytes.extend([0; LINK_HEADER]);
@@ -77,15 +104,25 @@ impl RouteSocket {
         parse_link(&answer).ok_or(Errno::PROTO)
     }
 
+    /// The state of an interface by its number; `ENODEV` if there is none.
+    pub(crate) fn state(&mut self, index: u32) -> Result<LinkState, Errno> {
+        let sequence = self.next_sequence();
+        let mut message = Message::new(libc::RTM_GETLINK, NLM_F_REQUEST, sequence);
+        message.link_header(index, 0, 0);
+        let answer = self.request(message)?;
+        let interface = parse_link(&answer).ok_or(Errno::PROTO)?;
+        Ok(LinkState::of(&interface))
+    }
+
     /// Brings an interface up, as `ip link set NAME up` does.
-    pub(super) fn set_up(&mut self, index: u32) -> Result<(), Errno> {
+    pub(crate) fn set_up(&mut self, index: u32) -> Result<(), Errno> {
         let sequence = self.next_sequence();
         self.request(set_up_message(index, sequence)).map(drop)
     }
 
     /// Takes an interface down, as `ip link set NAME down` does.
     #[cfg(test)]
-    pub(super) fn set_down(&mut self, index: u32) -> Result<(), Errno> {
+    pub(crate) fn set_down(&mut self, index: u32) -> Result<(), Errno> {
         let sequence = self.next_sequence();
         let mut message = Message::new(libc::RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK, sequence);
         message.link_header(index, 0, libc::IFF_UP as u32);
@@ -94,15 +131,52 @@ impl RouteSocket {
 
     /// Deletes an interface, as `ip link del NAME` does.
     #[cfg(test)]
-    pub(super) fn delete(&mut self, index: u32) -> Result<(), Errno> {
+    pub(crate) fn delete(&mut self, index: u32) -> Result<(), Errno> {
         let sequence = self.next_sequence();
         let mut message = Message::new(libc::RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, sequence);
         message.link_header(index, 0, 0);
         self.request(message).map(drop)
     }
 
+    /// Makes a pair of virtual Ethernet interfaces, as `ip link add NAME type veth peer name PEER` does, with as many queues
+    /// each.
+    #[cfg(test)]
+    pub(crate) fn add_veth(&mut self, name: &str, peer: &str, queues: u32) -> Result<(), Errno> {
+        const IFLA_LINKINFO: u16 = 18;
+        const IFLA_INFO_KIND: u16 = 1;
+        const IFLA_INFO_DATA: u16 = 2;
+        const VETH_INFO_PEER: u16 = 1;
+        const IFLA_NUM_TX_QUEUES: u16 = 31;
+
+        fn name_and_queues(message: &mut Message, name: &str, queues: u32) {
+            let mut with_nul = Vec::from(name);
+            with_nul.push(0);
+            message.attribute(IFLA_IFNAME, &with_nul);
+            message.attribute(IFLA_NUM_TX_QUEUES, &queues.to_ne_bytes());
+            message.attribute(IFLA_NUM_RX_QUEUES, &queues.to_ne_bytes());
+        }
+
+        // Messages are only written whole: what is nested is written as one, and its header cut off.
+        let mut other = Message::new(0, 0, 0);
+        other.link_header(0, 0, 0);
+        name_and_queues(&mut other, peer, queues);
+        let mut data = Message::new(0, 0, 0);
+        data.attribute(VETH_INFO_PEER, &other.bytes[MESSAGE_HEADER..]);
+        let mut info = Message::new(0, 0, 0);
+        info.attribute(IFLA_INFO_KIND, b"veth");
+        info.attribute(IFLA_INFO_DATA, &data.bytes[MESSAGE_HEADER..]);
+
+        let sequence = self.next_sequence();
+        let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+        let mut message = Message::new(libc::RTM_NEWLINK, flags, sequence);
+        message.link_header(0, 0, 0);
+        name_and_queues(&mut message, name, queues);
+        message.attribute(IFLA_LINKINFO, &info.bytes[MESSAGE_HEADER..]);
+        self.request(message).map(drop)
+    }
+
     /// Sets an interface's MTU, as `ip link set NAME mtu N` does.
-    pub(super) fn set_mtu(&mut self, index: u32, mtu: u32) -> Result<(), Errno> {
+    pub(crate) fn set_mtu(&mut self, index: u32, mtu: u32) -> Result<(), Errno> {
         let sequence = self.next_sequence();
         let mut message = Message::new(libc::RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK, sequence);
         message.link_header(index, 0, 0);
@@ -111,7 +185,7 @@ impl RouteSocket {
     }
 
     /// Adds an address, as `ip addr add ADDRESS/PREFIX dev NAME` does; `EEXIST` if it is there already.
-    pub(super) fn add_address(
+    pub(crate) fn add_address(
         &mut self,
         index: u32,
         address: Ipv4Addr,
@@ -225,13 +299,15 @@ fn parse_link(answer: &[u8]) -> Option<Interface> {
         return None;
     }
     let index = u32_at(answer, MESSAGE_HEADER + 4)?;
-    let up = u32_at(answer, MESSAGE_HEADER + 8)? & libc::IFF_UP as u32 != 0;
+    let flags = u32_at(answer, MESSAGE_HEADER + 8)?;
     let end = (u32_at(answer, 0)? as usize).min(answer.len());
     let mut interface = Interface {
         index,
-        up,
+        up: flags & libc::IFF_UP as u32 != 0,
         mtu: 0,
         mac: [0; 6],
+        running: flags & libc::IFF_RUNNING as u32 != 0,
+        receive_queues: 1,
     };
     let mut attributes = answer.get(MESSAGE_HEADER + LINK_HEADER..end)?;
     while attributes.len() >= ATTRIBUTE_HEADER {
@@ -239,12 +315,26 @@ fn parse_link(answer: &[u8]) -> Option<Interface> {
         let value = attributes.get(ATTRIBUTE_HEADER..length)?;
         match u16_at(attributes, 2)? {
             IFLA_MTU => interface.mtu = u32_at(value, 0)?,
+            IFLA_NUM_RX_QUEUES => interface.receive_queues = u32_at(value, 0)?,
             IFLA_ADDRESS if value.len() == 6 => interface.mac.copy_from_slice(value),
             _ => {}
         }
         attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
     }
     Some(interface)
+}
+
+/// What a message of the kernel's says of the interface with this number, if anything.
+pub(crate) fn parse_link_news(message: &[u8], index: u32) -> Option<LinkState> {
+    // A bridge's news of its ports (AF_BRIDGE) are not about the interfaces themselves.
+    let family = *message.get(MESSAGE_HEADER)?;
+    if i32::from(family) != libc::AF_UNSPEC || u32_at(message, MESSAGE_HEADER + 4)? != index {
+        return None;
+    }
+    match u16_at(message, 4)? {
+        libc::RTM_DELLINK => Some(LinkState::Gone),
+        _ => parse_link(message).as_ref().map(LinkState::of),
+    }
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
@@ -305,6 +395,30 @@ mod tests {
             0, 0, 0, 0, 7, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, // ifinfomsg
         ];
         assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn news_of_other_interfaces_and_of_bridges_are_not_ours() {
+        let news = |kind, index, flags| {
+            let mut message = Message::new(kind, 0, 0);
+            message.link_header(index, flags, 0);
+            message.finish()
+        };
+        let (up, running) = (libc::IFF_UP as u32, libc::IFF_RUNNING as u32);
+        let newlink = libc::RTM_NEWLINK;
+        let say = |bytes: &[u8]| parse_link_news(bytes, 7);
+        assert_eq!(say(&news(newlink, 7, up | running)), Some(LinkState::Up));
+        assert_eq!(say(&news(newlink, 7, up)), Some(LinkState::Down));
+        assert_eq!(say(&news(newlink, 7, 0)), Some(LinkState::Down));
+        assert_eq!(say(&news(libc::RTM_DELLINK, 7, 0)), Some(LinkState::Gone));
+        assert_eq!(say(&news(libc::RTM_DELLINK, 8, 0)), None);
+        assert_eq!(say(&news(libc::RTM_NEWADDR, 7, 0)), None);
+        let mut of_a_bridge = news(libc::RTM_DELLINK, 7, 0);
+        of_a_bridge[MESSAGE_HEADER] = libc::AF_BRIDGE as u8;
+        assert_eq!(say(&of_a_bridge), None);
+        for cut in 0..of_a_bridge.len() {
+            assert_eq!(say(&of_a_bridge[..cut]), None);
+        }
     }
 
     #[test]
