@@ -20,6 +20,8 @@ pub struct ParseError<'s> {
     pub expected: &'static str,
     /// What stood there.
     pub found: Found<'s>,
+    /// In a `$GENERATE`, the number that `$` stands for where it goes wrong.
+    pub number: Option<u32>,
     /// The `$INCLUDE`s that led to `file`, the innermost first.
     pub includes: IncludeChain<'s>,
 }
@@ -43,6 +45,24 @@ pub enum Found<'s> {
 }
 
 impl ParseError<'_> {
+    /// What is wrong, without the place.
+    pub(crate) fn problem(&self) -> impl fmt::Display {
+        struct Problem<'e, 's>(&'e ParseError<'s>);
+        impl fmt::Display for Problem<'_, '_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let ParseError {
+                    expected, found, ..
+                } = self.0;
+                write!(f, "expected {expected}, found {found}")?;
+                if let Some(number) = self.0.number {
+                    write!(f, ", where $ is {number}")?;
+                }
+                write!(f, "{}", self.0.includes)
+            }
+        }
+        Problem(self)
+    }
+
     /// Whether it is a relative name where there is no origin: the file states none, and
     /// [`Parser::with_origin`](super::Parser::with_origin) gave none.
     pub fn is_without_origin(&self) -> bool {
@@ -114,8 +134,11 @@ impl fmt::Display for ParseError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}:{}:{}: expected {}, found {}{}",
-            self.file, self.line, self.column, self.expected, self.found, self.includes
+            "{}:{}:{}: {}",
+            self.file,
+            self.line,
+            self.column,
+            self.problem()
         )
     }
 }
@@ -144,6 +167,7 @@ mod tests {
             column: 18,
             expected: "an IPv4 address",
             found: Found::Text(b"10.0.0.256"),
+            number: None,
             includes: IncludeChain::default(),
         };
         assert_eq!(

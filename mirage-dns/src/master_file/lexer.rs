@@ -188,6 +188,20 @@ impl<'s> Lexer<'s> {
         }
     }
 
+    /// A lexer of one line that was made, in which a byte order mark is none.
+    pub(crate) fn over_line(line: &'s [u8]) -> Self {
+        Self {
+            at: 0,
+            line_start: 0,
+            ..Self::new(line)
+        }
+    }
+
+    /// How many bytes of the source lie behind.
+    pub(crate) fn offset(&self) -> usize {
+        self.at
+    }
+
     /// Where the next byte is.
     pub(crate) fn position(&self) -> Position {
         self.position_at(self.at)

@@ -6,10 +6,11 @@
 //! | [`Record`] | one of them: owner, TTL, class, type, data in wire form, and where it stands |
 //! | [`ParseError`] | file, line, column, what was expected and what was found |
 //! | [`Loader`] | finds included files: [`NoFiles`], a slice of [`Source`]s, or the `std` feature's `FileSystemLoader` |
-//! | [`Limits`] | how deep and how often files are included |
+//! | [`Limits`] | how deep and how often files are included, and how many records are generated |
 //!
 //! Nothing is allocated: a record's data goes into a buffer of the caller's, everything else points into the source.
-//! The work is bounded by the length of the sources, each taken as often as it is included; that number has a limit.
+//! The work is bounded by the length of the sources, each taken as often as it is included, and by the records that
+//! `$GENERATE`s make; those numbers have limits.
 //!
 //! What is read, and where the choice was ours:
 //!
@@ -22,6 +23,11 @@
 //! - `TYPE731`, `CLASS1` and `\# 3 abcdef` of RFC 3597 §5, for types that are known as well: their data is then checked.
 //! - An included file's first lines may leave out the owner that was stated before the `$INCLUDE`; behind it, the owner
 //!   and the origin are those from before (as BIND). A `$TTL` stays in force.
+//! - `$GENERATE start-stop[/step] owner [ttl] [class] type data` as BIND has it: in owner and data `$` stands for the
+//!   number, `${offset,width,base}` for one that is written otherwise (base d, o, x or X, or n or N for hexadecimal digits
+//!   in reverse order with dots between), `\$` and `$$` for a dollar sign. Data that is one quoted string is read as
+//!   what stands in the string (`"10 mail$"`), again as BIND; of several words each is taken as it is. Any type can be
+//!   generated. TTL and class that it states hold for its own records alone, and the line behind it states its owner.
 //! - Types that are questions or belong to a message (0, 41, and 128 to 255 as RFC 6895 §3.1 divides them) are refused.
 //!
 //! ```
@@ -44,6 +50,7 @@
 mod error;
 #[cfg(feature = "std")]
 mod file_system;
+mod generate;
 mod lexer;
 mod loader;
 mod names;

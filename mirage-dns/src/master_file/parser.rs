@@ -6,26 +6,34 @@ use crate::zone_set::MAX_TTL;
 
 use super::MAX_INCLUDE_DEPTH;
 use super::error::{Fault, Found, IncludeChain, ParseError};
+use super::generate::Generate;
 use super::lexer::{BadEscape, Lexer, Position, Text, Token};
 use super::loader::{Loader, Source};
 use super::record_data::{self, DataBuffer};
 use super::{names, numbers};
 
-/// How much may be included.
+/// How much may be included and generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// How many files may be open at once below the outermost; at most [`MAX_INCLUDE_DEPTH`].
     pub include_depth: usize,
     /// How many `$INCLUDE`s may be followed in all.
     pub includes: u32,
+    /// How many records one `$GENERATE` may make.
+    pub generate: u32,
+    /// How many records all `$GENERATE`s may make together.
+    pub generated: u32,
 }
 
 impl Default for Limits {
-    /// [`MAX_INCLUDE_DEPTH`] deep, 1,000 in all.
+    /// [`MAX_INCLUDE_DEPTH`] deep, 1,000 in all; 65,536 records of one `$GENERATE`, which are the addresses of an IPv4 /16,
+    /// and 262,144 in all: some 50 MB of compiled zone, for which a line of 30 octets can ask.
     fn default() -> Self {
         Self {
             include_depth: MAX_INCLUDE_DEPTH,
             includes: 1_000,
+            generate: 65_536,
+            generated: 262_144,
         }
     }
 }
@@ -66,6 +74,11 @@ pub struct Parser<'s> {
     /// The TTL stated last.
     stated_ttl: Option<u32>,
     class: RecordClass,
+    /// The `$GENERATE` that is being followed, and how many records all of them have made.
+    generate: Option<Generate<'s>>,
+    generated: u32,
+    /// The number that stands for `$` in the record that was read last.
+    number: Option<u32>,
 }
 
 /// A source and what it doesn't share with others.
@@ -101,6 +114,7 @@ enum Entry {
         /// Where its first word is.
         position: Position,
         ttl: Option<u32>,
+        class: RecordClass,
         record_type: RecordType,
         /// How much of the buffer its data takes.
         length: usize,
@@ -122,6 +136,9 @@ impl<'s> Parser<'s> {
             default_ttl: None,
             stated_ttl: None,
             class: RecordClass::IN,
+            generate: None,
+            generated: 0,
+            number: None,
         }
     }
 
@@ -161,19 +178,20 @@ impl<'s> Parser<'s> {
                 Ok(Entry::Record {
                     position,
                     ttl,
+                    class,
                     record_type,
                     length,
                 }) => {
                     let data = &buffer[..length];
                     let ttl = match self.time_to_live(ttl, record_type, data, position) {
                         Ok(ttl) => ttl,
-                        Err(fault) => return Err(self.error(fault)),
+                        Err(fault) => return Err(self.last_error(fault)),
                     };
                     // `entry` has set the owner.
                     return Ok(self.level.owner.as_ref().map(|owner| Record {
                         owner: owner.as_name(),
                         ttl,
-                        class: self.class,
+                        class,
                         record_type,
                         data,
                         file: self.level.name,
@@ -182,7 +200,7 @@ impl<'s> Parser<'s> {
                 }
                 Err(fault) => {
                     self.level.lexer.skip_entry();
-                    return Err(self.error(fault));
+                    return Err(self.last_error(fault));
                 }
             }
         }
@@ -190,6 +208,10 @@ impl<'s> Parser<'s> {
 
     /// Reads one entry; a record's data to the start of `buffer`.
     fn entry(&mut self, buffer: &mut [u8]) -> Result<Entry, Fault<'s>> {
+        self.number = None;
+        if self.generate.is_some() {
+            return self.generated_record(buffer);
+        }
         match self.level.lexer.next()? {
             Token::EndOfFile(_) => Ok(Entry::EndOfFile),
             Token::EndOfLine(_) => Ok(Entry::Nothing),
@@ -221,61 +243,57 @@ impl<'s> Parser<'s> {
     fn record(
         &mut self,
         position: Position,
-        mut text: Text<'s>,
+        text: Text<'s>,
         buffer: &mut [u8],
     ) -> Result<Entry, Fault<'s>> {
-        // "[<TTL>] [<class>] <type> <RDATA>" or "[<class>] [<TTL>] <type> <RDATA>"
-        let mut ttl = None;
-        let mut class = None;
-        let record_type = loop {
-            let word = if text.quoted {
-                None
-            } else {
-                core::str::from_utf8(text.raw).ok()
-            };
-            if let Some(seconds) = numbers::ttl(&text).filter(|_| ttl.is_none()) {
-                ttl = Some(seconds);
-            } else if let Some(stated) = word
-                .and_then(RecordClass::from_mnemonic)
-                .filter(|stated| class.is_none() && may_be_stated(*stated))
-            {
-                class = Some(stated);
-            } else if let Some(record_type) = word.and_then(RecordType::from_mnemonic) {
-                break record_type;
-            } else {
-                return Err(fault_at(&text, header_expected(ttl, class)));
-            }
-            text = self.level.lexer.text(header_expected(ttl, class))?;
-        };
-        if record_type.is_meta() {
-            return Err(fault_at(
-                &text,
-                "the type of a record, not one of questions or messages (RFC 6895)",
-            ));
-        }
-        if let Some(class) = class {
+        let level = &mut self.level;
+        let header = Header::parse(text, &mut level.lexer)?;
+        if let Some(class) = header.class {
             self.class = class;
         }
-        if ttl.is_some() {
-            self.stated_ttl = ttl;
+        if header.ttl.is_some() {
+            self.stated_ttl = header.ttl;
         }
-        let length = {
-            let level = &mut self.level;
-            let mut data = DataBuffer::new(buffer);
-            record_data::parse(
-                record_type,
-                &mut level.lexer,
-                level.origin.as_ref().map(NameBuf::as_name),
-                &mut data,
-            )?;
-            data.len()
-        };
+        let mut data = DataBuffer::new(buffer);
+        let origin = level.origin.as_ref().map(NameBuf::as_name);
+        record_data::parse(header.record_type, &mut level.lexer, origin, &mut data)?;
         Ok(Entry::Record {
             position,
-            ttl,
-            record_type,
-            length,
+            ttl: header.ttl,
+            class: self.class,
+            record_type: header.record_type,
+            length: data.len(),
         })
+    }
+
+    /// Makes the next record of the `$GENERATE` that is being followed. What its line states holds for itself alone.
+    #[inline(never)]
+    fn generated_record(&mut self, buffer: &mut [u8]) -> Result<Entry, Fault<'s>> {
+        // A name that was made is none that the next line could leave out.
+        self.level.owner = None;
+        let Some(generate) = &mut self.generate else {
+            return Ok(Entry::Nothing);
+        };
+        let Some(number) = generate.next_number() else {
+            self.generate = None;
+            return Ok(Entry::Nothing);
+        };
+        self.number = Some(number);
+        let line = generate.line(number)?;
+        let origin = self.level.origin.as_ref().map(NameBuf::as_name);
+        match generated(&line, origin, buffer) {
+            Ok((owner, header, length)) => {
+                self.level.owner = Some(owner);
+                Ok(Entry::Record {
+                    position: generate.position,
+                    ttl: header.ttl,
+                    class: header.class.unwrap_or(self.class),
+                    record_type: header.record_type,
+                    length,
+                })
+            }
+            Err(fault) => Err(generate.fault(number, fault.position.column, fault.expected)),
+        }
     }
 
     /// The TTL of a record: stated, of `$TTL` (RFC 2308 §4), stated last, or of the SOA record itself.
@@ -318,9 +336,26 @@ impl<'s> Parser<'s> {
             Ok(())
         } else if word.is_word("$INCLUDE") {
             self.include(word)
+        } else if word.is_word("$GENERATE") {
+            self.generate(word)
         } else {
-            Err(fault_at(word, "$ORIGIN, $TTL or $INCLUDE"))
+            Err(fault_at(word, "$ORIGIN, $TTL, $INCLUDE or $GENERATE"))
         }
+    }
+
+    /// "$GENERATE range owner [ttl] [class] type rdata"
+    fn generate(&mut self, word: &Text<'s>) -> Result<(), Fault<'s>> {
+        let generate = Generate::parse(word, &mut self.level.lexer)?;
+        let count = generate.count();
+        if count > self.limits.generate {
+            return Err(fault_at(word, "a $GENERATE that makes fewer records"));
+        }
+        let generated = self.generated.checked_add(count);
+        self.generated = generated
+            .filter(|&generated| generated <= self.limits.generated)
+            .ok_or_else(|| fault_at(word, "no more $GENERATEs that make as many records"))?;
+        self.generate = Some(generate);
+        Ok(())
     }
 
     /// "$INCLUDE <file-name> [<domain-name>]"
@@ -375,6 +410,12 @@ impl<'s> Parser<'s> {
         Ok(())
     }
 
+    /// The only error of an entry; one error of a `$GENERATE` is enough, too.
+    fn last_error(&mut self, fault: Fault<'s>) -> ParseError<'s> {
+        self.generate = None;
+        self.error(fault)
+    }
+
     /// The fault with its file and the chain of directives that led there.
     fn error(&self, fault: Fault<'s>) -> ParseError<'s> {
         let mut includes = IncludeChain::default();
@@ -387,12 +428,86 @@ impl<'s> Parser<'s> {
             column: fault.position.column,
             expected: fault.expected,
             found: fault.found,
+            number: self.number,
             includes,
         }
     }
 }
 
-const HEADER: &str = "a TTL, a class or a record type";
+/// What stands between a record's owner and its data.
+struct Header {
+    ttl: Option<u32>,
+    class: Option<RecordClass>,
+    record_type: RecordType,
+}
+
+impl Header {
+    /// "[<TTL>] [<class>] <type> <RDATA>" or "[<class>] [<TTL>] <type> <RDATA>" (RFC 1035 §5.1), where `text` is the first
+    /// word.
+    fn parse<'t>(mut text: Text<'t>, lexer: &mut Lexer<'t>) -> Result<Self, Fault<'t>> {
+        let (mut ttl, mut class) = (None, None);
+        let record_type = loop {
+            match header_word(&text) {
+                Some(HeaderWord::Ttl(seconds)) if ttl.is_none() => ttl = Some(seconds),
+                Some(HeaderWord::Class(stated)) if class.is_none() => class = Some(stated),
+                _ => {
+                    let word = if text.quoted { &b""[..] } else { text.raw };
+                    let word = core::str::from_utf8(word).ok();
+                    let record_type = word.and_then(RecordType::from_mnemonic);
+                    break record_type
+                        .ok_or_else(|| fault_at(&text, header_expected(ttl, class)))?;
+                }
+            }
+            text = lexer.text(header_expected(ttl, class))?;
+        };
+        if record_type.is_meta() {
+            return Err(fault_at(
+                &text,
+                "the type of a record, not one of questions or messages (RFC 6895)",
+            ));
+        }
+        Ok(Self {
+            ttl,
+            class,
+            record_type,
+        })
+    }
+}
+
+/// A word before the type.
+pub(super) enum HeaderWord {
+    Ttl(u32),
+    Class(RecordClass),
+}
+
+/// The TTL or class that a word is.
+pub(super) fn header_word(text: &Text<'_>) -> Option<HeaderWord> {
+    if let Some(seconds) = numbers::ttl(text) {
+        return Some(HeaderWord::Ttl(seconds));
+    }
+    let word = core::str::from_utf8(text.raw)
+        .ok()
+        .filter(|_| !text.quoted)?;
+    let class = RecordClass::from_mnemonic(word).filter(|stated| may_be_stated(*stated))?;
+    Some(HeaderWord::Class(class))
+}
+
+/// The record of a line that was made: its owner, its header, and how much of the buffer its data takes.
+fn generated<'t>(
+    line: &'t [u8],
+    origin: Option<Name<'_>>,
+    buffer: &mut [u8],
+) -> Result<(NameBuf, Header, usize), Fault<'t>> {
+    let mut lexer = Lexer::over_line(line);
+    let owner = names::parse(&lexer.text("the name of an owner")?, origin)?;
+    let first = lexer.text(HEADER)?;
+    let header = Header::parse(first, &mut lexer)?;
+    let mut data = DataBuffer::new(buffer);
+    record_data::parse(header.record_type, &mut lexer, origin, &mut data)?;
+    Ok((owner, header, data.len()))
+}
+
+pub(super) const HEADER: &str = "a TTL, a class or a record type";
 const TTL: &str = "a TTL: seconds up to 2147483647, or with units such as 1h30m";
 /// The longest file name that an `$INCLUDE` may have.
 const MAX_FILE_NAME: usize = 1_024;

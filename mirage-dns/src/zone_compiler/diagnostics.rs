@@ -230,16 +230,12 @@ impl fmt::Display for Problem {
 
 impl Diagnostic {
     pub(super) fn syntax(error: &ParseError<'_>) -> Self {
-        use alloc::format;
         Self {
             file: error.file.to_string(),
             line: error.line,
             column: error.column,
             owner: None,
-            problem: Problem::Syntax(format!(
-                "expected {}, found {}{}",
-                error.expected, error.found, error.includes
-            )),
+            problem: Problem::Syntax(error.problem().to_string()),
         }
     }
 

@@ -137,6 +137,7 @@ fn include_depth_and_number_are_bounded() {
     let limits = Limits {
         include_depth: 5,
         includes: 1_000,
+        ..Limits::default()
     };
     let outcomes = read_with(b"$INCLUDE a", Some("o"), &Endless, limits);
     // A binary tree of five levels: all of its 16 leaves try twice.
@@ -150,6 +151,7 @@ fn include_depth_and_number_are_bounded() {
     let limits = Limits {
         include_depth: usize::MAX,
         includes: 100,
+        ..Limits::default()
     };
     let outcomes = read_with(b"$INCLUDE a", Some("o"), &Endless, limits);
     assert!(outcomes.iter().any(|o| {

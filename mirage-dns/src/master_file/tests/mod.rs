@@ -8,6 +8,7 @@ use std::vec::Vec;
 use super::*;
 
 mod faults;
+mod generate;
 mod includes;
 
 /// A record as `owner ttl class type data`, with the data in hexadecimal, or an error as it displays.
@@ -260,9 +261,10 @@ fn origin_directives_are_relative_to_the_one_before() {
 
 #[test]
 fn unknown_directives_are_errors() {
-    for directive in ["$GENERATE 1-2 a A 0.0.0.$", "$", "$TT 1", "$INCLUDED x"] {
+    for directive in ["$GENERAT 1-2 a A 0.0.0.$", "$", "$TT 1", "$INCLUDED x"] {
         assert!(
-            error(directive).starts_with("z:1:1: expected $ORIGIN, $TTL or $INCLUDE, found \"$"),
+            error(directive)
+                .starts_with("z:1:1: expected $ORIGIN, $TTL, $INCLUDE or $GENERATE, found \"$"),
             "{directive}"
         );
     }
