@@ -8,12 +8,14 @@
 //! | [`Xdp`] | a queue of a network interface by AF_XDP, whose UMEM is the I/O page pool |
 //! | [`Sockets`] | the system's UDP and TCP as `edge-nal` traits; UDP answers from the address that was asked |
 //! | [`SystemRng`] | the system's randomness as `rand_core` traits |
-//! | [`EndSignals`] | Ctrl-C and `SIGTERM` as a future |
+//! | [`EndSignals`], [`HangupSignal`] | Ctrl-C and `SIGTERM`, and `SIGHUP`, as futures |
+//! | [`run_apart`] | long work in a thread of its own, awaited |
 //!
 //! The executor, the pool and the traits are those of [`mirage_core`]: an application that is written against them runs
 //! here as a process, with a debugger and a profiler, and elsewhere as a virtual machine.
 #![doc = concat!("```no_run\n", include_str!("../examples/sleep.rs"), "```")]
 
+mod apart;
 mod entropy;
 mod interface;
 mod platform;
@@ -25,10 +27,11 @@ mod tap;
 mod testing;
 mod xdp;
 
+pub use apart::{ApartError, run_apart};
 pub use entropy::{EntropyError, SystemRng};
 pub use platform::{HostPlatform, HostPlatformConfig, PlatformCounters, PlatformError};
 pub use reactor::{Source, TooManySources};
-pub use signals::{EndSignals, SignalError};
+pub use signals::{EndSignals, HangupSignal, SignalError};
 pub use sockets::{Sockets, TcpAcceptor, TcpSocket, UdpSocket};
 pub use tap::{Tap, TapConfig, TapCounters, TapError};
 pub use xdp::{Xdp, XdpConfig, XdpCounters, XdpError, XdpMode};

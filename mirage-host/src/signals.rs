@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use rustix::io::Errno;
 use signal_hook::SigId;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::{pipe, unregister};
 
 use crate::platform::HostPlatform;
@@ -64,19 +64,63 @@ impl EndSignals {
     }
 
     fn poll_signal(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut bytes = [0; 64];
-        loop {
-            match rustix::io::read(&self.source, &mut bytes) {
-                Ok(_) => return Poll::Ready(()),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    self.source.wake_when_readable(cx);
-                    return Poll::Pending;
-                }
-                // A socket pair of our own can't fail in another way; if it did, ending is what was asked for.
-                Err(_) => return Poll::Ready(()),
+        poll_signal(&self.source, cx)
+    }
+}
+
+fn poll_signal(source: &Source, cx: &mut Context<'_>) -> Poll<()> {
+    let mut bytes = [0; 64];
+    loop {
+        match rustix::io::read(source, &mut bytes) {
+            Ok(_) => return Poll::Ready(()),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                source.wake_when_readable(cx);
+                return Poll::Pending;
             }
+            // A socket pair of our own can't fail in another way; if it did, ending is what was asked for.
+            Err(_) => return Poll::Ready(()),
         }
+    }
+}
+
+/// The signal that asks a daemon to read its configuration again, `SIGHUP`, as a future.
+///
+/// From its making on, and also after it is dropped, the signal doesn't end the process. Several that come before anyone
+/// looks are one.
+#[derive(Debug)]
+pub struct HangupSignal {
+    source: Source,
+    registration: SigId,
+}
+
+impl HangupSignal {
+    /// Takes over the handling of the signal.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses a handler or a socket pair, or the platform watches as many descriptors as it can.
+    pub fn new(platform: &'static HostPlatform) -> Result<Self, SignalError> {
+        let (reader, writer) = UnixStream::pair().map_err(SignalError::System)?;
+        reader.set_nonblocking(true).map_err(SignalError::System)?;
+        let source = platform
+            .source(OwnedFd::from(reader))
+            .map_err(SignalError::Sources)?;
+        Ok(Self {
+            source,
+            registration: register(SIGHUP, writer)?,
+        })
+    }
+
+    /// Waits for the signal. Dropping the future loses none.
+    pub async fn wait(&mut self) {
+        poll_fn(|cx| poll_signal(&self.source, cx)).await;
+    }
+}
+
+impl Drop for HangupSignal {
+    fn drop(&mut self) {
+        unregister(self.registration);
     }
 }
 

@@ -6,6 +6,7 @@
 //! | [`Service`] | zones, the pure server of [`mirage_dns`], counters; shared by all shells |
 //! | [`serve_udp`], [`serve_tcp`] | shells over any stack's sockets ([`edge_nal`]) |
 //! | `impl UdpService for &Service` | the service on our own stack, answering in place ([`mirage_net::drive`] moves the frames) |
+//! | `maintain`, `Surroundings` | does what zones that change want done (feature `authority`) |
 //! | [`Counters`], [`Counter`] | what was counted, and what for |
 //!
 //! The library knows no platform and allocates nothing: a main of its own chooses device, clock and memory. Which zones are
@@ -27,12 +28,19 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "authority")]
+extern crate alloc;
+
 mod counters;
+#[cfg(feature = "authority")]
+mod maintenance;
 mod service;
 mod tcp;
 mod udp;
 
 pub use counters::{Counter, Counters};
+#[cfg(feature = "authority")]
+pub use maintenance::{Surroundings, maintain};
 pub use service::{Client, Service, Transport};
 pub use tcp::{TcpLimits, serve_tcp};
 pub use udp::serve_udp;

@@ -1,9 +1,17 @@
 //! The service itself: zones, the pure server, counters.
 
+#[cfg(feature = "authority")]
+use alloc::vec::Vec;
 use core::cell::Cell;
+#[cfg(feature = "authority")]
+use core::cell::RefCell;
 use core::time::Duration;
 
 use mirage_core::Instant;
+#[cfg(feature = "authority")]
+use mirage_core::event::Event;
+#[cfg(feature = "authority")]
+use mirage_dns::authority::{Authority, Handled, Now};
 use mirage_dns::server::{Limits, Server};
 use mirage_dns::zone_set::ZoneSet;
 use mirage_net::{UdpRequest, UdpService};
@@ -17,10 +25,13 @@ pub use mirage_dns::server::{Client, Transport};
 /// Everything is decided by [`mirage_dns::server`]; the shells move octets.
 #[derive(Debug)]
 pub struct Service<'z> {
-    zones: ZoneSet<'z>,
+    zones: Zones<'z>,
     server: Server<'z>,
     /// Unix time at [`Instant::ZERO`], in seconds; 0 where no wall clock is known.
     epoch: Cell<u64>,
+    /// The latest time that anybody asked for.
+    #[cfg(feature = "authority")]
+    latest: Cell<Instant>,
     tally: Tally,
 }
 
@@ -32,17 +43,19 @@ impl<'z> Service<'z> {
 
     /// Serves `zones` with answers of a bounded length.
     pub fn with_limits(zones: ZoneSet<'z>, limits: Limits) -> Self {
-        Self {
-            zones,
-            server: Server::new(limits),
-            epoch: Cell::new(0),
-            tally: Tally::default(),
-        }
+        Self::with_server(zones, Server::new(limits))
     }
 
-    /// The zones.
-    pub fn zones(&self) -> &ZoneSet<'z> {
-        &self.zones
+    /// Serves `zones` by this server, with its limits and whatever else it does.
+    pub fn with_server(zones: ZoneSet<'z>, server: Server<'z>) -> Self {
+        Self {
+            zones: Zones::Fixed(zones),
+            server,
+            epoch: Cell::new(0),
+            #[cfg(feature = "authority")]
+            latest: Cell::new(Instant::ZERO),
+            tally: Tally::default(),
+        }
     }
 
     /// The limits.
@@ -52,7 +65,17 @@ impl<'z> Service<'z> {
 
     /// Answers one message: how many octets of `out` are the answer, or `None` where there is none.
     pub fn answer(&self, client: &Client, request: &[u8], out: &mut [u8]) -> Option<usize> {
-        self.server.answer(&self.zones, request, client, out)
+        match &self.zones {
+            Zones::Fixed(zones) => self.server.answer(zones, request, client, out),
+            #[cfg(feature = "authority")]
+            Zones::Changing(changing) => {
+                match self.handle(changing, client, request, out) {
+                    Handled::Answer(length) => Some(length),
+                    // A transfer that this way can't give: `serve_tcp` can.
+                    _ => None,
+                }
+            }
+        }
     }
 
     /// Says what time it is, `wall` since the Unix epoch: at the start, and whenever the wall clock may have been set.
@@ -66,6 +89,8 @@ impl<'z> Service<'z> {
 
     /// The time of one who asks, as [`Client::now`] wants it.
     pub fn unix_time(&self, now: Instant) -> u64 {
+        #[cfg(feature = "authority")]
+        self.latest.set(self.latest.get().max(now));
         self.epoch.get().saturating_add(now.as_secs())
     }
 
@@ -76,6 +101,94 @@ impl<'z> Service<'z> {
 
     pub(crate) fn count(&self, counter: Counter) {
         self.tally.count(counter);
+    }
+}
+
+/// What is answered from.
+#[derive(Debug)]
+enum Zones<'z> {
+    Fixed(ZoneSet<'z>),
+    #[cfg(feature = "authority")]
+    Changing(alloc::boxed::Box<Changing<'z>>),
+}
+
+/// Zones that change while they are served.
+#[cfg(feature = "authority")]
+#[derive(Debug)]
+pub(crate) struct Changing<'z> {
+    authority: RefCell<Authority<'z>>,
+    /// A request may have given the authority something to do.
+    pub(crate) asked: Event,
+}
+
+#[cfg(feature = "authority")]
+impl<'z> Service<'z> {
+    /// Serves the zones of an authority by this server. What the authority wants done is done by
+    /// [`maintain`](crate::maintain).
+    pub fn with_authority(authority: Authority<'z>, server: Server<'z>) -> Self {
+        Self {
+            zones: Zones::Changing(alloc::boxed::Box::new(Changing {
+                authority: RefCell::new(authority),
+                asked: Event::new(),
+            })),
+            server,
+            epoch: Cell::new(0),
+            #[cfg(feature = "authority")]
+            latest: Cell::new(Instant::ZERO),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Looks at the authority, or has it do something; `None` where the zones are fixed. What it wants done in consequence is
+    /// done.
+    ///
+    /// # Panics
+    /// When `look` calls a method of this service.
+    pub fn authority<R>(&self, look: impl FnOnce(&mut Authority<'z>) -> R) -> Option<R> {
+        let changing = self.changing()?;
+        let result = look(&mut changing.authority.borrow_mut());
+        changing.asked.set();
+        Some(result)
+    }
+
+    pub(crate) fn changing(&self) -> Option<&Changing<'z>> {
+        match &self.zones {
+            Zones::Fixed(_) => None,
+            Zones::Changing(changing) => Some(changing),
+        }
+    }
+
+    /// Answers, or begins a transfer.
+    pub(crate) fn handle(
+        &self,
+        changing: &Changing<'z>,
+        client: &Client,
+        request: &[u8],
+        out: &mut [u8],
+    ) -> Handled<'z> {
+        if Authority::is_plain(request) {
+            let authority = changing.authority.borrow();
+            let zones = authority.zones().as_zone_set();
+            return match self.server.answer(&zones, request, client, out) {
+                Some(length) => Handled::Answer(length),
+                None => Handled::Ignored,
+            };
+        }
+        // A signature is taken off in place, and what was received is not ours to write.
+        let mut request: Vec<u8> = request.into();
+        let now = self.now(self.latest.get());
+        let mut authority = changing.authority.borrow_mut();
+        let handled = authority.handle_request(&self.server, &mut request, client, now, out);
+        changing.asked.set();
+        handled
+    }
+
+    /// The time as an authority wants it.
+    pub(crate) fn now(&self, now: Instant) -> Now {
+        Now {
+            elapsed: now.saturating_duration_since(Instant::ZERO),
+            unix: self.unix_time(now),
+        }
     }
 }
 

@@ -8,6 +8,8 @@ use edge_nal::{Close, TcpAccept, TcpShutdown};
 use embedded_io_async::{Read, Write};
 use mirage_core::Instant;
 use mirage_core::executor::{Executor, yield_now};
+#[cfg(feature = "authority")]
+use mirage_dns::authority::{Handled, SignedTransfer};
 use mirage_dns::tcp::{FrameReader, LENGTH_PREFIX, length_prefix};
 
 use crate::counters::Counter;
@@ -186,18 +188,69 @@ impl Connection<'_, '_> {
             transport: Transport::Tcp,
             now: self.service.unix_time(self.executor.turn_time()),
         };
-        let Some(length) = self.service.answer(&client, message, room) else {
+        #[cfg(feature = "authority")]
+        let answered = match self.service.changing() {
+            None => self.service.answer(&client, message, room),
+            Some(changing) => match self.service.handle(changing, &client, message, room) {
+                Handled::Transfer(transfer) => {
+                    return self.transfer(socket, *transfer, response).await;
+                }
+                Handled::Answer(length) => Some(length),
+                _ => None,
+            },
+        };
+        #[cfg(not(feature = "authority"))]
+        let answered = self.service.answer(&client, message, room);
+        let Some(length) = answered else {
             return Ok(());
         };
         // The server gives no more than a message may have.
         *prefix = length_prefix(length).ok_or(Closed::Failed)?;
         // Length and message in one write (RFC 7766 §8).
-        let whole = &response[..LENGTH_PREFIX + length];
+        let deadline = self.after(self.limits.message);
+        self.write(socket, &response[..LENGTH_PREFIX + length], deadline)
+            .await
+    }
+
+    /// Writes all messages of a transfer. As long as the client takes one after the other, it may take them for longer than a
+    /// connection otherwise lasts.
+    #[cfg(feature = "authority")]
+    async fn transfer(
+        &self,
+        socket: &mut impl Write,
+        mut transfer: SignedTransfer<'_>,
+        response: &mut [u8],
+    ) -> Result<(), Closed> {
+        loop {
+            let Some((prefix, room)) = response.split_first_chunk_mut::<LENGTH_PREFIX>() else {
+                return Err(Closed::Failed);
+            };
+            let unix = self.service.unix_time(self.executor.turn_time());
+            let length = match transfer.poll_message(room, unix) {
+                Ok(Some(length)) => length,
+                Ok(None) => return Ok(()),
+                // Half a transfer must not look like a whole one.
+                Err(_) => return Err(Closed::Failed),
+            };
+            *prefix = length_prefix(length).ok_or(Closed::Failed)?;
+            let deadline = self.executor.now() + self.limits.message;
+            self.write(socket, &response[..LENGTH_PREFIX + length], deadline)
+                .await?;
+            yield_now().await;
+        }
+    }
+
+    async fn write(
+        &self,
+        socket: &mut impl Write,
+        whole: &[u8],
+        deadline: Instant,
+    ) -> Result<(), Closed> {
         let writing = async {
             socket.write_all(whole).await?;
             socket.flush().await
         };
-        match self.until(self.after(self.limits.message), writing).await {
+        match self.until(deadline, writing).await {
             Some(Ok(())) => Ok(()),
             Some(Err(_)) => Err(Closed::Failed),
             None => Err(Closed::Stalled),

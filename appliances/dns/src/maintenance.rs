@@ -1,0 +1,332 @@
+//! Does what an authority wants done: asks primaries, tells secondaries, has the next version of the zones made.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use core::future::Future;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::time::Duration;
+
+use edge_nal::{TcpConnect, TcpShutdown, UdpBind, UdpReceive, UdpSend};
+use embedded_io_async::{Read, Write};
+use mirage_core::Instant;
+use mirage_core::executor::Executor;
+use mirage_dns::authority::{
+    BuildJob, Built, NotifyRequest, SoaQuery, Task, ZoneTransfer, ZoneTransferError,
+};
+use mirage_dns::name::Name;
+use mirage_dns::tcp::{FrameReader, length_prefix};
+use mirage_dns::transfer::Transferred;
+use rand_core::CryptoRng;
+
+use crate::service::Service;
+
+/// What a main provides.
+pub trait Surroundings {
+    /// Makes the next version of the zones ([`BuildJob::run`]) where it keeps no query waiting, and stores what changed, if
+    /// anything is stored; what could not be is [discarded](Built::discard).
+    fn build(&self, job: BuildJob) -> impl Future<Output = Built>;
+
+    /// A primary said that this secondary zone is current.
+    fn is_current(&self, apex: Name<'_>) {
+        let _ = apex;
+    }
+}
+
+/// How long a primary may take for the answer to a question over UDP; it is asked [`SOA_ATTEMPTS`] times.
+const SOA_TIMEOUT: Duration = Duration::from_secs(2);
+const SOA_ATTEMPTS: usize = 3;
+
+/// How long a secondary may take to answer a notice, before the authority tries again by itself.
+const NOTIFY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a primary may take to accept a connection, and to send something on it.
+const TRANSFER_SILENCE: Duration = Duration::from_secs(20);
+
+/// How long a transfer may last.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// Octets of the longest message with its length (RFC 1035 §4.2.2).
+const TCP_BUFFER: usize = 65_537;
+
+/// Octets of the longest datagram that is awaited.
+const UDP_BUFFER: usize = 4_096;
+
+/// Does what the service's authority wants done, for ever. Each question, notice and transfer is a task of its own.
+///
+/// Where the zones of the service are fixed, it waits for ever.
+pub async fn maintain<N, S>(
+    service: &'static Service<'static>,
+    executor: &'static Executor,
+    network: &'static N,
+    surroundings: &'static S,
+    rng: &mut impl CryptoRng,
+) -> !
+where
+    N: UdpBind + TcpConnect,
+    S: Surroundings,
+{
+    let Some(changing) = service.changing() else {
+        never().await
+    };
+    loop {
+        service.set_time(executor.now(), executor.wall());
+        let now = service.now(executor.now());
+        let next = service
+            .authority(|authority| (authority.poll_task(now, rng), authority.poll_timeout()));
+        // What was just looked at is no news.
+        changing.asked.take();
+        let Some((task, timeout)) = next else {
+            never().await
+        };
+        let Some(task) = task else {
+            let deadline = timeout.and_then(|at| Instant::ZERO.checked_add(at));
+            let asked = changing.asked.wait();
+            match deadline {
+                Some(deadline) => drop(executor.timeout_at(deadline, asked).await),
+                None => asked.await,
+            }
+            continue;
+        };
+        let working = work(service, executor, network, surroundings, task);
+        match executor.spawn(working) {
+            Ok(task) => task.detach(),
+            // The task is dropped, and with it what it was about; the authority waits for its outcome for ever. That is said,
+            // as it means that the executor has a bound which is too low for this service.
+            Err(error) => log::error!("a task can't be started: {error}"),
+        }
+    }
+}
+
+/// What never comes.
+async fn never() -> ! {
+    match core::future::pending::<core::convert::Infallible>().await {}
+}
+
+async fn work<N, S>(
+    service: &'static Service<'static>,
+    executor: &'static Executor,
+    network: &'static N,
+    surroundings: &'static S,
+    task: Task<'static>,
+) where
+    N: UdpBind + TcpConnect,
+    S: Surroundings,
+{
+    let time = || service.now(executor.now());
+    match task {
+        Task::QuerySoa(query) => {
+            let serial = query_soa(service, executor, network, &query).await;
+            if let Some(serial) = serial {
+                log::debug!("{} has serial {serial} at {}", query.apex(), query.server());
+            }
+            let generation = service.authority(|authority| {
+                authority.handle_soa(&query, serial, time());
+                let zones = authority.zones().as_zone_set();
+                zones.zone_at(query.apex()).map(|zone| zone.serial())
+            });
+            if serial.is_some() && serial == generation.flatten() {
+                surroundings.is_current(query.apex());
+            }
+        }
+        Task::Transfer(mut transfer) => {
+            let fetching = fetch(service, executor, network, &mut transfer);
+            let result = match executor.timeout(TRANSFER_TIMEOUT, fetching).await {
+                Ok(result) => result,
+                Err(_) => Err(FetchError::Silent),
+            };
+            match &result {
+                Ok(Transferred::UpToDate) => {
+                    surroundings.is_current(transfer.apex());
+                }
+                Ok(_) => log::info!(
+                    "{}: transferred from {}",
+                    transfer.apex(),
+                    transfer.server()
+                ),
+                Err(error) => log::warn!(
+                    "{}: not transferred from {}: {error}",
+                    transfer.apex(),
+                    transfer.server()
+                ),
+            }
+            service.authority(|authority| {
+                authority.handle_transfer(&transfer, result.ok(), time());
+            });
+        }
+        Task::Notify(notice) => {
+            if tell(service, executor, network, &notice).await {
+                service.authority(|authority| authority.handle_notify_answer(&notice));
+            }
+        }
+        Task::Build(job) => {
+            let built = surroundings.build(job).await;
+            for change in built.changes() {
+                match change.differences() {
+                    Ok(_) => log::info!("{}: a new version", change.apex()),
+                    Err(error) => log::error!("{}: no new version: {error}", change.apex()),
+                }
+            }
+            service.authority(|authority| authority.handle_built(built, time()));
+        }
+    }
+}
+
+/// The primary's serial, if it gives one in time.
+async fn query_soa<N: UdpBind>(
+    service: &Service<'_>,
+    executor: &'static Executor,
+    network: &N,
+    query: &SoaQuery<'_>,
+) -> Option<u32> {
+    let server = query.server();
+    for attempt in 0..SOA_ATTEMPTS {
+        // A port of its own for each attempt: an answer can't be forged without a guess at it.
+        let mut socket = network.bind(any_port(server)).await.ok()?;
+        if socket.send(server, query.message()).await.is_err() {
+            continue;
+        }
+        let accept = |answer: &mut [u8]| query.accept(answer, service.unix_time(executor.now()));
+        let answer = receive(&mut socket, server, accept);
+        match executor.timeout(SOA_TIMEOUT, answer).await {
+            Ok(Some(Ok(serial))) => return Some(serial),
+            Ok(Some(Err(rcode))) => {
+                log::warn!("{}: {server} answers {rcode}", query.apex());
+                return None;
+            }
+            Ok(None) | Err(_) => {}
+        }
+        log::debug!("{}: {server} is silent, attempt {attempt}", query.apex());
+    }
+    log::warn!("{}: {server} is silent", query.apex());
+    None
+}
+
+/// Whether the secondary answered in time.
+async fn tell<N: UdpBind>(
+    service: &Service<'_>,
+    executor: &'static Executor,
+    network: &N,
+    notice: &NotifyRequest<'_>,
+) -> bool {
+    let server = notice.server();
+    let Ok(mut socket) = network.bind(any_port(server)).await else {
+        return false;
+    };
+    if socket.send(server, notice.message()).await.is_err() {
+        return false;
+    }
+    let accept = |answer: &mut [u8]| {
+        let unix = service.unix_time(executor.now());
+        notice.is_answered_by(answer, unix).then_some(())
+    };
+    let answer = receive(&mut socket, server, accept);
+    matches!(executor.timeout(NOTIFY_TIMEOUT, answer).await, Ok(Some(())))
+}
+
+/// The first datagram from `server` that is accepted; `None` if the socket fails.
+async fn receive<T>(
+    socket: &mut impl UdpReceive,
+    server: SocketAddr,
+    mut accept: impl FnMut(&mut [u8]) -> Option<T>,
+) -> Option<T> {
+    let mut buffer = vec![0; UDP_BUFFER];
+    loop {
+        let (length, from) = socket.receive(&mut buffer).await.ok()?;
+        let is_from_server =
+            from.ip().to_canonical() == server.ip().to_canonical() && from.port() == server.port();
+        if let Some(answer) = buffer.get_mut(..length).filter(|_| is_from_server)
+            && let Some(accepted) = accept(answer)
+        {
+            return Some(accepted);
+        }
+    }
+}
+
+fn any_port(server: SocketAddr) -> SocketAddr {
+    let address = match server.ip() {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    SocketAddr::new(address, 0)
+}
+
+/// Why a zone was not fetched.
+enum FetchError {
+    /// No connection.
+    Connect,
+    /// The connection failed, or ended too early.
+    Broken,
+    /// Nothing came for too long.
+    Silent,
+    /// What came is no transfer.
+    Transfer(ZoneTransferError),
+}
+
+impl core::fmt::Display for FetchError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "it can't be connected to",
+            Self::Broken => "the connection ended before the transfer did",
+            Self::Silent => "it was silent for too long",
+            Self::Transfer(error) => return error.fmt(f),
+        })
+    }
+}
+
+async fn fetch<N: TcpConnect>(
+    service: &Service<'_>,
+    executor: &'static Executor,
+    network: &N,
+    transfer: &mut ZoneTransfer<'_>,
+) -> Result<Transferred, FetchError> {
+    let connecting = network.connect(transfer.server());
+    let mut socket = match executor.timeout(TRANSFER_SILENCE, connecting).await {
+        Ok(Ok(socket)) => socket,
+        Ok(Err(_)) => return Err(FetchError::Connect),
+        Err(_) => return Err(FetchError::Silent),
+    };
+    let result = converse(service, executor, &mut socket, transfer).await;
+    // Whatever came of it: nothing more is wanted on this connection.
+    let _ = executor.timeout(TRANSFER_SILENCE, socket.abort()).await;
+    result
+}
+
+async fn converse(
+    service: &Service<'_>,
+    executor: &'static Executor,
+    socket: &mut (impl Read + Write),
+    transfer: &mut ZoneTransfer<'_>,
+) -> Result<Transferred, FetchError> {
+    let request = transfer.message();
+    let prefix = length_prefix(request.len()).ok_or(FetchError::Broken)?;
+    let whole: Box<[u8]> = [&prefix[..], request].concat().into();
+    let writing = async {
+        socket.write_all(&whole).await?;
+        socket.flush().await
+    };
+    match executor.timeout(TRANSFER_SILENCE, writing).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => return Err(FetchError::Broken),
+        Err(_) => return Err(FetchError::Silent),
+    }
+    let mut buffer = vec![0; TCP_BUFFER];
+    let mut frames = FrameReader::new(&mut buffer);
+    loop {
+        while let Some(message) = frames.message().map_err(|_| FetchError::Broken)? {
+            let mut message = message.to_vec();
+            let unix = service.unix_time(executor.now());
+            let result = transfer.handle_message(&mut message, unix);
+            if let Some(transferred) = result.map_err(FetchError::Transfer)? {
+                return Ok(transferred);
+            }
+            frames.consume();
+        }
+        let reading = socket.read(frames.space());
+        let read = match executor.timeout(TRANSFER_SILENCE, reading).await {
+            Ok(Ok(0)) | Ok(Err(_)) => return Err(FetchError::Broken),
+            Ok(Ok(read)) => read,
+            Err(_) => return Err(FetchError::Silent),
+        };
+        frames.handle_received(read);
+    }
+}
