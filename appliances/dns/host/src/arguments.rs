@@ -10,7 +10,10 @@ use clap::Parser;
 use clap::builder::TypedValueParser;
 use dns_appliance::TcpLimits;
 use mirage_core::MacAddress;
+use mirage_dns::server::RateLimits;
 use mirage_dns::zone_compiler::{ZoneFile, ZoneFileError};
+
+use crate::extensions::Exempt;
 
 /// Serves DNS zones from a process of this host: over the system's sockets, or on our own network stack over a tap.
 ///
@@ -56,6 +59,32 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NUMBER", default_value_t = 64,
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
     pub(crate) tcp_connections: usize,
+
+    /// What the server is called by those who ask (NSID, RFC 5001): text of up to 128 octets.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) nsid: Option<String>,
+
+    /// Gives no cookies (RFC 7873), and believes none. Without this each start draws a new secret for them.
+    #[arg(long, conflicts_with = "cookie_secrets")]
+    pub(crate) no_cookies: bool,
+
+    /// A file with the secret that cookies are made with, for servers that share an address: 32 hexadecimal digits. A second
+    /// secret, after white space, is believed as well.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cookie_secrets: Option<PathBuf>,
+
+    /// Limits answers over UDP: so many a second of a kind to one network (/24, /56). Clients with a right cookie are not
+    /// limited. Without this nobody is.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate_limit: Option<u32>,
+
+    /// Of the answers beyond the limit each so many-th is sent, truncated; 0: none.
+    #[arg(long, value_name = "NUMBER", requires = "rate_limit", default_value_t = RateLimits::default().slip)]
+    pub(crate) rate_limit_slip: u32,
+
+    /// A network that is not limited. May be repeated.
+    #[arg(long, value_name = "ADDRESS[/LENGTH]", requires = "rate_limit")]
+    pub(crate) rate_limit_exempt: Vec<Exempt>,
 
     /// Says more; -vv says most.
     #[arg(short, long, action = clap::ArgAction::Count)]

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod error;
+mod extensions;
 mod own_stack;
 mod sockets;
 mod zones;
@@ -15,6 +16,7 @@ use clap::Parser;
 use dns_appliance::Service;
 use log::LevelFilter;
 use mirage_core::executor::Executor;
+use mirage_dns::server::{Limits, Server};
 use mirage_host::{EndSignals, HostPlatform};
 
 use arguments::Arguments;
@@ -48,7 +50,10 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let platform = HostPlatform::leak()?;
     let executor = Executor::leak(platform);
     let mut end = EndSignals::new(platform)?;
-    let service: &'static Service<'static> = Box::leak(Box::new(Service::new(zones.set)));
+    let service: &'static Service<'static> = Box::leak(Box::new(Service::with_server(
+        zones.set,
+        Server::with_extensions(Limits::default(), extensions::leak(arguments)?),
+    )));
     service.set_time(executor.now(), executor.wall());
 
     let mut said = zones.describe();

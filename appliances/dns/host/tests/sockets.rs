@@ -41,6 +41,75 @@ fn dig_is_answered_over_udp_and_tcp() {
 }
 
 #[test]
+fn nsid_cookies_and_keepalive_are_what_dig_and_kdig_take_them_for() {
+    let server = Server::on_loopback(&["--nsid", "ns1.here"]);
+    let at = server.address();
+    let www = "www.test.example";
+    let shown = dig(at, &["+nsid", "+tcp", "+keepalive", "+cookie", www, "A"]);
+    for part in ["NSID: ", "ns1.here", "TCP KEEPALIVE: 10.0 secs", "(good)"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let cookie = shown
+        .split_once("COOKIE: ")
+        .and_then(|(_, rest)| rest.split_whitespace().next());
+    let cookie = cookie.expect("a cookie");
+    // Half of one client's with a server's for it is taken again, and stays as it is.
+    let again = dig(at, &[&format!("+cookie={cookie}"), www, "A"]);
+    assert!(
+        again.contains(cookie) && again.contains("(good)"),
+        "{again}"
+    );
+    let shown = kdig(at, &["+nsid", "+cookie", "+padding=64", www, "A"]);
+    assert!(
+        shown.contains("192.0.2.1") && shown.contains("ns1.here"),
+        "{shown}"
+    );
+    let (counted, _) = server.interrupt();
+    assert!(counted.contains("cookies-right"), "{counted}");
+
+    let server = Server::on_loopback(&["--no-cookies"]);
+    let shown = dig(server.address(), &["+nsid", "+cookie", www, "A"]);
+    assert!(
+        !shown.contains("(good)") && !shown.contains("NSID: "),
+        "{shown}"
+    );
+}
+
+#[test]
+fn rate_limit_spares_those_whom_it_knows_by_a_cookie() {
+    let limits = ["--rate-limit", "5", "--rate-limit-slip", "1"];
+    let server = Server::on_loopback(&limits);
+    let at = server.address();
+    let ask = |more: &[&str]| dig(at, &[&["+ignore", "www.test.example", "A"], more].concat());
+    // Others may need more than a second for twenty questions: the limit is passed at the latest when they are fast.
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    for id in 0..200 {
+        let query = query(id, "www.test.example", 1);
+        socket.send_to(&query, at).expect("the server is there");
+    }
+    eventually("truncated", || {
+        ask(&["+nocookie"]).contains("tc rd").then_some(())
+    });
+    // Without +ignore dig asks again over TCP, or with the cookie that BADCOOKIE gave it.
+    let over_tcp = dig(at, &["+nocookie", "www.test.example", "A"]);
+    assert!(over_tcp.contains("192.0.2.1"), "{over_tcp}");
+    let with_cookie = dig(at, &["+badcookie", "www.test.example", "A"]);
+    assert!(with_cookie.contains("192.0.2.1"), "{with_cookie}");
+    let (counted, _) = server.interrupt();
+    assert!(counted.contains("limited"), "{counted}");
+
+    let server =
+        Server::on_loopback(&[&limits[..], &["--rate-limit-exempt", "127.0.0.0/8"]].concat());
+    for _ in 0..12 {
+        let shown = dig(
+            server.address(),
+            &["+ignore", "+nocookie", "www.test.example", "A"],
+        );
+        assert!(shown.contains("192.0.2.1"), "{shown}");
+    }
+}
+
+#[test]
 fn an_answer_too_large_for_udp_is_truncated_and_whole_over_tcp() {
     let server = Server::on_loopback(&[]);
     let at = server.address();
