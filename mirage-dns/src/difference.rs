@@ -13,8 +13,8 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::name::Name;
-use crate::record::RecordType;
-use crate::zone_set::{SortKey, Zone, ZoneRecord, canonical_rdata, sort_key};
+use crate::record::{RecordClass, RecordType, check_rdata};
+use crate::zone_set::{MAX_TTL, SortKey, Zone, ZoneRecord, canonical_rdata, sort_key};
 
 /// A record of class IN that owns its octets.
 ///
@@ -181,9 +181,95 @@ impl Difference {
             .chain(&self.added)
     }
 
+    /// Appends the difference to `octets`, in the form that [`Difference::decode`] reads: how many records were removed and
+    /// added, in 32 bits each, then all records as [`Difference::records`] gives them, each as in a message and uncompressed.
+    pub fn encode(&self, octets: &mut Vec<u8>) {
+        for records in [&self.removed, &self.added] {
+            // Nothing that fits into memory and an image has more.
+            octets.extend((records.len() as u32).to_be_bytes());
+        }
+        for record in self.records() {
+            octets.extend_from_slice(&record.owner);
+            octets.extend(record.record_type.0.to_be_bytes());
+            octets.extend(RecordClass::IN.0.to_be_bytes());
+            octets.extend(record.ttl.to_be_bytes());
+            octets.extend((record.rdata.len() as u16).to_be_bytes());
+            octets.extend_from_slice(&record.rdata);
+        }
+    }
+
+    /// Reads what [`Difference::encode`] wrote; `None` for everything else. The records are well formed, and the SOA records
+    /// are some; whether it fits a zone is found out when it is applied.
+    pub fn decode(octets: &[u8]) -> Option<Self> {
+        let mut reader = Reader(octets);
+        let removed = reader.u32()?;
+        let added = reader.u32()?;
+        let difference = Self {
+            old_soa: reader.soa()?,
+            removed: reader.records(removed)?,
+            new_soa: reader.soa()?,
+            added: reader.records(added)?,
+        };
+        reader.0.is_empty().then_some(difference)
+    }
+
     /// Octets that its records take uncompressed in messages.
     pub fn wire_length(&self) -> usize {
         self.records().map(RecordBuf::wire_length).sum()
+    }
+}
+
+/// Octets of [`Difference::encode`].
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (array, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*array)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    fn record(&mut self) -> Option<RecordBuf> {
+        let (owner, rest) = Name::split_from(self.0).ok()?;
+        self.0 = rest;
+        let record_type = RecordType(self.u16()?);
+        let class = RecordClass(self.u16()?);
+        let ttl = self.u32()?;
+        let length = self.u16()?;
+        let (rdata, rest) = self.0.split_at_checked(length.into())?;
+        self.0 = rest;
+        let is_zone_data = class == RecordClass::IN && !record_type.is_meta() && ttl <= MAX_TTL;
+        if !is_zone_data || check_rdata(record_type, rdata).is_err() {
+            return None;
+        }
+        Some(RecordBuf::new(owner, record_type, ttl, rdata))
+    }
+
+    fn records(&mut self, count: u32) -> Option<Vec<RecordBuf>> {
+        // Not more than there can be is asked of the allocator, whatever the count says.
+        let least = self.0.len() / 11;
+        let mut records = Vec::with_capacity(least.min(count as usize));
+        for _ in 0..count {
+            let record = self.record()?;
+            if record.record_type == RecordType::SOA {
+                return None;
+            }
+            records.push(record);
+        }
+        Some(records)
+    }
+
+    fn soa(&mut self) -> Option<RecordBuf> {
+        let record = self.record()?;
+        record.serial().is_some().then_some(record)
     }
 }
 
@@ -202,5 +288,81 @@ impl Identity {
             record_type: record.record_type,
             rdata: canonical_rdata(record.record_type, record.rdata),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::NameBuf;
+
+    fn name(text: &str) -> NameBuf {
+        NameBuf::from_text(text).unwrap()
+    }
+
+    fn soa(serial: u32) -> RecordBuf {
+        let mut rdata = std::vec![0, 0];
+        for number in [serial, 2, 3, 4, 5] {
+            rdata.extend(number.to_be_bytes());
+        }
+        RecordBuf::new(name("o").as_name(), RecordType::SOA, 60, &rdata)
+    }
+
+    fn difference() -> Difference {
+        let record = |owner, record_type, rdata: &[u8]| {
+            RecordBuf::new(name(owner).as_name(), record_type, 60, rdata)
+        };
+        Difference {
+            old_soa: soa(1),
+            removed: std::vec![record("a.o", RecordType::A, &[192, 0, 2, 1])],
+            new_soa: soa(2),
+            added: std::vec![
+                record("B.o", RecordType::TXT, b"\x01x"),
+                record("b.o", RecordType(65_280), &[]),
+            ],
+        }
+    }
+
+    #[test]
+    fn difference_is_read_as_it_was_written() {
+        let mut octets = Vec::new();
+        difference().encode(&mut octets);
+        assert_eq!(Difference::decode(&octets), Some(difference()));
+    }
+
+    #[test]
+    fn what_was_cut_or_changed_is_no_difference_or_another() {
+        let mut octets = Vec::new();
+        difference().encode(&mut octets);
+        for end in 0..octets.len() {
+            assert_eq!(Difference::decode(&octets[..end]), None, "{end}");
+        }
+        octets.push(0);
+        assert_eq!(Difference::decode(&octets), None);
+        octets.pop();
+        for at in 0..octets.len() {
+            for bit in 0..8 {
+                let mut other = octets.clone();
+                other[at] ^= 1 << bit;
+                assert_ne!(Difference::decode(&other), Some(difference()), "{at}");
+            }
+        }
+    }
+
+    #[test]
+    fn count_that_lies_asks_for_no_memory() {
+        let mut octets = Vec::new();
+        difference().encode(&mut octets);
+        octets[0..4].fill(0xff);
+        assert_eq!(Difference::decode(&octets), None);
+    }
+
+    #[test]
+    fn soa_among_the_records_is_refused() {
+        let mut difference = difference();
+        difference.added.push(soa(3));
+        let mut octets = Vec::new();
+        difference.encode(&mut octets);
+        assert_eq!(Difference::decode(&octets), None);
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct ZoneChange {
 
 /// The making of the next version of the zones: work in proportion to all of them, to be done where it keeps nobody waiting,
 /// such as in another thread. Meanwhile the server answers from the current version.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BuildJob {
     base: Arc<OwnedZoneSet>,
     changes: Vec<ZoneChange>,
@@ -40,6 +40,24 @@ pub struct BuildJob {
 impl BuildJob {
     pub(super) fn new(base: Arc<OwnedZoneSet>, changes: Vec<ZoneChange>) -> Self {
         Self { base, changes }
+    }
+
+    /// The version that it begins with.
+    pub fn base(&self) -> &Arc<OwnedZoneSet> {
+        &self.base
+    }
+
+    /// Gives it up: the version that is there stays, and every change has failed.
+    pub fn abandon(self) -> Built {
+        let changes = self.changes.into_iter().map(|change| BuiltChange {
+            result: Err(BuildError::not_stored(change.apex.as_name())),
+            apex: change.apex,
+            number: change.number,
+        });
+        Built {
+            zones: self.base,
+            changes: changes.collect(),
+        }
     }
 
     /// Does it. A change that cannot be made (differences that do not fit, records that are no zone) fails alone.
@@ -167,6 +185,39 @@ impl Built {
         for change in &mut self.changes {
             change.result = Err(BuildError::not_stored(change.apex.as_name()));
         }
+    }
+}
+
+/// Zones that were read again, compared with those that are there: work in proportion to all of them, to be done where it
+/// keeps nobody waiting.
+#[derive(Debug)]
+pub struct Reload {
+    pub(super) zones: Arc<OwnedZoneSet>,
+    pub(super) changed: Vec<NameBuf>,
+}
+
+impl Reload {
+    /// Compares zones that were read again with the current ones.
+    pub fn new(zones: OwnedZoneSet, current: &OwnedZoneSet) -> Self {
+        let current = current.as_zone_set();
+        let changed = zones
+            .as_zone_set()
+            .zones()
+            .filter(|zone| {
+                let ours = current.zone_at(zone.apex());
+                ours.is_some_and(|ours| !ours.records().eq(zone.records()))
+            })
+            .map(|zone| zone.apex().to_owned())
+            .collect();
+        Self {
+            zones: Arc::new(zones),
+            changed,
+        }
+    }
+
+    /// The zones that differ.
+    pub fn changed(&self) -> &[NameBuf] {
+        &self.changed
     }
 }
 

@@ -1,10 +1,12 @@
 //! What an authority is told of its zones.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::access::AccessList;
+use crate::difference::Difference;
 use crate::name::NameBuf;
 use crate::notify::Schedule;
 use crate::secondary::Intervals;
@@ -37,6 +39,8 @@ pub struct ZoneConfig {
     pub hear: AccessList,
     /// For a secondary zone whose data is there from the beginning: how long ago it was known to be current.
     pub age: Duration,
+    /// The differences that led to the data which is there from the beginning, the oldest first, as far as they are known.
+    pub history: Vec<Arc<Difference>>,
 }
 
 impl ZoneConfig {
@@ -50,6 +54,7 @@ impl ZoneConfig {
             primaries: Vec::new(),
             hear: AccessList::default(),
             age: Duration::ZERO,
+            history: Vec::new(),
         }
     }
 }

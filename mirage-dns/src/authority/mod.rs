@@ -7,6 +7,7 @@
 //! | [`AccessList`], [`AccessRule`], [`Network`] | who may |
 //! | [`Handled`] | what becomes of a request |
 //! | [`Task`] | what it wants done: a [`SoaQuery`], a [`ZoneTransfer`], a [`NotifyRequest`], a [`BuildJob`] |
+//! | [`Reload`] | zones that were read again |
 //! | [`SignedTransfer`] | a transfer that goes out |
 //! | [`Now`] | the time |
 //!
@@ -61,7 +62,7 @@ mod tasks;
 mod tests;
 
 pub use access::{AccessList, AccessRule, Network, NetworkError};
-pub use build::{BuildJob, Built, BuiltChange};
+pub use build::{BuildJob, Built, BuiltChange, Reload};
 pub use config::{Bounds, Peer, ZoneConfig};
 pub use counters::Counters;
 pub use tasks::{NotifyRequest, SignedTransfer, SoaQuery, Task, ZoneTransfer, ZoneTransferError};
@@ -178,9 +179,13 @@ impl<'k> Authority<'k> {
                 // They may have missed what changed while we were away.
                 notifier.handle_change(now.elapsed);
             }
+            let mut journal = Journal::new(bounds.journal);
+            for difference in &config.history {
+                journal.push(difference.clone());
+            }
             states.push(ZoneState {
                 notifier,
-                journal: Journal::new(bounds.journal),
+                journal,
                 secondary,
                 installing: None,
                 config,
@@ -429,27 +434,15 @@ impl<'k> Authority<'k> {
         Rcode::NOERROR
     }
 
-    /// The zones were read again: those of `zones` that are ours and differ take the place of the current ones; those that are
-    /// fetched from primaries stay. Nothing is seen of it before [`Task::Build`] is done.
-    pub fn reload(&mut self, zones: OwnedZoneSet) {
-        let zones = Arc::new(zones);
-        let apexes: Vec<NameBuf> = {
-            let set = zones.as_zone_set();
-            let current = self.zones.as_zone_set();
-            set.zones()
-                .filter(|zone| {
-                    let ours = current.zone_at(zone.apex());
-                    ours.is_some_and(|ours| !ours.records().eq(zone.records()))
-                })
-                .map(|zone| zone.apex().to_owned())
-                .collect()
-        };
-        for apex in apexes {
+    /// Zones were read again: those that are ours and differ take the place of the current ones; those that are fetched from
+    /// primaries stay. Nothing is seen of it before [`Task::Build`] is done.
+    pub fn reload(&mut self, reload: Reload) {
+        for apex in reload.changed {
             let is_secondary = self
                 .state_of(apex.as_name())
                 .is_some_and(|state| state.secondary.is_some());
             if !is_secondary {
-                self.change(apex, Change::ReplaceFrom(zones.clone()));
+                self.change(apex, Change::ReplaceFrom(reload.zones.clone()));
             }
         }
     }

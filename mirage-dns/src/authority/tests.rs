@@ -102,7 +102,7 @@ struct World {
     hosts: Vec<Authority<'static>>,
     now: Now,
     rng: Numbers,
-    server: Server,
+    server: Server<'static>,
     /// Hosts that nothing reaches and that reach nobody.
     cut_off: Vec<bool>,
     /// Of a hundred datagrams so many are lost.
@@ -134,6 +134,11 @@ impl World {
         self.hosts.push(host.unwrap());
         self.cut_off.push(false);
         self.hosts.len() - 1
+    }
+
+    fn reload(&mut self, host: usize, zones: OwnedZoneSet) {
+        let reload = Reload::new(zones, self.hosts[host].zones());
+        self.hosts[host].reload(reload);
     }
 
     fn serial(&self, host: usize) -> Option<u32> {
@@ -305,7 +310,7 @@ fn secondary_fetches_the_zone_and_follows_it_by_notices() {
         world.settle();
         assert_eq!(world.serial(1), Some(1));
         assert_eq!(world.query(1, "a.o"), (Rcode::NOERROR, 1));
-        world.hosts[0].reload(zones(2, "b A 192.0.2.3"));
+        world.reload(0, zones(2, "b A 192.0.2.3"));
         world.settle();
         assert_eq!(world.serial(1), Some(2), "{:?}", world.log);
         assert_eq!(world.query(1, "a.o").0, Rcode::NXDOMAIN);
@@ -326,7 +331,7 @@ fn secondary_of_a_secondary_gets_differences_too() {
     world.add(no_zones(), secondary(None, &[1]));
     world.run(10);
     assert_eq!(world.serial(2), Some(1));
-    world.hosts[0].reload(zones(2, "b A 192.0.2.3"));
+    world.reload(0, zones(2, "b A 192.0.2.3"));
     world.run(1);
     assert_eq!(world.serial(2), Some(2));
     assert_eq!(world.log.last().unwrap(), "1 gives 2 IXFR");
@@ -339,12 +344,12 @@ fn lost_notices_are_sent_again_and_lost_for_good_are_made_up_for_by_the_refresh(
     world.add(no_zones(), secondary(None, &[0]));
     world.run(200);
     world.loss = 60;
-    world.hosts[0].reload(zones(2, ""));
+    world.reload(0, zones(2, ""));
     world.run(60);
     assert_eq!(world.serial(1), Some(2));
     assert!(world.hosts[0].counters().notices_sent > 2);
     world.cut_off[1] = true;
-    world.hosts[0].reload(zones(3, ""));
+    world.reload(0, zones(3, ""));
     world.run(150);
     assert_eq!(world.serial(1), Some(2));
     (world.cut_off[1], world.loss) = (false, 0);
@@ -389,7 +394,7 @@ fn primary_that_gives_whole_zones_alone_is_asked_for_one() {
     world.run(1);
     // A journal that reaches nowhere.
     world.hosts[0].states[0].journal = Journal::new(0);
-    world.hosts[0].reload(zones(2, "b A 192.0.2.3"));
+    world.reload(0, zones(2, "b A 192.0.2.3"));
     world.run(1);
     assert_eq!(world.serial(1), Some(2));
     assert_eq!(world.log, ["0 gives 1 AXFR", "0 gives 1 AXFR"]);
@@ -557,10 +562,10 @@ fn what_only_the_server_has_to_see_is_told_at_once() {
 fn reload_of_the_same_zone_changes_nothing_and_a_change_without_a_new_serial_is_seen() {
     let mut world = World::new();
     world.add(zones(1, ""), primary(None, &[]));
-    world.hosts[0].reload(zones(1, ""));
+    world.reload(0, zones(1, ""));
     world.settle();
     assert_eq!(world.hosts[0].generation(), 0);
-    world.hosts[0].reload(zones(1, "a A 192.0.2.2"));
+    world.reload(0, zones(1, "a A 192.0.2.2"));
     world.settle();
     assert_eq!(world.hosts[0].generation(), 1);
     assert_eq!(world.query(0, "a.o"), (Rcode::NOERROR, 1));
@@ -573,7 +578,7 @@ fn reload_leaves_secondary_zones_alone() {
     world.add(zones(5, "a A 192.0.2.2"), primary(None, &[]));
     world.add(no_zones(), secondary(None, &[0]));
     world.run(1);
-    world.hosts[1].reload(zones(9, ""));
+    world.reload(1, zones(9, ""));
     world.settle();
     assert_eq!(world.serial(1), Some(5));
 }
@@ -600,7 +605,7 @@ fn change_that_cannot_be_made_fails_alone() {
 fn version_that_could_not_be_stored_is_not_seen() {
     let mut world = World::new();
     world.add(zones(1, ""), primary(None, &[]));
-    world.hosts[0].reload(zones(2, ""));
+    world.reload(0, zones(2, ""));
     let task = loop {
         match world.hosts[0].poll_task(world.now, &mut world.rng) {
             Some(Task::Build(job)) => break job,
