@@ -17,6 +17,7 @@
 //! | serve zones that change | `authority` (feature `alloc`) |
 //! | transfer zones, tell of changes, refresh secondary zones | `transfer`, `notify`, `secondary` (feature `alloc`) |
 //! | sign messages, know whose a request is | [`tsig`] |
+//! | change a zone by messages | `update` (feature `alloc`) |
 //! | handle names, types, rdata, serial numbers | [`name`], [`record`], [`serial`] |
 //!
 //! ```
@@ -91,6 +92,8 @@ pub mod tcp;
 #[cfg(feature = "alloc")]
 pub mod transfer;
 pub mod tsig;
+#[cfg(feature = "alloc")]
+pub mod update;
 #[cfg(feature = "alloc")]
 pub mod zone_compiler;
 pub mod zone_set;

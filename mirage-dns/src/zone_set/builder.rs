@@ -257,7 +257,7 @@ impl DraftZone {
 }
 
 /// RFC 1034 §3.6.2, RFC 4034 §3 and §4, RFC 2535's successors: nothing else stands beside a CNAME.
-const fn may_stand_beside_cname(record_type: RecordType) -> bool {
+pub(crate) const fn may_stand_beside_cname(record_type: RecordType) -> bool {
     matches!(
         record_type,
         RecordType::CNAME

@@ -55,7 +55,7 @@ mod validate;
 #[cfg(feature = "alloc")]
 pub use build_error::{BuildError, BuildErrorKind};
 #[cfg(feature = "alloc")]
-pub(crate) use builder::{SortKey, canonical_rdata, sort_key};
+pub(crate) use builder::{SortKey, canonical_rdata, may_stand_beside_cname, sort_key};
 #[cfg(feature = "alloc")]
 pub use builder::{ZoneHandle, ZoneSetBuilder};
 #[cfg(feature = "alloc")]
@@ -404,6 +404,23 @@ impl<'a> Zone<'a> {
         owner: Name<'_>,
     ) -> Option<impl Iterator<Item = ZoneRecord<'a>> + use<'a>> {
         self.node(owner).map(|node| self.set.records_of(node))
+    }
+
+    /// The names below one that have records, in canonical order.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn owners_below<'n>(
+        &self,
+        name: Name<'n>,
+    ) -> impl Iterator<Item = Name<'a>> + use<'a, 'n> {
+        let set = self.set;
+        let end = self.entry().first_node.get() + self.entry().node_count.get();
+        // What is below a name comes right behind it.
+        let first = self.node(name).map_or(end, |node| node.0 + 1);
+        (first..end)
+            .map(NodeIndex)
+            .take_while(move |node| set.name(*node).is_subdomain_of(name))
+            .filter(move |node| !set.rrsets_of(set.node(*node)).is_empty())
+            .map(move |node| set.name(node))
     }
 
     /// The node of a name in this very zone, be it shadowed by a deeper one of the set or not.
