@@ -5,7 +5,11 @@ use super::*;
 /// Done, and nothing changed.
 fn ignored(world: &mut World, update: Wire) {
     let before = world.text();
-    assert_eq!(world.update(core::slice::from_ref(&update)), Ok(None), "{update:?}");
+    assert_eq!(
+        world.update(core::slice::from_ref(&update)),
+        Ok(None),
+        "{update:?}"
+    );
     assert_eq!(world.text(), before, "{update:?}");
 }
 
@@ -35,10 +39,16 @@ fn record_is_added_removed_and_the_serial_raised() {
     let new = "a.new.example.org";
     let difference = changed(&mut world, &[add(new, A, 60, ADDRESS)]);
     assert_eq!((difference.old_serial(), difference.new_serial()), (10, 11));
-    assert_eq!(lines(&difference), ["+a.new.example.org. 60 A [192, 0, 2, 99]"]);
+    assert_eq!(
+        lines(&difference),
+        ["+a.new.example.org. 60 A [192, 0, 2, 99]"]
+    );
     let difference = changed(&mut world, &[remove("A.NEW.example.org", A, ADDRESS)]);
     assert_eq!((difference.old_serial(), difference.new_serial()), (11, 12));
-    assert_eq!(lines(&difference), ["-a.new.example.org. 60 A [192, 0, 2, 99]"]);
+    assert_eq!(
+        lines(&difference),
+        ["-a.new.example.org. 60 A [192, 0, 2, 99]"]
+    );
     assert!(!world.has("a.new.example.org", A));
     assert_eq!(world.pending.counters().changed, 2);
 }
@@ -51,7 +61,10 @@ fn what_changes_nothing_does_not_raise_the_serial() {
     ignored(&mut world, remove(mail, A, ADDRESS));
     ignored(&mut world, remove(mail, RecordType::AAAA, &[0; 16]));
     ignored(&mut world, bare(mail, RecordType::AAAA, ANY));
-    ignored(&mut world, bare("nothing.example.org", RecordType::ANY, ANY));
+    ignored(
+        &mut world,
+        bare("nothing.example.org", RecordType::ANY, ANY),
+    );
     ignored(&mut world, bare("empty.example.org", RecordType::ANY, ANY));
     // There and back.
     let result = world.update(&[
@@ -75,10 +88,16 @@ fn rrset_and_name_are_removed() {
         &mut world,
         &[bare("DEEP.below.empty.example.org", RecordType::ANY, ANY)],
     );
-    assert_eq!(lines(&difference), ["-deep.below.empty.example.org. 3600 A [192, 0, 2, 1]"]);
+    assert_eq!(
+        lines(&difference),
+        ["-deep.below.empty.example.org. 3600 A [192, 0, 2, 1]"]
+    );
     let zones = OwnedZoneSet::new(world.builder.build().unwrap()).unwrap();
     let empty = name("empty.example.org");
-    assert!(!zones.as_zone_set().contains(empty.as_name()), "names above go with it");
+    assert!(
+        !zones.as_zone_set().contains(empty.as_name()),
+        "names above go with it"
+    );
 }
 
 #[test]
@@ -87,7 +106,10 @@ fn soa_and_ns_of_the_apex_stay() {
     let apex = "example.org";
     ignored(&mut world, bare(apex, RecordType::SOA, ANY));
     ignored(&mut world, bare(apex, RecordType::NS, ANY));
-    ignored(&mut world, remove(apex, RecordType::NS, b"\x02ns\x07example\x03org\0"));
+    ignored(
+        &mut world,
+        remove(apex, RecordType::NS, b"\x02ns\x07example\x03org\0"),
+    );
     let mut numbers = soa(10);
     let length = numbers.len();
     numbers[length - 4..].copy_from_slice(&300u32.to_be_bytes());
@@ -111,7 +133,10 @@ fn soa_and_ns_of_the_apex_stay() {
 fn the_last_ns_below_the_apex_may_go() {
     let mut world = World::new(ZONE);
     let server = b"\x02ns\x03cut\x07example\x03org\0";
-    changed(&mut world, &[remove("cut.example.org", RecordType::NS, server)]);
+    changed(
+        &mut world,
+        &[remove("cut.example.org", RecordType::NS, server)],
+    );
     assert!(!world.has("cut.example.org", RecordType::NS));
     // Glue is data of the zone.
     changed(&mut world, &[add("ns.cut.example.org", A, 60, ADDRESS)]);
@@ -121,33 +146,57 @@ fn the_last_ns_below_the_apex_may_go() {
 fn alias_stands_alone() {
     let mut world = World::new(ZONE);
     let target = b"\x03new\x07example\x03org\0";
-    ignored(&mut world, add("mail.example.org", RecordType::CNAME, 60, target));
-    ignored(&mut world, add("example.org", RecordType::CNAME, 60, target));
+    ignored(
+        &mut world,
+        add("mail.example.org", RecordType::CNAME, 60, target),
+    );
+    ignored(
+        &mut world,
+        add("example.org", RecordType::CNAME, 60, target),
+    );
     ignored(&mut world, add("alias.example.org", A, 60, ADDRESS));
-    ignored(&mut world, add("alias.example.org", RecordType::DNAME, 60, target));
-    ignored(&mut world, add("moved.example.org", RecordType::CNAME, 60, target));
+    ignored(
+        &mut world,
+        add("alias.example.org", RecordType::DNAME, 60, target),
+    );
+    ignored(
+        &mut world,
+        add("moved.example.org", RecordType::CNAME, 60, target),
+    );
     // Another target takes the place of the first.
-    let difference = changed(&mut world, &[add("alias.example.org", RecordType::CNAME, 60, target)]);
+    let difference = changed(
+        &mut world,
+        &[add("alias.example.org", RecordType::CNAME, 60, target)],
+    );
     assert_eq!((difference.removed.len(), difference.added.len()), (1, 1));
     // What DNSSEC has beside it may stand there.
     let key = add("alias.example.org", RecordType::KEY, 60, &[0, 0, 3, 8, 1]);
     changed(&mut world, &[key]);
-    changed(&mut world, &[
-        bare("alias.example.org", RecordType::CNAME, ANY),
-        add("alias.example.org", A, 60, ADDRESS),
-    ]);
+    changed(
+        &mut world,
+        &[
+            bare("alias.example.org", RecordType::CNAME, ANY),
+            add("alias.example.org", A, 60, ADDRESS),
+        ],
+    );
     // And a CNAME beside a KEY.
-    changed(&mut world, &[
-        bare("alias.example.org", A, ANY),
-        add("alias.example.org", RecordType::CNAME, 60, target),
-    ]);
+    changed(
+        &mut world,
+        &[
+            bare("alias.example.org", A, ANY),
+            add("alias.example.org", RecordType::CNAME, 60, target),
+        ],
+    );
 }
 
 #[test]
 fn redirection_is_replaced() {
     let mut world = World::new(ZONE);
     let target = b"\x07example\x03com\0";
-    let difference = changed(&mut world, &[add("moved.example.org", RecordType::DNAME, 60, target)]);
+    let difference = changed(
+        &mut world,
+        &[add("moved.example.org", RecordType::DNAME, 60, target)],
+    );
     assert_eq!((difference.removed.len(), difference.added.len()), (1, 1));
 }
 
@@ -158,7 +207,10 @@ fn soa_is_replaced_by_a_newer_one_alone() {
     for old in [10, 9, 0, 10 + (1 << 31)] {
         ignored(&mut world, add(apex, RecordType::SOA, 60, &soa(old)));
     }
-    ignored(&mut world, add("www.example.org", RecordType::SOA, 60, &soa(99)));
+    ignored(
+        &mut world,
+        add("www.example.org", RecordType::SOA, 60, &soa(99)),
+    );
     let difference = changed(&mut world, &[add(apex, RecordType::SOA, 60, &soa(99))]);
     assert_eq!((difference.old_serial(), difference.new_serial()), (10, 99));
     assert!(difference.is_empty(), "the SOA stands apart");
@@ -170,11 +222,17 @@ fn soa_is_replaced_by_a_newer_one_alone() {
         add(apex, RecordType::SOA, 60, &soa(150)),
     ];
     let difference = changed(&mut world, &both);
-    assert_eq!((difference.old_serial(), difference.new_serial()), (99, 200));
+    assert_eq!(
+        (difference.old_serial(), difference.new_serial()),
+        (99, 200)
+    );
     // Serials wrap.
     let far = 200 + ((1 << 31) - 1);
     changed(&mut world, &[add(apex, RecordType::SOA, 60, &soa(far))]);
-    changed(&mut world, &[add(apex, RecordType::SOA, 60, &soa(u32::MAX))]);
+    changed(
+        &mut world,
+        &[add(apex, RecordType::SOA, 60, &soa(u32::MAX))],
+    );
     let difference = changed(&mut world, &[remove("new.example.org", A, ADDRESS)]);
     assert_eq!(difference.new_serial(), 1, "0 is left out");
 }
@@ -222,15 +280,24 @@ fn well_known_services_are_one_for_each_address_and_protocol() {
 fn unknown_types_are_octets() {
     let mut world = World::new(ZONE);
     let odd = RecordType(731);
-    changed(&mut world, &[add("odd.example.org", odd, 60, b"\xc0\x0cAny")]);
+    changed(
+        &mut world,
+        &[add("odd.example.org", odd, 60, b"\xc0\x0cAny")],
+    );
     ignored(&mut world, remove("odd.example.org", odd, b"\xc0\x0cany"));
-    changed(&mut world, &[remove("odd.example.org", odd, b"\xc0\x0cAny")]);
+    changed(
+        &mut world,
+        &[remove("odd.example.org", odd, b"\xc0\x0cAny")],
+    );
 }
 
 #[test]
 fn names_in_data_may_be_compressed() {
     let mut world = World::new(ZONE);
-    let mut octets = message(&[], &[add("example.org", RecordType::NS, 3600, b"\x03ns2\xc0\x0c")]);
+    let mut octets = message(
+        &[],
+        &[add("example.org", RecordType::NS, 3600, b"\x03ns2\xc0\x0c")],
+    );
     let difference = world.send(&octets).unwrap().unwrap();
     assert_eq!(difference.added[0].rdata(), b"\x03ns2\x07example\x03org\0");
     // A pointer that leads nowhere.
@@ -256,5 +323,8 @@ fn updates_wait_until_they_are_built() {
     let difference = changed(&mut world, &[add("three.example.org", A, 60, ADDRESS)]);
     assert_eq!(difference.old_serial(), 12);
     world.pending.clear();
-    assert_eq!((world.pending.is_empty(), world.pending.octets()), (true, 0));
+    assert_eq!(
+        (world.pending.is_empty(), world.pending.octets()),
+        (true, 0)
+    );
 }

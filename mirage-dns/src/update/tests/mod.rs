@@ -169,7 +169,7 @@ impl World {
         assert_eq!(self.pending.octets(), 0);
     }
 
-    /// The zone as it will be, record by record as text.
+    /// The zone as it will be, record by record as text, owners in small letters.
     fn text(&self) -> Vec<String> {
         let image = self.builder.build().unwrap();
         let zones = OwnedZoneSet::new(image).unwrap();
@@ -180,7 +180,7 @@ impl World {
         let line = |record: crate::zone_set::ZoneRecord<'_>| {
             alloc::format!(
                 "{} {} {} {:?}",
-                record.owner,
+                record.owner.to_string().to_lowercase(),
                 record.ttl,
                 record.record_type,
                 record.rdata

@@ -54,7 +54,12 @@ fn rrset_of_these_records_and_no_others() {
         &[record(25), record(26)][..],
         &[record(26), record(25)],
         &[record(26), record(25), record(26)],
-        &[add("example.org", RecordType::MX, 0, b"\0\x0a\x04MAIL\x07example\x03ORG\0")],
+        &[add(
+            "example.org",
+            RecordType::MX,
+            0,
+            b"\0\x0a\x04MAIL\x07example\x03ORG\0",
+        )],
         &[add("WWW.example.org", RecordType::TXT, 0, b"\x03web")],
     ] {
         assert_eq!(world.require(good), Ok(None), "{good:?}");

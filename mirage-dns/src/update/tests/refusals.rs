@@ -67,7 +67,9 @@ fn zone_that_is_not_there() {
 
 #[test]
 fn zone_that_is_not_the_requests_is_not_changed() {
-    let other = compile("$ORIGIN example.net.\n@ 60 SOA ns root 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.1\n");
+    let other = compile(
+        "$ORIGIN example.net.\n@ 60 SOA ns root 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.1\n",
+    );
     let octets = message(&[], &[add("new.example.org", A, 60, ADDRESS)]);
     let request = UpdateRequest::parse(&MessageReader::new(&octets).unwrap()).unwrap();
     let zone = other.as_zone_set().zones().next().unwrap();
@@ -143,12 +145,19 @@ fn nothing_lies_below_a_redirection() {
     for owner in ["a.moved.example.org", "b.a.moved.example.org"] {
         refused(&mut world, &[add(owner, A, 60, ADDRESS)], below);
     }
-    for owner in ["empty.example.org", "below.empty.example.org", "example.org"] {
+    for owner in [
+        "empty.example.org",
+        "below.empty.example.org",
+        "example.org",
+    ] {
         refused(&mut world, &[dname(owner)], below);
     }
     refused(
         &mut world,
-        &[dname("x.example.org"), add("a.x.example.org", A, 60, ADDRESS)],
+        &[
+            dname("x.example.org"),
+            add("a.x.example.org", A, 60, ADDRESS),
+        ],
         below,
     );
     refused(
@@ -171,7 +180,12 @@ fn nothing_lies_below_a_redirection() {
     refused(&mut world, &[dname("empty.example.org")], below);
     let gone = bare("deep.below.empty.example.org", RecordType::ANY, ANY);
     assert!(world.update(&[gone]).unwrap().is_some());
-    assert!(world.update(&[dname("empty.example.org")]).unwrap().is_some());
+    assert!(
+        world
+            .update(&[dname("empty.example.org")])
+            .unwrap()
+            .is_some()
+    );
 }
 
 #[test]
@@ -181,7 +195,11 @@ fn no_redirection_at_a_cut() {
     let server = b"\x02ns\x07example\x03com\0";
     let at_cut = Refusal::RedirectionAtCut;
     let moved = "moved.example.org";
-    refused(&mut world, &[add(moved, RecordType::NS, 60, server)], at_cut);
+    refused(
+        &mut world,
+        &[add(moved, RecordType::NS, 60, server)],
+        at_cut,
+    );
     let both = [
         add("new.example.org", RecordType::NS, 60, server),
         add("new.example.org", RecordType::DNAME, 60, target),
@@ -210,11 +228,23 @@ fn bounds_of_records_and_octets() {
     refused(&mut world, &[long("a.example.org")], Refusal::TooManyOctets);
     let mut rest = long("a.example.org");
     rest.rdata.truncate(251 * 2);
-    assert!(world.update(core::slice::from_ref(&rest)).unwrap().is_some());
+    assert!(
+        world
+            .update(core::slice::from_ref(&rest))
+            .unwrap()
+            .is_some()
+    );
     // What waits has its bound, which what is built leaves.
     rest.owner = name("b.example.org");
-    refused(&mut world, core::slice::from_ref(&rest), Refusal::TooManyOctets);
-    let prerequisite = message(&[add("www.example.org", RecordType::TXT, 0, &text.repeat(2))], &[]);
+    refused(
+        &mut world,
+        core::slice::from_ref(&rest),
+        Refusal::TooManyOctets,
+    );
+    let prerequisite = message(
+        &[add("www.example.org", RecordType::TXT, 0, &text.repeat(2))],
+        &[],
+    );
     let result = world.send(&prerequisite);
     assert_eq!(result, Err(UpdateError::Refused(Refusal::TooManyOctets)));
     world.build();
@@ -233,7 +263,13 @@ fn rrset_has_65535_records_at_most() {
         .unwrap();
     for number in 0..65_535u32 {
         builder
-            .add_record(zone, owner.as_name(), record_type, 60, &number.to_be_bytes())
+            .add_record(
+                zone,
+                owner.as_name(),
+                record_type,
+                60,
+                &number.to_be_bytes(),
+            )
             .unwrap();
     }
     let zones = OwnedZoneSet::new(builder.build().unwrap()).unwrap();
