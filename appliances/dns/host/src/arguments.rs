@@ -12,10 +12,12 @@ use dns_appliance::TcpLimits;
 use mirage_core::MacAddress;
 use mirage_dns::server::RateLimits;
 use mirage_dns::zone_compiler::{ZoneFile, ZoneFileError};
+use mirage_host::XdpMode;
 
 use crate::extensions::Exempt;
 
-/// Serves DNS zones from a process of this host: over the system's sockets, or on our own network stack over a tap.
+/// Serves DNS zones from a process of this host: over the system's sockets, or on our own network stack over a tap or an
+/// interface.
 ///
 /// Without --zone it serves the zones that were compiled in. Ctrl-C ends it, and it says what it counted.
 #[derive(Clone, Debug, Parser)]
@@ -35,8 +37,10 @@ pub(crate) struct Arguments {
     )]
     pub(crate) listen: SocketAddr,
 
-    /// Our own network stack on this device instead: tap=NAME. A missing tap is made, which needs root. UDP alone, port 53.
-    #[arg(long, value_name = "tap=NAME", requires = "ip")]
+    /// Our own network stack on this device instead, UDP alone, port 53: a tap (tap=NAME), which is made if it is missing, or an
+    /// interface by AF_XDP (xdp=NAME), which has to be up and to have one queue, and of which everything comes to us. Making
+    /// a tap and AF_XDP need root.
+    #[arg(long, value_name = "tap=NAME|xdp=NAME", requires = "ip")]
     pub(crate) net: Option<Net>,
 
     /// Our own address and the length of its prefix, as 10.0.0.2/24.
@@ -47,9 +51,14 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ADDRESS", requires = "net")]
     pub(crate) gateway: Option<Ipv4Addr>,
 
-    /// Our own MAC address. Without it a random one, locally administered.
+    /// Our own MAC address on a tap. Without it a random one, locally administered. By AF_XDP it is the interface's own.
     #[arg(long, value_name = "MAC", requires = "net")]
     pub(crate) mac: Option<MacAddress>,
+
+    /// How the kernel hands an interface's frames over by AF_XDP: in the driver, or in its own receive path. Without it in the driver, if
+    /// that can.
+    #[arg(long, value_name = "native|generic", requires = "net", value_parser = xdp_mode)]
+    pub(crate) xdp_mode: Option<XdpMode>,
 
     /// Writes every frame to and from our own stack to this file, in pcap format.
     #[arg(long, value_name = "FILE", requires = "net")]
@@ -118,6 +127,13 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+fn xdp_mode(text: &str) -> Result<XdpMode, String> {
+    [XdpMode::Native, XdpMode::Generic]
+        .into_iter()
+        .find(|mode| mode.to_string() == text)
+        .ok_or_else(|| "expected native or generic".into())
+}
+
 fn zone_file(text: OsString) -> Result<ZoneFile, ZoneFileError> {
     ZoneFile::parse(&text)
 }
@@ -127,6 +143,8 @@ fn zone_file(text: OsString) -> Result<ZoneFile, ZoneFileError> {
 pub(crate) enum Net {
     /// A tap of this name.
     Tap(String),
+    /// An interface of this name, by AF_XDP.
+    Xdp(String),
 }
 
 impl FromStr for Net {
@@ -135,7 +153,8 @@ impl FromStr for Net {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
             Some(("tap", name)) if !name.is_empty() => Ok(Self::Tap(name.into())),
-            _ => Err("expected tap=NAME, such as tap=mirage0".into()),
+            Some(("xdp", name)) if !name.is_empty() => Ok(Self::Xdp(name.into())),
+            _ => Err("expected tap=NAME or xdp=NAME, such as tap=mirage0 or xdp=eth1".into()),
         }
     }
 }
@@ -208,6 +227,15 @@ mod tests {
         let arguments = Arguments::parse_from(["dns-host"]);
         assert_eq!(arguments.listen.to_string(), "127.0.0.1:5300");
         assert_eq!(arguments.tcp_limits(), TcpLimits::DEFAULT);
+    }
+
+    #[test]
+    fn a_device_is_a_tap_or_an_interface() {
+        assert_eq!("tap=mirage0".parse(), Ok(Net::Tap("mirage0".into())));
+        assert_eq!("xdp=eth1".parse(), Ok(Net::Xdp("eth1".into())));
+        for text in ["", "mirage0", "tap", "tap=", "xdp=", "xdp:eth1"] {
+            assert!(text.parse::<Net>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use mirage_dns::zone_compiler::Diagnostics;
-use mirage_host::{PlatformError, SignalError, TapError};
+use mirage_host::{PlatformError, SignalError, TapError, XdpError};
 
 /// What keeps the appliance from serving.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) enum Failure {
     Listen(SocketAddr, io::Error),
     /// The tap can't be had.
     Tap(TapError),
+    /// The interface can't be had by AF_XDP.
+    Xdp(XdpError),
     /// The configuration of our own stack is wrong.
     Stack(String),
     /// The file for the capture can't be written.
@@ -71,6 +73,7 @@ impl fmt::Display for Failure {
                 _ => write!(f, "{address} can't be listened to: {error}"),
             },
             Self::Tap(error) => error.fmt(f),
+            Self::Xdp(error) => error.fmt(f),
             Self::Stack(reason) => f.write_str(reason),
             Self::Capture(path, error) => {
                 write!(

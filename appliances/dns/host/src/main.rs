@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod device;
 mod error;
 mod extensions;
 mod own_stack;

@@ -1,4 +1,4 @@
-//! Serving on our own network stack, over a tap.
+//! Serving on our own network stack, over a tap or an interface.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -12,13 +12,14 @@ use dns_appliance::Service;
 use mirage_core::doubles::{Capture, IoSink};
 use mirage_core::executor::Executor;
 use mirage_core::{Clock, Netif, NetifError, Pool};
-use mirage_host::{EndSignals, HostPlatform, SystemRng, Tap, TapConfig};
+use mirage_host::{EndSignals, HostPlatform, SystemRng};
 use mirage_net::{
     Capacities, Cidr, ConflictConfig, Defence, Event, ServiceOptions, Stack, StackConfig,
     StackStorage, drive,
 };
 
 use crate::arguments::{Arguments, Net, Prefix};
+use crate::device::Device;
 use crate::error::Failure;
 
 /// The port of DNS (RFC 1035 §4.2).
@@ -27,20 +28,18 @@ pub(crate) const PORT: u16 = 53;
 const PAGES: usize = 1_024;
 /// As on Xen. With 17 of them, as many as a frame has beside its headers, the longest datagram is put together.
 const PAGE_SIZE: usize = 4_096;
-/// Of these, how many a tap receives into.
-const RECEIVE_PAGES: usize = 64;
 
 /// Our own stack on a device of the host.
 pub(crate) struct OwnStack {
     prefix: Prefix,
     host: (Ipv4Addr, u8),
-    device: Device,
+    port: Port,
     stack: Stack<'static>,
 }
 
-enum Device {
-    Plain(Tap),
-    Captured(Capture<Tap, IoSink<File>, &'static HostPlatform>),
+enum Port {
+    Plain(Device),
+    Captured(Capture<Device, IoSink<File>, &'static HostPlatform>),
 }
 
 /// Why serving ended, or did not begin.
@@ -60,7 +59,6 @@ impl OwnStack {
         net: &Net,
         arguments: &Arguments,
     ) -> Result<Self, Failure> {
-        let Net::Tap(name) = net;
         // clap demands --ip with --net.
         let prefix = arguments
             .ip
@@ -76,44 +74,33 @@ impl OwnStack {
         };
         let pool = Pool::leak(PAGES, PAGE_SIZE)
             .map_err(|error| Failure::System(format!("no memory for pages: {error}")))?;
-        let mut config = TapConfig::new(name);
-        config.host_address = Some((host, prefix.length));
-        config.mac = arguments.mac;
-        config.receive_pages = RECEIVE_PAGES;
-        let tap = Tap::open(platform, pool, config).map_err(Failure::Tap)?;
-
-        let stack = stack(platform, service, pool, &tap, prefix, arguments.gateway)?;
-        let device = match &arguments.capture {
-            None => Device::Plain(tap),
+        let host = (host, prefix.length);
+        let device = Device::open(platform, pool, net, host, arguments)?;
+        let conflict = conflict(net);
+        let gateway = arguments.gateway;
+        let stack = stack(platform, service, pool, &device, prefix, conflict, gateway)?;
+        let port = match &arguments.capture {
+            None => Port::Plain(device),
             Some(path) => {
                 let file =
                     File::create(path).map_err(|error| Failure::Capture(path.clone(), error))?;
-                Device::Captured(Capture::new(tap, IoSink(file), platform))
+                Port::Captured(Capture::new(device, IoSink(file), platform))
             }
         };
         Ok(Self {
             prefix,
-            host: (host, prefix.length),
-            device,
+            host,
+            port,
             stack,
         })
     }
 
     /// What was opened.
     pub(crate) fn describe(&self) -> Vec<String> {
-        let tap = self.device.tap();
-        let (host, length) = self.host;
-        let made = if tap.was_made() {
-            "made, and taken away at the end"
-        } else {
-            "as it was prepared"
-        };
+        let device = self.port.device();
         vec![
-            format!(
-                "tap {}: {made}; its host's side is {host}/{length}",
-                tap.name()
-            ),
-            format!("taking {} with MAC {}", self.prefix.address, tap.mac()),
+            device.describe(self.host),
+            format!("taking {} with MAC {}", self.prefix.address, device.mac()),
         ]
     }
 
@@ -151,7 +138,7 @@ impl OwnStack {
         let lost = Cell::new(None);
         let ended = {
             let mut driving = pin!(drive(
-                self.device.netif(),
+                self.port.netif(),
                 &mut self.stack,
                 executor,
                 |event| {
@@ -193,7 +180,7 @@ impl OwnStack {
     }
 
     fn gone(&self, error: NetifError) -> Failure {
-        let name = self.device.tap().name();
+        let name = self.port.device().name();
         match error {
             NetifError::Gone => Failure::System(format!("the interface {name} was taken away")),
             error => Failure::System(format!("the interface {name} failed: {error}")),
@@ -210,12 +197,8 @@ impl OwnStack {
             pool.blocks(),
             pool.counters()
         );
-        let tap = self.device.tap().counters();
-        log::info!("{tap:#?}");
-        vec![format!(
-            "{} frames received, {} sent",
-            tap.received, tap.transmitted
-        )]
+        let (received, transmitted) = self.port.device().counters();
+        vec![format!("{received} frames received, {transmitted} sent")]
     }
 }
 
@@ -223,8 +206,9 @@ fn stack(
     platform: &'static HostPlatform,
     service: &'static Service<'static>,
     pool: &'static Pool,
-    netif: &Tap,
+    netif: &Device,
     prefix: Prefix,
+    conflict: ConflictConfig,
     gateway: Option<Ipv4Addr>,
 ) -> Result<Stack<'static>, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::Stack(error.to_string());
@@ -236,15 +220,6 @@ fn stack(
         Stack::new(config, storage, pool, now, &mut rng).map_err(|error| wrong(&error))?;
     let cidr =
         Cidr::new(IpAddr::V4(prefix.address), prefix.length).map_err(|error| wrong(&error))?;
-    // RFC 5227's own times are for networks whose bridges wake slowly; a tap's other end is a kernel that answers at once.
-    let conflict = ConflictConfig {
-        probe_wait: Duration::from_millis(50),
-        probe_min: Duration::from_millis(100),
-        probe_max: Duration::from_millis(200),
-        announce_wait: Duration::from_millis(300),
-        defence: Defence::Always,
-        ..ConflictConfig::default()
-    };
     stack
         .add_address(now, cidr, conflict)
         .map_err(|error| wrong(&error))?;
@@ -264,17 +239,36 @@ fn stack(
     Ok(stack)
 }
 
-impl Device {
+/// How our address is found to be free, and kept (RFC 5227).
+fn conflict(net: &Net) -> ConflictConfig {
+    let standard = ConflictConfig {
+        defence: Defence::Always,
+        ..ConflictConfig::default()
+    };
+    match net {
+        // The standard's times are for networks whose bridges wake slowly; a tap's other end is a kernel that answers at once.
+        Net::Tap(_) => ConflictConfig {
+            probe_wait: Duration::from_millis(50),
+            probe_min: Duration::from_millis(100),
+            probe_max: Duration::from_millis(200),
+            announce_wait: Duration::from_millis(300),
+            ..standard
+        },
+        Net::Xdp(_) => standard,
+    }
+}
+
+impl Port {
     fn netif(&mut self) -> &mut dyn Netif {
         match self {
-            Self::Plain(tap) => tap,
+            Self::Plain(device) => device,
             Self::Captured(capture) => capture,
         }
     }
 
-    fn tap(&self) -> &Tap {
+    fn device(&self) -> &Device {
         match self {
-            Self::Plain(tap) => tap,
+            Self::Plain(device) => device,
             Self::Captured(capture) => capture.get_ref(),
         }
     }

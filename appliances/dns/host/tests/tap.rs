@@ -5,9 +5,9 @@
 mod common;
 
 use std::net::SocketAddr;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
-use common::*;
+use common::{Server, dig, eventually, kdig, output, program, run, zone};
 
 const US: &str = "10.0.0.2";
 const MAC: &str = "02:00:00:00:00:02";
@@ -253,54 +253,16 @@ fn command_on_tap(more: &[&str]) -> Command {
     program(&arguments)
 }
 
-/// Runs a program that has to succeed, and gives what it printed.
-fn run(name: &str, package: &str, arguments: &[&str]) -> String {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = output(name, package, arguments);
-    let text = String::from_utf8_lossy(&stdout).into_owned();
-    assert!(
-        status.success(),
-        "{name} {arguments:?}: {status}\n{text}{}",
-        String::from_utf8_lossy(&stderr)
-    );
-    text
-}
-
-fn output(name: &str, package: &str, arguments: &[&str]) -> Output {
-    let mut command = Command::new(client(name, package));
-    command.args(arguments).stdin(Stdio::null());
-    command.output().expect("the program runs")
-}
-
-/// Runs `test` in a thread with a network namespace of its own, which its processes share, or says why it was skipped.
+/// Runs `test` in a network of its own, where there are taps.
 fn in_own_network(name: &str, test: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::spawn(move || {
-        // SAFETY: unshare(2) with CLONE_NEWNET changes the calling thread's network namespace and nothing else.
-        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-            return Some(format!(
-                "no right to make a network namespace ({})",
-                std::io::Error::last_os_error()
-            ));
-        }
-        if let Err(error) = std::fs::File::options()
+    let missing = || {
+        let device = std::fs::File::options()
             .read(true)
             .write(true)
-            .open("/dev/net/tun")
-        {
-            return Some(format!("/dev/net/tun: {error}"));
-        }
-        test();
-        None
-    });
-    match thread.join() {
-        Ok(None) => {}
-        // The harness shows it with `--show-output`, and `cargo mirage test` lists it.
-        Ok(Some(reason)) => eprintln!("SKIPPED: {name}: {reason}"),
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
+            .open("/dev/net/tun");
+        device.err().map(|error| format!("/dev/net/tun: {error}"))
+    };
+    common::in_own_network(name, missing, test);
 }
 
 /// A socket for whole frames on an interface.

@@ -243,3 +243,55 @@ pub(crate) fn read_message(stream: &mut impl Read) -> Vec<u8> {
     stream.read_exact(&mut message).expect("a message");
     message
 }
+
+/// Runs a program that has to succeed, and gives what it printed.
+pub(crate) fn run(name: &str, package: &str, arguments: &[&str]) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = output(name, package, arguments);
+    let text = String::from_utf8_lossy(&stdout).into_owned();
+    assert!(
+        status.success(),
+        "{name} {arguments:?}: {status}\n{text}{}",
+        String::from_utf8_lossy(&stderr)
+    );
+    text
+}
+
+/// Runs a program, and gives what became of it.
+pub(crate) fn output(name: &str, package: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(client(name, package));
+    command.args(arguments).stdin(Stdio::null());
+    command.output().expect("the program runs")
+}
+
+/// Runs `test` in a thread with a network namespace of its own, which its processes share, or says why it was skipped:
+/// `missing` says what else is needed and not there.
+pub(crate) fn in_own_network(
+    name: &str,
+    missing: impl FnOnce() -> Option<String> + Send + 'static,
+    test: impl FnOnce() + Send + 'static,
+) {
+    let thread = std::thread::spawn(move || {
+        // SAFETY: unshare(2) with CLONE_NEWNET changes the calling thread's network namespace and nothing else.
+        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+            return Some(format!(
+                "no right to make a network namespace ({})",
+                std::io::Error::last_os_error()
+            ));
+        }
+        let missing = missing();
+        if missing.is_none() {
+            test();
+        }
+        missing
+    });
+    match thread.join() {
+        Ok(None) => {}
+        // The harness shows it with `--show-output`, and `cargo mirage test` lists it.
+        Ok(Some(reason)) => eprintln!("SKIPPED: {name}: {reason}"),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
