@@ -12,7 +12,7 @@ mod socket;
 mod tests;
 
 use std::fmt;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll, Waker};
 
 use mirage_core::{
@@ -193,8 +193,8 @@ pub struct XdpCounters {
 pub struct Xdp {
     // Dropped in this order: first nothing new comes, then the socket closes, as nothing refers to it any more, then the
     // pages that were with it are ours again. `lending` relies on it.
-    _link: Link,
-    _map: SocketMap,
+    /// Attached once all is ready to receive.
+    attached: Option<(Link, SocketMap)>,
     source: Source,
     rings: Rings,
     posted: Posted,
@@ -270,13 +270,11 @@ impl Xdp {
             ..options
         };
         let socket = XdpSocket::open(&config.name, pool, options)?;
-        let (link, map, mode) = attach(&config, interface.index, &socket)?;
         let source = platform
             .source(socket.descriptor)
             .map_err(|_| XdpError::TooManySources)?;
         let mut xdp = Self {
-            _link: link,
-            _map: map,
+            attached: None,
             source,
             rings: socket.rings,
             posted: Posted::new(pool, socket.zero_copy),
@@ -289,8 +287,8 @@ impl Xdp {
             },
             receiver: None,
             sender: None,
-            name: config.name,
-            mode,
+            name: config.name.clone(),
+            mode: XdpMode::Native,
             zero_copy: socket.zero_copy,
             scattered: socket.scattered,
             mac: MacAddress(interface.mac),
@@ -305,6 +303,9 @@ impl Xdp {
             counters: XdpCounters::default(),
         };
         xdp.refill();
+        let (link, map, mode) = attach(&config, interface.index, xdp.source.as_fd())?;
+        xdp.attached = Some((link, map));
+        xdp.mode = mode;
         log::info!(
             "AF_XDP on {}: {mode} mode, {}, frames to transmit {}",
             xdp.name,
@@ -747,6 +748,7 @@ impl Netif for Xdp {
 
 impl Drop for Xdp {
     fn drop(&mut self) {
+        self.attached = None;
         // What the kernel has answered returns; what it has not is put out of use.
         self.reap();
     }
@@ -822,7 +824,7 @@ fn place(address: u64, block_size: usize) -> (usize, usize) {
 fn attach(
     config: &XdpConfig,
     interface: u32,
-    socket: &XdpSocket,
+    socket: BorrowedFd<'_>,
 ) -> Result<(Link, SocketMap, XdpMode), XdpError> {
     let name = || config.name.clone();
     let refused = |errno| match errno {
@@ -836,11 +838,10 @@ fn attach(
         },
     };
     let map = SocketMap::new().map_err(refused)?;
-    map.set(socket.descriptor.as_fd())
-        .map_err(|errno| XdpError::Os {
-            step: "put the socket into the map",
-            errno,
-        })?;
+    map.set(socket).map_err(|errno| XdpError::Os {
+        step: "put the socket into the map",
+        errno,
+    })?;
     let modes: &[XdpMode] = match config.mode {
         Some(XdpMode::Native) => &[XdpMode::Native],
         Some(XdpMode::Generic) => &[XdpMode::Generic],
