@@ -67,6 +67,11 @@ fn main() -> io::Result<()> {
     for (name, octets) in signed() {
         write("dns_tsig", &name, &octets)?;
     }
+    for (name, line) in TYPES_IN_TEXT {
+        let zone =
+            format!("$ORIGIN t.\n$TTL 60\n@ SOA a b 1 2 3 4 5\n@ NS a\na A 192.0.2.1\nx {line}\n");
+        write("dns_zone", &format!("type-{name}"), zone.as_bytes())?;
+    }
     for (name, text) in ZONES {
         write("dns_zone", name, text.as_bytes())?;
         let mut compiler = ZoneCompiler::new();
@@ -640,7 +645,74 @@ fn store() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Master files, right and wrong.
+/// A record of each type that text has more of than names and numbers.
+const TYPES_IN_TEXT: &[(&str, &str)] = &[
+    ("wks", "WKS 10.0.0.1 TCP smtp 53"),
+    ("rp", "RP a.b TXT"),
+    ("afsdb", "AFSDB 1 a"),
+    ("px", "PX 50 a b"),
+    ("loc", "LOC 42 21 43.952 N 71 5 6.344 W -24m 1m 200m 5m"),
+    (
+        "sig",
+        "SIG A 5 3 86400 20300322173103 1045762263 2642 t. oJB1W6WN",
+    ),
+    ("key", "KEY 256 3 RSASHA1 AQPSKmyn"),
+    ("naptr", "NAPTR 100 50 \"s\" \"http+N2L+N2C+N2R\" \"\" www"),
+    ("cert", "CERT PKIX 1 RSASHA1 MxFcby9k"),
+    ("dname", "DNAME a"),
+    ("apl", "APL 1:192.168.32.0/21 !2:2001:db8::/32"),
+    (
+        "ds",
+        "DS 60485 5 1 2BB183AF5F22588179A53B0A98631FAD1A292118",
+    ),
+    (
+        "sshfp",
+        "SSHFP 2 1 123456789abcdef67890123456789abcdef67890",
+    ),
+    ("ipseckey", "IPSECKEY 10 3 2 a AQNRU3mG"),
+    (
+        "rrsig",
+        "RRSIG A 5 3 86400 20300322173103 20030220173103 2642 t. oJB1W6WN",
+    ),
+    ("nsec", "NSEC a A MX RRSIG NSEC TYPE1234"),
+    ("dnskey", "DNSKEY 256 3 5 AQPSKmyn"),
+    (
+        "dhcid",
+        "DHCID AAIBY2/AuCccgoJbsaxcQc9TUapptP69l OjxfNuVAA2kjEA=",
+    ),
+    (
+        "nsec3",
+        "NSEC3 1 1 12 aabbccdd 2t7b4g4vsa5smi47k61mv5bv1a22bojr MX DNSKEY NS SOA",
+    ),
+    ("nsec3param", "NSEC3PARAM 1 0 0 -"),
+    ("tlsa", "TLSA 3 1 1 d2abde24 0d7cd3ee"),
+    ("hip", "HIP 2 200100107B1A74DF AwEAAbdx a b"),
+    ("cds", "CDS 0 0 0 00"),
+    ("cdnskey", "CDNSKEY 0 3 0 AA=="),
+    ("openpgpkey", "OPENPGPKEY mQINBFit"),
+    ("csync", "CSYNC 66 3 A NS AAAA"),
+    ("zonemd", "ZONEMD 1 1 240 e2d523f654b9422a96c5a8f44607bbee"),
+    (
+        "svcb",
+        "SVCB 16 a ( port=53 alpn=\"f\\\\\\\\oo\\\\,bar,h2\" mandatory=port,alpn key667=\"q\\210\" ipv4hint=192.0.2.1 )",
+    ),
+    (
+        "https",
+        "HTTPS 1 . ech=AEP+DQA/ ipv6hint=2001:db8::1 alpn=h3 no-default-alpn dohpath=/q{?dns} ohttp",
+    ),
+    ("spf", "SPF \"v=spf1 -all\""),
+    ("eui48", "EUI48 00-00-5e-00-53-2a"),
+    ("eui64", "EUI64 00-00-5e-ef-10-00-00-2a"),
+    ("uri", "URI 10 1 \"ftp://ftp1.example.com/public\""),
+    ("caa", "CAA 0 issue \"ca1.example.net\""),
+];
+
 const ZONES: &[(&str, &str)] = &[
+    (
+        "generate",
+        "$ORIGIN t.\n$TTL 60\n@ SOA a b 1 2 3 4 5\n@ NS a\na A 192.0.2.1\n$GENERATE 1-9/4 h${0,3,d} A 192.0.2.$\n\
+         $GENERATE 16-17 ${0,7,n} PTR h${1,2,x}.\\$.$$\n$GENERATE 1-2 m$ MX \"$ a\"\n",
+    ),
     (
         "plain",
         "$ORIGIN example.org.\n$TTL 1h\n@ SOA ns1 hostmaster ( 1 1h 15m 1w 5m )\n NS ns1\nns1 A 192.0.2.53\nwww A 192.0.2.1\n\

@@ -10,6 +10,7 @@ use super::*;
 mod faults;
 mod generate;
 mod includes;
+mod types;
 
 /// A record as `owner ttl class type data`, with the data in hexadecimal, or an error as it displays.
 type Outcome = Result<String, String>;
