@@ -62,7 +62,9 @@ pub(super) fn parse<'s>(
         data.put(&key.0.to_be_bytes(), &word)?;
         data.put(&[0; 2], &word)?;
         if is_named {
-            named_value(key, &value, data)?;
+            // Of a value that isn't there, the key is shown.
+            let shown = if value.raw.is_empty() { word } else { value };
+            named_value(key, &value, &shown, data)?;
         } else {
             octets(&value, data)?;
         }
@@ -109,10 +111,11 @@ fn key(text: &[u8]) -> Option<(ServiceKey, bool)> {
     is_short.then_some((ServiceKey(number as u16), false)) // at most 65,535
 }
 
-/// The value of a key that is called by its name.
+/// The value of a key that is called by its name; `shown` is what is shown of one that is wrong.
 fn named_value<'s>(
     key: ServiceKey,
     text: &Text<'s>,
+    shown: &Text<'s>,
     data: &mut DataBuffer<'_>,
 ) -> Result<(), Fault<'s>> {
     // "This SvcParamValue MUST NOT contain escape sequences" (RFC 9460 §7.3, §8): the parts are taken as they stand.
@@ -121,30 +124,30 @@ fn named_value<'s>(
         ServiceKey::MANDATORY => {
             let start = data.len();
             for part in parts() {
-                let (key, _) = self::key(part).ok_or_else(|| fault_at(text, MANDATORY))?;
-                insert_key(key, start, text, data)?;
+                let (key, _) = self::key(part).ok_or_else(|| fault_at(shown, MANDATORY))?;
+                insert_key(key, start, shown, data)?;
             }
             Ok(())
         }
-        ServiceKey::ALPN => protocols(text, data),
+        ServiceKey::ALPN => protocols(text, shown, data),
         ServiceKey::NO_DEFAULT_ALPN | ServiceKey::OHTTP => match text.raw.is_empty() {
             true => Ok(()),
-            false => Err(fault_at(text, NO_VALUE)),
+            false => Err(fault_at(shown, NO_VALUE)),
         },
         ServiceKey::PORT => {
             let port = numbers::decimal(text.raw, u16::MAX.into());
-            let port = port.ok_or_else(|| fault_at(text, PORT))?;
+            let port = port.ok_or_else(|| fault_at(shown, PORT))?;
             data.put(&port.to_be_bytes()[2..], text)
         }
         ServiceKey::IPV4_HINT => parts().try_for_each(|part| {
-            let hint = from_str::<Ipv4Addr>(part).ok_or_else(|| fault_at(text, IPV4_HINT))?;
+            let hint = from_str::<Ipv4Addr>(part).ok_or_else(|| fault_at(shown, IPV4_HINT))?;
             data.put(&hint.octets(), text)
         }),
         ServiceKey::IPV6_HINT => parts().try_for_each(|part| {
-            let hint = from_str::<Ipv6Addr>(part).ok_or_else(|| fault_at(text, IPV6_HINT))?;
+            let hint = from_str::<Ipv6Addr>(part).ok_or_else(|| fault_at(shown, IPV6_HINT))?;
             data.put(&hint.octets(), text)
         }),
-        ServiceKey::ECH => encoded::base64_word(text, data, || fault_at(text, ECH)),
+        ServiceKey::ECH => encoded::base64_word(text, data, || fault_at(shown, ECH)),
         _ => octets(text, data),
     }
 }
@@ -174,8 +177,12 @@ fn insert_key<'s>(
 
 /// A list of protocols. The string has been unescaped before the list is read, so that a comma or a backslash inside a
 /// protocol has two backslashes before it, or three (RFC 9460 §7.1.1, §A.1).
-fn protocols<'s>(text: &Text<'s>, data: &mut DataBuffer<'_>) -> Result<(), Fault<'s>> {
-    let wrong = || fault_at(text, ALPN);
+fn protocols<'s>(
+    text: &Text<'s>,
+    shown: &Text<'s>,
+    data: &mut DataBuffer<'_>,
+) -> Result<(), Fault<'s>> {
+    let wrong = || fault_at(shown, ALPN);
     let mut item = data.len();
     data.put(&[0], text)?;
     let mut is_escaped = false;

@@ -98,7 +98,7 @@ fn service_bindings_of_rfc_9460_appendix_d() {
     for (line, expected) in [
         (
             "SVCB 1 foo.example.com. ( key123=abc key123=def )",
-            "43: expected each key of a service parameter once",
+            "42: expected each key of a service parameter once",
         ),
         (
             "SVCB 1 foo.example.com. mandatory",
@@ -142,19 +142,19 @@ fn service_bindings_of_rfc_9460_appendix_d() {
         ),
         (
             "SVCB 1 . key065=x",
-            "15: expected the key of a service parameter",
+            "14: expected the key of a service parameter",
         ),
-        ("SVCB 1 . key65536=x", "15: expected the key"),
-        ("SVCB 1 . ALPN=h2", "15: expected the key"),
-        ("SVCB 1 . \"alpn=h2\"", "15: expected the key"),
-        ("SVCB 1 . alpn= \"h2\"", "20: expected a list of protocols"),
-        ("SVCB 1 . alpn=h2\"h3\"", "22: expected the key"),
-        ("SVCB 1 . alpn=h2,", "20: expected a list of protocols"),
-        ("SVCB 1 . port=65536", "20: expected a port"),
-        ("SVCB 1 . ipv4hint=1.2.3.4,", "24: expected a list of IPv4"),
-        ("SVCB 1 . ech=", "19: "),
-        ("SVCB 1 . key1=x", "15: "),
-        ("SVCB 1 . key2=x", "15: "),
+        ("SVCB 1 . key65536=x", "14: expected the key"),
+        ("SVCB 1 . ALPN=h2", "14: expected the key"),
+        ("SVCB 1 . \"alpn=h2\"", "14: expected the key"),
+        ("SVCB 1 . alpn= \"h2\"", "14: expected a list of protocols"),
+        ("SVCB 1 . alpn=h2\"h3\"", "21: expected the key"),
+        ("SVCB 1 . alpn=h2,", "19: expected a list of protocols"),
+        ("SVCB 1 . port=65536", "19: expected a port"),
+        ("SVCB 1 . ipv4hint=1.2.3.4,", "23: expected a list of IPv4"),
+        ("SVCB 1 . ech=", "14: "),
+        ("SVCB 1 . key1=x", "14: "),
+        ("SVCB 1 . key2=x", "14: "),
     ] {
         let found = wrong(line);
         assert!(
@@ -224,7 +224,7 @@ fn places_of_rfc_1876() {
     let metres = "expected a length in metres, up to 90000000.00";
     for (line, expected) in [
         ("LOC 91 N 0 E 0", format!("9: {latitude}")),
-        ("LOC 90 0 0.001 N 0 E 0", format!("18: {latitude}")),
+        ("LOC 90 0 0.001 N 0 E 0", format!("20: {latitude}")),
         ("LOC 1 60 N 0 E 0", format!("11: {latitude}")),
         ("LOC 1 1 60 N 0 E 0", format!("13: {latitude}")),
         ("LOC 1 1 1.0001 N 0 E 0", format!("13: {latitude}")),
@@ -369,7 +369,7 @@ fn types_that_exist_at_a_name_are_a_set() {
             "010180ff20".to_string() + &"00".repeat(31) + "01"
         )
     );
-    assert!(wrong("NSEC . A X").starts_with("12: expected a record type, found \"X\""));
+    assert!(wrong("NSEC . A X").starts_with("14: expected a record type, found \"X\""));
     // An empty window, one of 33 octets, zeroes at an end, a window twice, windows out of order, one cut short.
     for bad in [
         "00 0000",
@@ -657,7 +657,7 @@ fn base64_has_its_padding_and_nothing_behind_it() {
         ("AQ-_", 18),
         ("AQ== =", 21),
         ("\"AQ==\"", 16),
-        ("", 15),
+        ("", 16),
     ] {
         let found = wrong(&format!("OPENPGPKEY {bad}"));
         assert!(
@@ -707,8 +707,8 @@ fn older_types() {
     assert_eq!(wire("AFSDB 1 b."), "0001016200");
     assert_eq!(wire("PX 50 a. b."), "0032016100016200");
     assert_eq!(
-        text(r#"NAPTR 100 10 "" s "!^urn:cid:.+@([^\.]+\.)(.*)$!\2!i" ."#),
-        r#"100 10 "" "s" "!^urn:cid:.+@([^\.]+\.)(.*)$!\2!i" ."#
+        text(r#"NAPTR 100 10 "" s "!^urn:cid:.+@([^\\.]+\\.)(.*)$!\\2!i" ."#),
+        r#"100 10 "" "s" "!^urn:cid:.+@([^\\.]+\\.)(.*)$!\\2!i" ."#
     );
     assert_eq!(wire("CERT PGP 1 RSASHA256 AQ=="), "000300010801");
     assert_eq!(wire("CERT 65535 1 0 AQ=="), "ffff00010001");
