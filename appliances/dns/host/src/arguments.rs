@@ -14,6 +14,8 @@ use mirage_dns::server::RateLimits;
 use mirage_dns::zone_compiler::{ZoneFile, ZoneFileError};
 use mirage_host::XdpMode;
 
+use crate::changing::ChangingArguments;
+
 use crate::extensions::Exempt;
 
 /// Serves DNS zones from a process of this host: over the system's sockets, or on our own network stack over a tap or an
@@ -94,6 +96,9 @@ pub(crate) struct Arguments {
     /// A network that is not limited. May be repeated.
     #[arg(long, value_name = "ADDRESS[/LENGTH]", requires = "rate_limit")]
     pub(crate) rate_limit_exempt: Vec<Exempt>,
+
+    #[command(flatten)]
+    pub(crate) changing: ChangingArguments,
 
     /// Says more; -vv says most.
     #[arg(short, long, action = clap::ArgAction::Count)]

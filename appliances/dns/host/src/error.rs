@@ -26,6 +26,12 @@ pub(crate) enum Failure {
     Stack(String),
     /// The file for the capture can't be written.
     Capture(PathBuf, io::Error),
+    /// The command line asks for what can't be.
+    Arguments(String),
+    /// A file of keys can't be read, or is none.
+    Keys(PathBuf, String),
+    /// What is kept of the zones can't be used.
+    State(PathBuf, String),
     /// The system refuses something else that is needed.
     System(String),
 }
@@ -34,7 +40,9 @@ impl Failure {
     /// The exit status: 2 where the command line or a zone is wrong, 1 where the system refused.
     pub(crate) fn status(&self) -> ExitCode {
         match self {
-            Self::Zones(_) | Self::Stack(_) => ExitCode::from(2),
+            Self::Zones(_) | Self::Stack(_) | Self::Arguments(_) | Self::Keys(..) => {
+                ExitCode::from(2)
+            }
             _ => ExitCode::FAILURE,
         }
     }
@@ -81,6 +89,17 @@ impl fmt::Display for Failure {
                     "the capture can't be written to {}: {error}",
                     path.display()
                 )
+            }
+            Self::Arguments(reason) => f.write_str(reason),
+            Self::Keys(path, reason) => {
+                write!(
+                    f,
+                    "the keys can't be read from {}: {reason}",
+                    path.display()
+                )
+            }
+            Self::State(path, reason) => {
+                write!(f, "the zones can't be kept in {}: {reason}", path.display())
             }
             Self::System(reason) => f.write_str(reason),
         }

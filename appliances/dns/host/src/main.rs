@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod changing;
 mod device;
 mod error;
 mod extensions;
@@ -16,7 +17,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use dns_appliance::Service;
 use log::LevelFilter;
+use mirage_core::Instant;
 use mirage_core::executor::Executor;
+use mirage_dns::authority::Now;
 use mirage_dns::server::{Limits, Server};
 use mirage_host::{EndSignals, HostPlatform};
 
@@ -47,17 +50,26 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let zones = Zones::load(&arguments.zones)?;
+    let changing = &arguments.changing;
+    let zones = Zones::load(&arguments.zones, !changing.secondary.is_empty())?;
     let platform = HostPlatform::leak()?;
     let executor = Executor::leak(platform);
     let mut end = EndSignals::new(platform)?;
-    let service: &'static Service<'static> = Box::leak(Box::new(Service::with_server(
-        zones.set,
+    let now = Now {
+        elapsed: executor.now().saturating_duration_since(Instant::ZERO),
+        unix: executor.wall().map_or(0, |wall| wall.as_secs()),
+    };
+    let (authority, state) = changing::authority(zones.set.clone(), changing, now)?;
+    let served = authority.zones().clone();
+    let service: &'static Service<'static> = Box::leak(Box::new(Service::with_authority(
+        authority,
         Server::with_extensions(Limits::default(), extensions::leak(arguments)?),
     )));
     service.set_time(executor.now(), executor.wall());
 
-    let mut said = zones.describe();
+    changing::start(platform, executor, service, state, arguments.zones.clone())?;
+
+    let mut said = zones.describe(&served);
     let result = match &arguments.net {
         None => {
             let bound = sockets::serve(
@@ -68,7 +80,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
                 arguments.tcp_connections,
             )?;
             said.push(format!("serving on {bound}, UDP and TCP"));
-            said.extend(zones.name_to_try().map(|name| {
+            said.extend(zones::name_to_try(&served).map(|name| {
                 let asked = match bound.ip() {
                     any if any.is_unspecified() && any.is_ipv4() => Ipv4Addr::LOCALHOST.into(),
                     any if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -89,7 +101,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
                     return Ok(());
                 }
                 let mut said = vec![format!("serving on {}:{PORT}, UDP", own.address())];
-                let name = zones.name_to_try();
+                let name = zones::name_to_try(&served);
                 said.extend(name.map(|name| format!("try: dig @{} {name}", own.address())));
                 say(&said);
                 own.run(executor, &mut end)

@@ -1,0 +1,224 @@
+//! Zones that change while they are served.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use dns_appliance::{Service, Surroundings, maintain};
+use log::{error, info, warn};
+use mirage_core::executor::Executor;
+use mirage_dns::authority::{Authority, Bounds, BuildJob, Built, Now, Reload, ZoneConfig};
+use mirage_dns::name::{Name, NameBuf};
+use mirage_dns::tsig::{Key, KeyFile};
+use mirage_dns::zone_compiler::ZoneFile;
+use mirage_dns::zone_set::{OwnedZoneSet, ZoneSetBuilder};
+use mirage_host::{HangupSignal, HostPlatform, Sockets, SystemRng, run_apart};
+
+use crate::error::Failure;
+use crate::zones::compile;
+
+mod arguments;
+mod journal_file;
+mod state;
+
+pub(crate) use arguments::ChangingArguments;
+use state::State;
+
+/// The authority for the zones of the command line, and where they are kept.
+pub(crate) fn authority(
+    zones: OwnedZoneSet,
+    arguments: &ChangingArguments,
+    now: Now,
+) -> Result<(Authority<'static>, Option<Arc<State>>), Failure> {
+    let keys = read_keys(arguments)?;
+    let mut configs = configs(&zones, arguments);
+    let state = match &arguments.state {
+        None => None,
+        Some(directory) => {
+            let kept = configs
+                .iter()
+                .filter(|config| !config.primaries.is_empty() || !config.update.0.is_empty());
+            let state = State::open(directory, kept.map(|config| config.apex.clone()))?;
+            Some(Arc::new(state))
+        }
+    };
+    let zones = match &state {
+        None => zones,
+        Some(state) => restore(state, &zones, &mut configs)?,
+    };
+    let mut rng = SystemRng::new().map_err(|error| Failure::System(error.to_string()))?;
+    let bounds = Bounds::default();
+    let authority = Authority::new(zones, configs, keys, bounds, now, &mut rng)
+        .map_err(|error| Failure::Arguments(error.to_string()))?;
+    Ok((authority, state))
+}
+
+/// What is done with each zone.
+fn configs(zones: &OwnedZoneSet, arguments: &ChangingArguments) -> Vec<ZoneConfig> {
+    let served = zones.as_zone_set();
+    let mut apexes: BTreeSet<NameBuf> = served.zones().map(|zone| zone.apex().to_owned()).collect();
+    apexes.extend(arguments.secondary.iter().map(|of| of.zone.clone()));
+    // Those that are named and not served are an error that the authority finds.
+    let transfer = arguments.transfer.iter().filter_map(|of| of.zone.clone());
+    let notify = arguments.notify.iter().filter_map(|of| of.zone.clone());
+    let update = arguments.update.iter().filter_map(|of| of.zone.clone());
+    apexes.extend(transfer.chain(notify).chain(update));
+    let config = |apex: NameBuf| {
+        let is_of = |zone: &Option<NameBuf>| zone.as_ref().is_none_or(|zone| *zone == apex);
+        let mut config = ZoneConfig::new(apex.clone());
+        let secondary = arguments.secondary.iter().filter(|of| of.zone == apex);
+        config.primaries = secondary.map(|of| of.what.0.clone()).collect();
+        let transfer = arguments.transfer.iter().filter(|of| is_of(&of.zone));
+        config.transfer.0 = transfer.map(|of| of.what.0.clone()).collect();
+        let notify = arguments.notify.iter().filter(|of| is_of(&of.zone));
+        config.notify = notify.map(|of| of.what.0.clone()).collect();
+        if config.primaries.is_empty() {
+            let update = arguments.update.iter().filter(|of| is_of(&of.zone));
+            config.update.0 = update.map(|of| of.what.0.clone()).collect();
+        }
+        config
+    };
+    apexes.into_iter().map(config).collect()
+}
+
+fn read_keys(arguments: &ChangingArguments) -> Result<&'static [Key], Failure> {
+    let mut keys = Vec::new();
+    for path in &arguments.keys {
+        let failed = |reason: String| Failure::Keys(path.clone(), reason);
+        let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        for key in KeyFile::new(&text) {
+            keys.push(key.map_err(|error| failed(error.to_string()))?);
+        }
+    }
+    // For the rest of the process, as the tasks that sign with them.
+    Ok(keys.leak())
+}
+
+/// The zones with those that were kept in the place of their files' versions.
+fn restore(
+    state: &State,
+    zones: &OwnedZoneSet,
+    configs: &mut [ZoneConfig],
+) -> Result<OwnedZoneSet, Failure> {
+    let set = zones.as_zone_set();
+    let mut restored = Vec::new();
+    for config in configs {
+        if config.primaries.is_empty() && config.update.0.is_empty() {
+            continue;
+        }
+        let apex = config.apex.as_name();
+        if let Some(kept) = state.restore(apex, set.zone_at(apex))? {
+            config.age = kept.age;
+            config.history = kept.history;
+            restored.push((config.apex.clone(), kept.zones));
+        }
+    }
+    if restored.is_empty() {
+        return Ok(zones.clone());
+    }
+    let build = || {
+        let mut builder = ZoneSetBuilder::new();
+        let replaced = |apex: Name<'_>| restored.iter().any(|(name, _)| name.as_name() == apex);
+        for zone in set.zones().filter(|zone| !replaced(zone.apex())) {
+            builder.copy_zone(zone)?;
+        }
+        for (_, kept) in &restored {
+            for zone in kept.as_zone_set().zones() {
+                builder.copy_zone(zone)?;
+            }
+        }
+        builder.build()
+    };
+    let image = build().map_err(|error| Failure::Arguments(error.to_string()))?;
+    OwnedZoneSet::new(image).map_err(Failure::Image)
+}
+
+/// Starts the tasks that keep the zones up to date.
+pub(crate) fn start(
+    platform: &'static HostPlatform,
+    executor: &'static Executor,
+    service: &'static Service<'static>,
+    state: Option<Arc<State>>,
+    files: Vec<ZoneFile>,
+) -> Result<(), Failure> {
+    let system = |error: mirage_core::executor::SpawnError| {
+        Failure::System(format!("a task can't be started: {error}"))
+    };
+    let workshop: &'static Workshop = Box::leak(Box::new(Workshop { state }));
+    let mut rng = SystemRng::new().map_err(|error| Failure::System(error.to_string()))?;
+    let maintaining = executor
+        .spawn(async move { maintain(service, executor, &Sockets, workshop, &mut rng).await });
+    maintaining.map_err(system)?.detach();
+    if files.is_empty() {
+        return Ok(());
+    }
+    let mut hangup = HangupSignal::new(platform)?;
+    let files = Rc::new(files);
+    let reloading = executor.spawn(async move {
+        loop {
+            hangup.wait().await;
+            reload(service, &files).await;
+        }
+    });
+    reloading.map_err(system)?.detach();
+    Ok(())
+}
+
+/// Reads the zone files again. Whatever is wrong with one of them, the zones stay as they are.
+async fn reload(service: &'static Service<'static>, files: &[ZoneFile]) {
+    let Some(current) = service.authority(|authority| authority.zones().clone()) else {
+        return;
+    };
+    let files = files.to_vec();
+    let compiling = run_apart("reload", move || {
+        let zones = compile(&files)?;
+        Ok::<_, Failure>(Reload::new(zones, &current))
+    });
+    match compiling.await {
+        Err(error) => error!("the zones can't be read again: {error}"),
+        Ok(Err(failure)) => error!("the zones stay as they are: {failure}"),
+        Ok(Ok(reload)) => {
+            let count = reload.changed().len();
+            warn!("the zones were read again: {count} of them changed");
+            service.authority(|authority| authority.reload(reload));
+        }
+    }
+}
+
+/// Where the next version of the zones is made and stored.
+struct Workshop {
+    state: Option<Arc<State>>,
+}
+
+impl Surroundings for Workshop {
+    async fn build(&self, job: BuildJob) -> Built {
+        let state = self.state.clone();
+        let reserve = job.clone();
+        let building = run_apart("zones", move || {
+            let base = job.base().clone();
+            let mut built = job.run();
+            if let Some(state) = state
+                && let Err(error) = state.keep(&built)
+            {
+                error!("the zones can't be kept, and stay as they are: {error}");
+                built.discard(&base);
+            }
+            built
+        });
+        match building.await {
+            Ok(built) => built,
+            Err(error) => {
+                error!("the zones stay as they are: {error}");
+                reserve.abandon()
+            }
+        }
+    }
+
+    fn is_current(&self, apex: Name<'_>) {
+        info!("{apex}: up to date");
+        if let Some(state) = &self.state {
+            state.is_current(apex);
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Zones that outlast a restart: those that were fetched, and those that were changed.
+//!
+//! For each zone the directory has a journal of its differences (`ZONE.journal`), and from time to time the whole of it as a
+//! master file (`ZONE.zone`). The journal begins where that, or the author's own zone file, ends.
+
+use std::collections::HashSet;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use mirage_dns::authority::Built;
+use mirage_dns::difference::Difference;
+use mirage_dns::master_file::{NoFiles, Parser, Source};
+use mirage_dns::name::{Name, NameBuf};
+use mirage_dns::serial::is_newer;
+use mirage_dns::zone_set::{OwnedZoneSet, Zone, ZoneSetBuilder};
+
+use super::journal_file::{JournalFile, sync_directory};
+use crate::error::Failure;
+
+/// Octets of a journal after which the whole zone is written instead.
+const LONGEST_JOURNAL: u64 = 4 << 20;
+
+/// The directory.
+#[derive(Debug)]
+pub(crate) struct State {
+    directory: PathBuf,
+    /// The zones that are kept, in small letters.
+    zones: HashSet<NameBuf>,
+    /// Held as long as this process uses the directory.
+    _lock: File,
+}
+
+/// A zone as it was kept.
+pub(crate) struct Restored {
+    /// A set with this zone alone.
+    pub(crate) zones: OwnedZoneSet,
+    /// What led to it.
+    pub(crate) history: Vec<Arc<Difference>>,
+    /// How long ago it was known to be current.
+    pub(crate) age: Duration,
+}
+
+impl State {
+    /// Opens the directory, makes it if it is not there, and takes it for this process.
+    pub(crate) fn open(
+        directory: &Path,
+        zones: impl IntoIterator<Item = NameBuf>,
+    ) -> Result<Self, Failure> {
+        let failed = |error: io::Error| Failure::State(directory.to_path_buf(), error.to_string());
+        fs::create_dir_all(directory).map_err(failed)?;
+        let lock = File::create(directory.join("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let reason = "another process uses it: end that, or choose another directory";
+                return Err(Failure::State(directory.to_path_buf(), reason.into()));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let zones = zones.into_iter().map(|mut zone| {
+            zone.make_lowercase();
+            zone
+        });
+        Ok(Self {
+            directory: directory.to_path_buf(),
+            zones: zones.collect(),
+            _lock: lock,
+        })
+    }
+
+    /// What was kept of a zone, if it is newer than its author's zone file; `None` if the zone file is to be taken.
+    pub(crate) fn restore(
+        &self,
+        apex: Name<'_>,
+        file: Option<Zone<'_>>,
+    ) -> Result<Option<Restored>, Failure> {
+        let (snapshot_path, journal) = (self.path(apex, "zone"), self.journal(apex));
+        let at = |path: &Path, reason: String| Failure::State(path.to_path_buf(), reason);
+        let recorded = journal
+            .read()
+            .map_err(|error| at(journal.path(), error.to_string()))?;
+        if recorded.cut > 0 {
+            log::warn!(
+                "{}: {} octets at the end were not written whole, and are cut off",
+                journal.path().display(),
+                recorded.cut
+            );
+        }
+        let snapshot =
+            read_snapshot(apex, &snapshot_path).map_err(|why| at(&snapshot_path, why))?;
+        let snapshot_serial = snapshot.as_ref().map(|set| serial(set, apex));
+        let differences = recorded.differences;
+        let last = differences.last().map(|last| last.new_serial());
+        let Some(end) = last.or(snapshot_serial) else {
+            return Ok(None);
+        };
+        let begins_at = |serial: u32| {
+            let found = differences
+                .iter()
+                .rposition(|difference| difference.old_serial() == serial);
+            found.or((serial == end).then_some(differences.len()))
+        };
+        let age = self.age(apex);
+        if let Some(file) = file {
+            if is_newer(file.serial(), end) {
+                log::warn!(
+                    "{apex}: the zone file has serial {}, which is newer than {end} as it was kept: what was kept is set aside",
+                    file.serial()
+                );
+                self.set_aside(apex)
+                    .map_err(|error| at(&snapshot_path, error.to_string()))?;
+                return Ok(None);
+            }
+            if let Some(begin) = begins_at(file.serial()) {
+                let mut builder = ZoneSetBuilder::new();
+                let copied = builder.copy_zone(file);
+                copied.map_err(|error| at(&snapshot_path, error.to_string()))?;
+                return apply(apex, builder, &differences[begin..], age)
+                    .map(Some)
+                    .map_err(|why| at(journal.path(), why));
+            }
+        }
+        if let (Some(snapshot), Some(serial)) = (snapshot, snapshot_serial)
+            && let Some(begin) = begins_at(serial)
+        {
+            let builder = ZoneSetBuilder::from_zone_set(&snapshot.as_zone_set());
+            let builder = builder.map_err(|error| at(&snapshot_path, error.to_string()))?;
+            return apply(apex, builder, &differences[begin..], age)
+                .map(Some)
+                .map_err(|why| at(journal.path(), why));
+        }
+        let first = differences.first().map_or(end, |first| first.old_serial());
+        let begin = match file {
+            Some(file) => format!("the zone file has serial {}", file.serial()),
+            None => "there is no zone file that it could begin with".to_string(),
+        };
+        Err(at(
+            journal.path(),
+            format!(
+                "the changes in it begin at serial {first}, but {begin}: restore that version of the zone, or move this file \
+                 away, and the changes with it"
+            ),
+        ))
+    }
+
+    /// Writes what changed to the medium. On an error nothing of it is kept.
+    pub(crate) fn keep(&self, built: &Built) -> io::Result<()> {
+        let mut done = Vec::new();
+        for change in built.changes() {
+            let mut apex = change.apex().clone();
+            apex.make_lowercase();
+            let Ok(differences) = change.differences() else {
+                continue;
+            };
+            if !self.zones.contains(&apex) {
+                continue;
+            }
+            let set = built.zones().as_zone_set();
+            let zone = set.zone_at(apex.as_name());
+            let Some(zone) = zone.filter(|zone| zone.is_present()) else {
+                continue;
+            };
+            let journal = self.journal(apex.as_name());
+            let kept = journal.length().and_then(|before| {
+                done.push((self.journal(apex.as_name()), before));
+                self.keep_zone(zone, &journal, before, differences)
+            });
+            if let Err(error) = kept {
+                for (journal, length) in done {
+                    if let Err(error) = journal.truncate(length) {
+                        log::error!("{}: {error}", journal.path().display());
+                    }
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn keep_zone(
+        &self,
+        zone: Zone<'_>,
+        journal: &JournalFile,
+        length: u64,
+        differences: &[Arc<Difference>],
+    ) -> io::Result<()> {
+        let leads_on = !differences.is_empty()
+            && differences
+                .iter()
+                .all(|difference| is_newer(difference.new_serial(), difference.old_serial()));
+        if leads_on && length < LONGEST_JOURNAL {
+            return journal.append(differences);
+        }
+        let path = self.path(zone.apex(), "zone");
+        write_snapshot(zone, &path)?;
+        // A crash before this leaves differences that end where the snapshot begins: they are passed over.
+        journal.remove()
+    }
+
+    /// A primary said that the zone is current.
+    pub(crate) fn is_current(&self, apex: Name<'_>) {
+        for extension in ["zone", "journal"] {
+            let path = self.path(apex, extension);
+            if let Ok(file) = File::options().append(true).open(path) {
+                // Only the expiry after a restart comes too early without it.
+                let _ = file.set_modified(SystemTime::now());
+            }
+        }
+    }
+
+    fn age(&self, apex: Name<'_>) -> Duration {
+        let modified = ["zone", "journal"].into_iter().filter_map(|extension| {
+            let metadata = fs::metadata(self.path(apex, extension)).ok()?;
+            metadata.modified().ok()
+        });
+        modified
+            .max()
+            .and_then(|modified| SystemTime::now().duration_since(modified).ok())
+            .unwrap_or_default()
+    }
+
+    fn set_aside(&self, apex: Name<'_>) -> io::Result<()> {
+        for extension in ["zone", "journal"] {
+            let path = self.path(apex, extension);
+            let aside = self.path(apex, &format!("{extension}.old"));
+            match fs::rename(&path, aside) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn journal(&self, apex: Name<'_>) -> JournalFile {
+        JournalFile::new(self.path(apex, "journal"))
+    }
+
+    fn path(&self, apex: Name<'_>, extension: &str) -> PathBuf {
+        self.directory
+            .join(format!("{}.{extension}", file_name(apex)))
+    }
+}
+
+/// The name of a zone as that of a file: in small letters, without what a file name can't have.
+fn file_name(apex: Name<'_>) -> String {
+    if apex.is_root() {
+        return "root-zone".into();
+    }
+    let text = apex.to_string().to_ascii_lowercase();
+    let text = text.strip_suffix('.').unwrap_or(&text);
+    text.replace('%', "%25").replace('/', "%2f")
+}
+
+fn serial(set: &OwnedZoneSet, apex: Name<'_>) -> u32 {
+    let zone = set.as_zone_set().zone_at(apex).map(|zone| zone.serial());
+    zone.unwrap_or(0)
+}
+
+fn apply(
+    apex: Name<'_>,
+    mut builder: ZoneSetBuilder,
+    differences: &[Arc<Difference>],
+    age: Duration,
+) -> Result<Restored, String> {
+    let zone = builder.zone(apex).ok_or("the zone is another")?;
+    for difference in differences {
+        builder
+            .apply(zone, difference)
+            .map_err(|error| format!("a change does not fit the zone: {error}"))?;
+    }
+    let image = builder.build().map_err(|error| error.to_string())?;
+    let zones = OwnedZoneSet::new(image).map_err(|error| error.to_string())?;
+    Ok(Restored {
+        zones,
+        history: differences.to_vec(),
+        age,
+    })
+}
+
+/// The zone that a snapshot has; `None` if there is none.
+fn read_snapshot(apex: Name<'_>, path: &Path) -> Result<Option<OwnedZoneSet>, String> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    let name = path.display().to_string();
+    let source = Source {
+        name: &name,
+        text: &text,
+    };
+    let mut builder = ZoneSetBuilder::new();
+    let zone = builder.add_zone(apex).map_err(|error| error.to_string())?;
+    let mut parser = Parser::new(source, &NoFiles);
+    let mut buffer = vec![0; usize::from(u16::MAX)];
+    while let Some(record) = parser
+        .next_record(&mut buffer)
+        .map_err(|error| error.to_string())?
+    {
+        builder
+            .add_record(
+                zone,
+                record.owner,
+                record.record_type,
+                record.ttl,
+                record.data,
+            )
+            .map_err(|error| error.to_string())?;
+    }
+    let image = builder.build().map_err(|error| error.to_string())?;
+    let zones = OwnedZoneSet::new(image).map_err(|error| error.to_string())?;
+    Ok(Some(zones))
+}
+
+/// Writes a zone as a master file, in the place of the one that is there: whole or not at all.
+fn write_snapshot(zone: Zone<'_>, path: &Path) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    let mut file = BufWriter::new(File::create(&temporary)?);
+    for record in zone.records() {
+        writeln!(file, "{record}")?;
+    }
+    let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    sync_directory(path)
+}
