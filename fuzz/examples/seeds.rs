@@ -72,6 +72,9 @@ fn main() -> io::Result<()> {
             format!("$ORIGIN t.\n$TTL 60\n@ SOA a b 1 2 3 4 5\n@ NS a\na A 192.0.2.1\nx {line}\n");
         write("dns_zone", &format!("type-{name}"), zone.as_bytes())?;
     }
+    for (name, octets) in updates() {
+        write("dns_update", name, &octets)?;
+    }
     for (name, text) in ZONES {
         write("dns_zone", name, text.as_bytes())?;
         let mut compiler = ZoneCompiler::new();
@@ -134,6 +137,91 @@ fn signed() -> Vec<(String, Vec<u8>)> {
     seeds.push(("key-file".into(), file.into()));
     seeds.push(("key".into(), "hmac-sha384:a.example:c2VjcmV0".into()));
     seeds
+}
+
+/// Updates as the target reads them: each with its length, how many prerequisites and how many updates.
+fn updates() -> Vec<(&'static str, Vec<u8>)> {
+    let record = |labels: &str, record_type: u16, class: u16, ttl: u32, rdata: &[u8]| {
+        let mut octets = Vec::new();
+        for label in labels.split_terminator('.') {
+            octets.push(label.len() as u8);
+            octets.extend(label.bytes());
+        }
+        // The zone's name.
+        octets.extend([0xc0, 0x0c]);
+        octets.extend(record_type.to_be_bytes());
+        octets.extend(class.to_be_bytes());
+        octets.extend(ttl.to_be_bytes());
+        octets.extend((rdata.len() as u16).to_be_bytes());
+        octets.extend_from_slice(rdata);
+        octets
+    };
+    let update = |prerequisites: &[Vec<u8>], updates: &[Vec<u8>]| {
+        let records = [prerequisites.concat(), updates.concat()].concat();
+        let counts = [records.len(), prerequisites.len(), updates.len()].map(|count| count as u8);
+        [&counts[..], &records].concat()
+    };
+    const ANY: u16 = 255;
+    const NONE: u16 = 254;
+    let (cname, mx, soa, dname) = (5, 15, 6, 39);
+    let address = [192, 0, 2, 9];
+    let numbers = [0, 0, 0, 50, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4];
+    let newer = [&b"\xc0\x0c\xc0\x0c"[..], &numbers].concat();
+    let add = update(&[], &[record("new.", 1, 1, 60, &address)]);
+    let all = [
+        update(
+            &[
+                record("mail.", ANY, ANY, 0, &[]),
+                record("none.", ANY, NONE, 0, &[]),
+                record("alias.", cname, ANY, 0, &[]),
+                record("mail.", 28, NONE, 0, &[]),
+                record("ns.", 1, 1, 0, &[192, 0, 2, 53]),
+            ],
+            &[record("new.", 1, 1, 60, &address)],
+        ),
+        update(
+            &[],
+            &[
+                record("new.", 1, NONE, 0, &address),
+                record("mail.", 1, ANY, 0, &[]),
+                record("", ANY, ANY, 0, &[]),
+            ],
+        ),
+        update(
+            &[],
+            &[
+                record("", mx, 1, 60, b"\0\x05\x04mail\xc0\x0c"),
+                record("", soa, 1, 60, &newer),
+                record("alias.", cname, 1, 60, b"\xc0\x0c"),
+            ],
+        ),
+    ]
+    .concat();
+    let redirections = [
+        update(
+            &[],
+            &[
+                record("a.b.c.", ANY, ANY, 0, &[]),
+                record("c.", dname, 1, 60, b"\0"),
+            ],
+        ),
+        update(&[], &[record("a.b.c.", 1, 1, 60, &address)]),
+        update(&[], &[record("moved.", 2, 1, 60, b"\0")]),
+        update(&[], &[record("", 48, 1, 60, &[1, 1, 3, 13, 1])]),
+    ]
+    .concat();
+    let malformed = [
+        update(&[], &[record("new.", ANY, 1, 60, &[])]),
+        update(&[record("mail.", 1, ANY, 1, &[])], &[]),
+        update(&[], &[record("new.", 1, 3, 60, &address)]),
+    ]
+    .concat();
+    vec![
+        ("add", add),
+        ("all", all),
+        ("redirections", redirections),
+        ("malformed", malformed),
+    ]
 }
 
 /// A packet of each kind, as the codecs write it; each begins with its own header, as the target reads it.
