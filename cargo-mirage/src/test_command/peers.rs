@@ -38,6 +38,11 @@ const PEERS: &[Peer] = &[
         version: &["-h"],
     },
     Peer {
+        program: "knotd",
+        package: "knot",
+        version: &["-V"],
+    },
+    Peer {
         program: "dnsperf",
         package: "dnsperf",
         version: &["-h"],

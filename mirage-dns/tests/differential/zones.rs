@@ -1,6 +1,7 @@
 //! The zones that both servers serve: some written by hand, and random ones.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -70,6 +71,35 @@ pub(crate) fn prepare(
     let compiled = zone_compiler::compile_files(&files.collect::<Vec<_>>(), 1 << 24).result;
     let compiled = compiled.unwrap_or_else(|errors| panic!("the zones have errors:\n{errors}"));
     (zones, compiled.image)
+}
+
+/// The zones of a set as files in `directory`, in RFC 3597's form for unknown types: for an oracle whose reader of master files
+/// does not know all of what stands in the others.
+pub(crate) fn plainly(directory: &Path, set: &ZoneSet<'_>) -> Vec<ZoneFile> {
+    let files = set.zones().enumerate().map(|(index, zone)| {
+        let mut text = String::new();
+        for record in zone.records() {
+            let _ = write!(
+                text,
+                "{} {} TYPE{} \\# {} ",
+                record.owner,
+                record.ttl,
+                record.record_type.0,
+                record.rdata.len()
+            );
+            for octet in record.rdata {
+                let _ = write!(text, "{octet:02x}");
+            }
+            text.push('\n');
+        }
+        let path = directory.join(format!("plain{index}.zone"));
+        fs::write(&path, text).expect("a file in the temporary directory");
+        ZoneFile {
+            apex: zone.apex().to_string(),
+            path,
+        }
+    });
+    files.collect()
 }
 
 fn write(directory: &Path, apex: &str, text: &str) -> ZoneFile {

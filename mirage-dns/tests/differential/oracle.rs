@@ -1,4 +1,4 @@
-//! NSD as a child process on loopback, and a client that asks it.
+//! NSD or Knot as a child process on loopback, and a client that asks it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -9,16 +9,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use mirage_dns::client::Query;
+use mirage_dns::name::NameBuf;
 use mirage_dns::record::RecordType;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::response::{Record, Response};
 use super::zones::{self, ZoneFile};
 
-/// The most octets that NSD puts into a datagram, whatever the question's EDNS says; given to our server, too.
+/// The most octets that an oracle puts into a datagram, whatever the question's EDNS says; given to our server, too.
 pub(crate) const MAX_UDP_PAYLOAD: u16 = 4_096;
 
-/// How fast NSD is asked.
+/// How fast an oracle is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
     /// For questions that are answered from the zones.
@@ -46,89 +48,101 @@ impl Pace {
     }
 }
 
-/// A running NSD; ended when dropped.
-pub(crate) struct Nsd {
+/// Which server it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Nsd,
+    Knot,
+}
+
+impl Kind {
+    /// The program, the variable that may name another, and Debian's package.
+    const fn program(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Nsd => ("nsd", "MIRAGE_NSD", "nsd"),
+            Self::Knot => ("knotd", "MIRAGE_KNOTD", "knot"),
+        }
+    }
+}
+
+/// A running server; ended when dropped.
+pub(crate) struct Oracle {
+    kind: Kind,
     child: Child,
     address: SocketAddr,
     log: PathBuf,
 }
 
-impl Nsd {
-    /// Starts NSD on the zones, with all its files in `directory`, and waits until it answers.
+impl Oracle {
+    /// Starts a server on the zones, with all its files in `directory`, and waits until it answers from all of them.
     ///
     /// # Panics
-    /// With what to do, when there is no NSD or it doesn't start.
-    pub(crate) fn start(directory: &Path, zones: &[ZoneFile]) -> Self {
-        let program = find_program();
-        // Another program may take the port between our look and NSD's start.
+    /// With what to do, when the program isn't there or doesn't start.
+    pub(crate) fn start(kind: Kind, directory: &Path, zones: &[ZoneFile]) -> Self {
+        let program = find_program(kind);
+        // Another program may take the port between our look and the start.
         for _ in 0..5 {
-            let mut nsd = Self::spawn(&program, directory, zones, free_port());
-            if nsd.wait_until_ready() {
-                return nsd;
+            let mut oracle = Self::spawn(kind, &program, directory, zones, free_port());
+            if zones.iter().all(|zone| oracle.wait_until_ready(&zone.apex)) {
+                return oracle;
             }
         }
-        let log = fs::read_to_string(directory.join("nsd.log")).unwrap_or_default();
+        let log = fs::read_to_string(directory.join("oracle.log")).unwrap_or_default();
         panic!("{} doesn't start; its log:\n{log}", program.display());
     }
 
-    fn spawn(program: &Path, directory: &Path, zones: &[ZoneFile], port: u16) -> Self {
-        let at = |name: &str| directory.join(name).display().to_string();
-        let mut configuration = format!(
-            "server:\n  ip-address: 127.0.0.1@{port}\n  port: {port}\n  server-count: 1\n  username: \"\"\n  chroot: \"\"\n  \
-             database: \"\"\n  zonesdir: \"{}\"\n  zonelistfile: \"{}\"\n  pidfile: \"{}\"\n  xfrdfile: \"{}\"\n  \
-             rrl-ratelimit: 0\n  rrl-whitelist-ratelimit: 0\n  ipv4-edns-size: {MAX_UDP_PAYLOAD}\n  \
-             minimal-responses: yes\n  round-robin: no\n  refuse-any: no\n  tcp-count: 50\n  tcp-timeout: 60\n\
-             remote-control:\n  control-enable: no\n",
-            // Where NSD looks for included files.
-            zones::by_hand().display(),
-            at("zone.list"),
-            at("nsd.pid"),
-            at("xfrd.state"),
-        );
-        for zone in zones {
-            configuration += &format!(
-                "zone:\n  name: \"{}\"\n  zonefile: \"{}\"\n  provide-xfr: 127.0.0.1 NOKEY\n",
-                zone.apex,
-                zone.path.display()
-            );
-        }
-        let configuration_file = directory.join("nsd.conf");
+    fn spawn(kind: Kind, program: &Path, directory: &Path, zones: &[ZoneFile], port: u16) -> Self {
+        let configuration = match kind {
+            Kind::Nsd => nsd_configuration(directory, zones, port),
+            Kind::Knot => knot_configuration(directory, zones, port),
+        };
+        let configuration_file = directory.join("oracle.conf");
         fs::write(&configuration_file, configuration).expect("a file in the temporary directory");
-        let log_path = directory.join("nsd.log");
+        let log_path = directory.join("oracle.log");
         let log = fs::File::create(&log_path).expect("a file in the temporary directory");
-        let child = Command::new(program)
-            .arg("-d")
+        let mut command = Command::new(program);
+        if kind == Kind::Nsd {
+            command.arg("-d");
+        }
+        let child = command
             .arg("-c")
             .arg(&configuration_file)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of the log"))
             .stderr(log)
-            // A group of its own, so that NSD's own children can be ended with it.
+            // A group of its own, so that its own children can be ended with it.
             .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("{} doesn't start: {error}", program.display()));
         Self {
+            kind,
             child,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             log: log_path,
         }
     }
 
-    /// Whether NSD answers within ten seconds; `false` as soon as it has ended.
-    fn wait_until_ready(&mut self) -> bool {
+    /// Whether a zone is served within ten seconds; `false` as soon as the program has ended.
+    fn wait_until_ready(&mut self, apex: &str) -> bool {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
         socket.connect(self.address).expect("an address");
         socket
             .set_read_timeout(Some(Duration::from_millis(50)))
             .expect("a time-out");
-        let question = b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\0\0\x06\0\x01";
+        let apex = NameBuf::from_text(apex).expect("a name");
+        let question = Query::new(0x1234, apex.as_name(), RecordType::SOA);
+        let mut octets = [0; 512];
+        let length = question.write(&mut octets).expect("a question fits");
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline {
             if let Ok(Some(_)) = self.child.try_wait() {
                 return false;
             }
             let mut answer = [0; 512];
-            if socket.send(question).is_ok() && socket.recv(&mut answer).is_ok() {
+            if socket.send(&octets[..length]).is_ok()
+                && socket.recv(&mut answer).is_ok()
+                && answer[3] & 0xf == 0
+            {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -136,7 +150,7 @@ impl Nsd {
         false
     }
 
-    /// What NSD wrote to its log.
+    /// What it wrote to its log.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -191,7 +205,7 @@ impl Nsd {
                 }
                 Ok(_) => {}
                 Err(error) if is_time_out(&error) => {}
-                Err(error) => panic!("asking NSD: {error}\n{}", self.log()),
+                Err(error) => panic!("asking {:?}: {error}\n{}", self.kind, self.log()),
             }
             let now = Instant::now();
             in_flight.retain(|&index, (tries, deadline)| {
@@ -254,14 +268,15 @@ impl Nsd {
 
     fn connect(&self) -> TcpStream {
         let wait = Duration::from_secs(5);
-        let stream = TcpStream::connect_timeout(&self.address, wait).expect("NSD on TCP");
+        let stream =
+            TcpStream::connect_timeout(&self.address, wait).expect("a connection to the oracle");
         stream.set_read_timeout(Some(wait)).expect("a time-out");
         stream.set_nodelay(true).expect("a socket option");
         stream
     }
 }
 
-impl Drop for Nsd {
+impl Drop for Oracle {
     fn drop(&mut self) {
         let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let Some(group) = group else { return };
@@ -310,20 +325,65 @@ fn free_port() -> u16 {
     panic!("no port of loopback is free for both UDP and TCP");
 }
 
-/// NSD's program: `MIRAGE_NSD`, else `nsd` on the search path or where Debian has it.
-fn find_program() -> PathBuf {
-    if let Some(path) = std::env::var_os("MIRAGE_NSD") {
+fn nsd_configuration(directory: &Path, zones: &[ZoneFile], port: u16) -> String {
+    let at = |name: &str| directory.join(name).display().to_string();
+    let mut configuration = format!(
+        "server:\n  ip-address: 127.0.0.1@{port}\n  port: {port}\n  server-count: 1\n  username: \"\"\n  chroot: \"\"\n  \
+         database: \"\"\n  zonesdir: \"{}\"\n  zonelistfile: \"{}\"\n  pidfile: \"{}\"\n  xfrdfile: \"{}\"\n  \
+         rrl-ratelimit: 0\n  rrl-whitelist-ratelimit: 0\n  ipv4-edns-size: {MAX_UDP_PAYLOAD}\n  \
+         minimal-responses: yes\n  round-robin: no\n  refuse-any: no\n  tcp-count: 50\n  tcp-timeout: 60\n\
+         remote-control:\n  control-enable: no\n",
+        // Where NSD looks for included files.
+        zones::by_hand().display(),
+        at("zone.list"),
+        at("nsd.pid"),
+        at("xfrd.state"),
+    );
+    for zone in zones {
+        configuration += &format!(
+            "zone:\n  name: \"{}\"\n  zonefile: \"{}\"\n  provide-xfr: 127.0.0.1 NOKEY\n",
+            zone.apex,
+            zone.path.display()
+        );
+    }
+    configuration
+}
+
+fn knot_configuration(directory: &Path, zones: &[ZoneFile], port: u16) -> String {
+    let mut configuration = format!(
+        "server:\n  rundir: \"{0}\"\n  listen: 127.0.0.1@{port}\n  udp-max-payload: {MAX_UDP_PAYLOAD}\n  \
+         udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n  tcp-idle-timeout: 60\n\
+         log:\n  - target: stderr\n    any: info\n\
+         database:\n  storage: \"{0}\"\n  journal-db-max-size: 16M\n\
+         acl:\n  - id: all\n    address: 127.0.0.1\n    action: transfer\n\
+         zone:\n",
+        directory.display(),
+    );
+    for zone in zones {
+        configuration += &format!(
+            "  - domain: \"{}\"\n    file: \"{}\"\n    zonefile-sync: -1\n    journal-content: none\n    acl: all\n",
+            zone.apex,
+            zone.path.display()
+        );
+    }
+    configuration
+}
+
+/// The program that a variable names, else the one on the search path or where Debian has it.
+fn find_program(kind: Kind) -> PathBuf {
+    let (name, variable, package) = kind.program();
+    if let Some(path) = std::env::var_os(variable) {
         return path.into();
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
-        .map(|folder| folder.join("nsd"))
+        .map(|folder| folder.join(name))
         .find(|program| program.is_file())
         .unwrap_or_else(|| {
             panic!(
-                "this test asks NSD the same questions as our server, and there is no nsd: `cargo mirage test` fetches it; \
-                 else install it (Debian: apt-get install nsd) or set MIRAGE_NSD to its path"
+                "this test asks {kind:?} the same questions as our server, and there is no {name}: `cargo mirage test` fetches it; \
+                 else install it (Debian: apt-get install {package}) or set {variable} to its path"
             )
         })
 }
