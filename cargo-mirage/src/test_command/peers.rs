@@ -23,7 +23,17 @@ const PEERS: &[Peer] = &[
         version: &["-v"],
     },
     Peer {
+        program: "nsupdate",
+        package: "bind9-dnsutils",
+        version: &["-V"],
+    },
+    Peer {
         program: "kdig",
+        package: "knot-dnsutils",
+        version: &["-V"],
+    },
+    Peer {
+        program: "knsupdate",
         package: "knot-dnsutils",
         version: &["-V"],
     },
