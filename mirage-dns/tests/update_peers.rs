@@ -420,7 +420,7 @@ fn data(random: &mut Random) -> (RecordType, Vec<u8>) {
         ),
         5 => (
             RecordType::MX,
-            [&[0, 10][..], &random.pick(TARGETS)[..]].concat(),
+            [&[0, 10][..], random.pick(TARGETS)].concat(),
         ),
         6 => (RecordType::CNAME, random.pick(TARGETS).to_vec()),
         7 => (RecordType::NS, random.pick(TARGETS).to_vec()),
