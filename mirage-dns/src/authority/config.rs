@@ -11,6 +11,7 @@ use crate::name::NameBuf;
 use crate::notify::Schedule;
 use crate::secondary::Intervals;
 use crate::transfer::TransferLimits;
+use crate::update::UpdateLimits;
 
 /// Another server, and the key that is shared with it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,8 +67,10 @@ pub struct Bounds {
     pub journal: usize,
     /// How much one transfer may bring.
     pub transfer: TransferLimits,
-    /// How many updates may wait for the next version of the zones; more are answered with SERVFAIL.
+    /// How many updates of one zone may wait for its next version; more are answered with SERVFAIL.
     pub updates: usize,
+    /// How much an update may ask for, and how much of one zone may wait.
+    pub update: UpdateLimits,
     /// When secondary zones ask.
     pub intervals: Intervals,
     /// How often secondaries are told.
@@ -81,6 +84,7 @@ impl Default for Bounds {
             journal: 4 << 20,
             transfer: TransferLimits::default(),
             updates: 256,
+            update: UpdateLimits::default(),
             intervals: Intervals::default(),
             schedule: Schedule::default(),
         }

@@ -26,6 +26,12 @@ pub struct Counters {
     pub changes_failed: u64,
     /// Secondary zones that expired.
     pub zones_expired: u64,
+    /// Updates that changed something, or rested on one that did, and are seen.
+    pub updates_done: u64,
+    /// Updates that were answered with an error.
+    pub updates_refused: u64,
+    /// Updates that were decided and then could not be built or stored.
+    pub updates_failed: u64,
     /// What became of signatures.
     pub tsig: tsig::Counters,
 }

@@ -5,7 +5,7 @@
 //! | [`Authority`] | the zones, who may do what with them, and what is under way |
 //! | [`ZoneConfig`], [`Peer`], [`Bounds`] | what it is told of them |
 //! | [`AccessList`], [`AccessRule`], [`Network`] | who may |
-//! | [`Handled`] | what becomes of a request |
+//! | [`Handled`], [`Reply`] | what becomes of a request, at once or later |
 //! | [`Task`] | what it wants done: a [`SoaQuery`], a [`ZoneTransfer`], a [`NotifyRequest`], a [`BuildJob`] |
 //! | [`Reload`] | zones that were read again |
 //! | [`SignedTransfer`] | a transfer that goes out |
@@ -18,7 +18,8 @@
 //! - Inputs: [`Authority::handle_request`]; [`Authority::handle_soa`], [`Authority::handle_transfer`],
 //!   [`Authority::handle_notify_answer`], [`Authority::handle_built`] for what came of a task.
 //! - Mutators: [`Authority::reload`].
-//! - Outputs: [`Authority::poll_task`] until it gives `None`, then [`Authority::poll_timeout`].
+//! - Outputs: [`Authority::poll_task`] and [`Authority::poll_reply`] until they give `None`, then
+//!   [`Authority::poll_timeout`].
 //! - Getters: [`Authority::zones`], [`Authority::generation`], [`Authority::counters`].
 //!
 //! # Where the specifications leave a choice
@@ -28,11 +29,16 @@
 //! - **AXFR over UDP** is refused. IXFR over UDP is answered with the differences if they fit, else with the SOA alone.
 //! - **A notice** is heard from the addresses of the primaries, with the primary's key if it has one, and from who else is
 //!   allowed to (RFC 1996 §3.11); from others it is refused. The serial in it is a hint.
-//! - **An update of a secondary zone** is not forwarded: NOTIMP (RFC 2136 §6 leaves that to the server).
+//! - **An update of a secondary zone** is not forwarded: NOTIMP (RFC 2136 §6 leaves that to the server). Who may not change a
+//!   zone is refused before the prerequisites are looked at: an update that does nothing would else tell what there is.
+//! - **An update is answered** when queries see what it did, and when it is stored, if anything is. Many that come together
+//!   are built together.
+//! - **The file of a zone that is updated**, read again, takes the zone's place only if its serial is newer; while it is
+//!   built, updates are answered with SERVFAIL.
 //! - **Other signed requests** are answered as unsigned ones are, and signed.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -47,9 +53,11 @@ use crate::name::{Name, NameBuf};
 use crate::notify::{Notifier, Notify};
 use crate::record::{Opcode, Rcode};
 use crate::secondary::{Action, Outcome, Secondary, SoaTimers};
+use crate::serial::is_newer;
 use crate::server::{Client, Server, Transport};
 use crate::transfer::{OutgoingTransfer, TransferRequest, Transferred};
-use crate::tsig::{Key, KeyRing, RequestVerifier, Verified};
+use crate::tsig::{Key, KeyRing, MAX_RECORD_LENGTH, RequestVerifier, Verified};
+use crate::update::{PendingUpdates, UpdateRequest};
 use crate::zone_set::{BuildError, OwnedZoneSet, SortKey, ZoneSetBuilder, sort_key};
 
 mod access;
@@ -87,6 +95,21 @@ pub enum Handled<'k> {
     Answer(usize),
     /// Over a stream: all messages of this transfer.
     Transfer(Box<SignedTransfer<'k>>),
+    /// The answer comes with [`Authority::poll_reply`], under this ticket: an update that is being built.
+    Later(Ticket),
+}
+
+/// Which answer it is that comes later.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Ticket(u64);
+
+/// An answer that comes later.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reply {
+    /// The one that [`Handled::Later`] gave.
+    pub ticket: Ticket,
+    /// The message.
+    pub octets: Vec<u8>,
 }
 
 /// The zones of a server as they change.
@@ -96,25 +119,46 @@ pub struct Authority<'k> {
     generation: u64,
     verifier: RequestVerifier<'k>,
     bounds: Bounds,
-    states: Vec<ZoneState>,
+    states: Vec<ZoneState<'k>>,
     /// From an apex to its state.
     places: BTreeMap<SortKey, usize>,
     /// What is to be built next.
     changes: Vec<ZoneChange>,
     next_number: u64,
     building: bool,
+    /// Answers that can go out.
+    replies: VecDeque<Reply>,
+    next_ticket: u64,
     counters: Counters,
 }
 
 /// One zone.
 #[derive(Debug)]
-struct ZoneState {
+struct ZoneState<'k> {
     config: ZoneConfig,
     journal: Journal,
     secondary: Option<Secondary>,
     notifier: Notifier,
     /// The change that a transfer brought, as long as it is not built.
     installing: Option<u64>,
+    /// Whether the zone was read again, and that is not built.
+    replacing: bool,
+    /// What updates changed and is not built.
+    pending: PendingUpdates,
+    /// The updates that wait for it, in their order.
+    waiting: VecDeque<WaitingUpdate<'k>>,
+}
+
+/// An update that is answered when it was built.
+#[derive(Debug)]
+struct WaitingUpdate<'k> {
+    ticket: Ticket,
+    /// The change that it waits for, and the version of the pending updates that has it.
+    change: u64,
+    version: u64,
+    /// The answer, as yet unsigned.
+    reply: Vec<u8>,
+    verified: Option<Verified<'k>>,
 }
 
 impl<'k> Authority<'k> {
@@ -188,6 +232,9 @@ impl<'k> Authority<'k> {
                 journal,
                 secondary,
                 installing: None,
+                replacing: false,
+                pending: PendingUpdates::new(bounds.update),
+                waiting: VecDeque::new(),
                 config,
             });
         }
@@ -206,6 +253,8 @@ impl<'k> Authority<'k> {
             changes: Vec::new(),
             next_number: 0,
             building: false,
+            replies: VecDeque::new(),
+            next_ticket: 0,
             counters: Counters::default(),
         })
     }
@@ -318,6 +367,14 @@ impl<'k> Authority<'k> {
                 };
                 reply::write(request, rcode, Flags::AA, out)
             }
+            Opcode::UPDATE => match self.update(&reader, client, verified) {
+                Ok(Decided::Later(ticket)) => return Handled::Later(ticket),
+                Ok(Decided::Nothing) => reply::write(request, Rcode::NOERROR, Flags::empty(), out),
+                Err(rcode) => {
+                    self.counters.updates_refused += 1;
+                    reply::write(request, rcode, Flags::empty(), out)
+                }
+            },
             _ => return self.answer(server, request, client, out),
         };
         replied.map_or(Handled::Ignored, Handled::Answer)
@@ -434,16 +491,125 @@ impl<'k> Authority<'k> {
         Rcode::NOERROR
     }
 
+    /// Does an update on what the ones before it left, and has it built (RFC 2136 §3).
+    fn update(
+        &mut self,
+        reader: &MessageReader<'_>,
+        client: &Client,
+        verified: Option<&Verified<'k>>,
+    ) -> Result<Decided, Rcode> {
+        let request = UpdateRequest::parse(reader).map_err(|error| error.rcode())?;
+        let apex = request.apex().to_owned();
+        let key = verified.map(|verified| verified.key().name());
+        let place = self.places.get(&sort_key(apex.as_name())).copied();
+        let state = place.and_then(|place| self.states.get_mut(place));
+        // Who may not change anything is told nothing of what there is.
+        let state = state.ok_or(Rcode::REFUSED)?;
+        if state.secondary.is_some() {
+            return Err(Rcode::NOTIMP);
+        }
+        if !state.config.update.allows(client.address, key) {
+            return Err(Rcode::REFUSED);
+        }
+        let zones = self.zones.as_zone_set();
+        let zone = request.zone(&zones).map_err(|error| error.rcode())?;
+        if state.waiting.len() >= self.bounds.updates || state.replacing {
+            return Err(Rcode::SERVFAIL);
+        }
+        let decided = state.pending.apply(zone, &request);
+        let difference = decided.map_err(|error| error.rcode())?;
+        let (change, version) = match (difference, state.waiting.back()) {
+            (Some(difference), _) => {
+                let version = state.pending.version();
+                let change = Change::Apply(alloc::vec![Arc::new(difference)]);
+                (self.change(apex, change), version)
+            }
+            // It rests on what the ones before it do: it is answered when they are.
+            (None, Some(last)) => (last.change, last.version),
+            (None, None) => return Ok(Decided::Nothing),
+        };
+        let mut reply = alloc::vec![0; 512 + MAX_RECORD_LENGTH];
+        let written = reply::write(reader.octets(), Rcode::NOERROR, Flags::empty(), &mut reply);
+        reply.truncate(written.ok_or(Rcode::SERVFAIL)?);
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        if let Some(state) = place.and_then(|place| self.states.get_mut(place)) {
+            state.waiting.push_back(WaitingUpdate {
+                ticket,
+                change,
+                version,
+                reply,
+                verified: verified.cloned(),
+            });
+        }
+        Ok(Decided::Later(ticket))
+    }
+
+    /// The next answer that was announced with [`Handled::Later`], if there is one.
+    pub fn poll_reply(&mut self) -> Option<Reply> {
+        self.replies.pop_front()
+    }
+
+    /// Answers the updates of a zone up to one that waits for this change.
+    fn answer_updates(&mut self, place: usize, change: u64, done: bool, now: Now) {
+        let state = &mut self.states[place];
+        while let Some(waiting) = state.waiting.front()
+            && (!done || waiting.change <= change)
+        {
+            let Some(mut waiting) = state.waiting.pop_front() else {
+                return;
+            };
+            if done {
+                state.pending.forget(waiting.version);
+                self.counters.updates_done += 1;
+            } else {
+                reply::set_rcode(&mut waiting.reply, Rcode::SERVFAIL);
+                self.counters.updates_failed += 1;
+            }
+            let mut octets = waiting.reply;
+            if let Some(verified) = waiting.verified {
+                let length = octets.len();
+                octets.resize(length + verified.record_length(), 0);
+                match verified.sign(&mut octets, length, now.unix) {
+                    Ok(signed) => octets.truncate(signed.length),
+                    // There is room, and the message is ours.
+                    Err(_) => continue,
+                }
+            }
+            self.replies.push_back(Reply {
+                ticket: waiting.ticket,
+                octets,
+            });
+        }
+        if !done {
+            // Whatever else was decided rests on what was not done.
+            state.pending.clear();
+            let apex = state.config.apex.as_name();
+            self.changes.retain(|change| {
+                change.apex.as_name() != apex || !matches!(change.change, Change::Apply(_))
+            });
+        }
+    }
+
     /// Zones were read again: those that are ours and differ take the place of the current ones; those that are fetched from
     /// primaries stay. Nothing is seen of it before [`Task::Build`] is done.
     pub fn reload(&mut self, reload: Reload) {
         for apex in reload.changed {
-            let is_secondary = self
-                .state_of(apex.as_name())
-                .is_some_and(|state| state.secondary.is_some());
-            if !is_secondary {
-                self.change(apex, Change::ReplaceFrom(reload.zones.clone()));
+            let serial_of = |zones: &OwnedZoneSet| {
+                let zone = zones.as_zone_set().zone_at(apex.as_name());
+                zone.map_or(0, |zone| zone.serial())
+            };
+            let is_newer = is_newer(serial_of(&reload.zones), serial_of(&self.zones));
+            let place = self.places.get(&sort_key(apex.as_name())).copied();
+            if let Some(state) = place.and_then(|place| self.states.get_mut(place)) {
+                // The file of a zone that is updated has not what the updates did: it counts when its author says so.
+                let is_updated = !state.config.update.0.is_empty();
+                if state.secondary.is_some() || (is_updated && !is_newer) {
+                    continue;
+                }
+                state.replacing = true;
             }
+            self.change(apex, Change::ReplaceFrom(reload.zones.clone()));
         }
     }
 
@@ -551,6 +717,8 @@ impl<'k> Authority<'k> {
             if installed {
                 self.states[place].installing = None;
             }
+            self.states[place].replacing &= self.is_replacing(&change.apex);
+            let done = change.result.is_ok();
             let outcome = match change.result {
                 Ok(differences) => self.version_changed(place, &differences, now),
                 Err(_) => {
@@ -558,10 +726,18 @@ impl<'k> Authority<'k> {
                     Outcome::Failed
                 }
             };
+            self.answer_updates(place, change.number, done, now);
             if installed && let Some(secondary) = self.secondary(place) {
                 secondary.handle_transfer(now.elapsed, outcome);
             }
         }
+    }
+
+    /// Whether a zone that was read again still waits to be built.
+    fn is_replacing(&self, apex: &NameBuf) -> bool {
+        self.changes
+            .iter()
+            .any(|change| matches!(change.change, Change::ReplaceFrom(_)) && change.apex == *apex)
     }
 
     /// A zone is at another version, to which these differences lead.
@@ -693,7 +869,7 @@ impl<'k> Authority<'k> {
         self.verifier.keys().find_by_name(name.as_name())
     }
 
-    fn state_of(&self, apex: Name<'_>) -> Option<&ZoneState> {
+    fn state_of(&self, apex: Name<'_>) -> Option<&ZoneState<'k>> {
         let place = *self.places.get(&sort_key(apex))?;
         self.states.get(place)
     }
@@ -701,6 +877,13 @@ impl<'k> Authority<'k> {
     fn secondary(&mut self, place: usize) -> Option<&mut Secondary> {
         self.states.get_mut(place)?.secondary.as_mut()
     }
+}
+
+/// What becomes of an update.
+enum Decided {
+    /// It changes nothing.
+    Nothing,
+    Later(Ticket),
 }
 
 /// The keys that a configuration names.

@@ -79,3 +79,11 @@ pub(super) fn datagram_limit(request: &[u8], limits: &Limits) -> usize {
         _ => 512,
     }
 }
+
+/// Writes another response code into the header of a message that was written before.
+pub(super) fn set_rcode(message: &mut [u8], rcode: Rcode) {
+    if let Some(octet) = message.get_mut(3) {
+        // Of the code four bits are here.
+        *octet = *octet & 0xf0 | rcode.0 as u8 & 0xf;
+    }
+}
