@@ -73,6 +73,7 @@ where
         let now = service.now(executor.now());
         let next = service
             .authority(|authority| (authority.poll_task(now, rng), authority.poll_timeout()));
+        service.deliver(changing);
         // What was just looked at is no news.
         changing.asked.take();
         let Some((task, timeout)) = next else {

@@ -1,17 +1,25 @@
 //! The service itself: zones, the pure server, counters.
 
 #[cfg(feature = "authority")]
+use alloc::collections::{BTreeMap, VecDeque};
+#[cfg(feature = "authority")]
+use alloc::rc::Rc;
+#[cfg(feature = "authority")]
 use alloc::vec::Vec;
 use core::cell::Cell;
 #[cfg(feature = "authority")]
 use core::cell::RefCell;
+#[cfg(feature = "authority")]
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use mirage_core::Instant;
 #[cfg(feature = "authority")]
+use mirage_core::channel::Signal;
+#[cfg(feature = "authority")]
 use mirage_core::event::Event;
 #[cfg(feature = "authority")]
-use mirage_dns::authority::{Authority, Handled, Now};
+use mirage_dns::authority::{Authority, Handled, Now, Ticket};
 use mirage_dns::server::{Limits, Server};
 use mirage_dns::zone_set::ZoneSet;
 use mirage_net::{UdpRequest, UdpService};
@@ -119,6 +127,19 @@ pub(crate) struct Changing<'z> {
     authority: RefCell<Authority<'z>>,
     /// A request may have given the authority something to do.
     pub(crate) asked: Event,
+    /// Where answers go that come later.
+    awaited: RefCell<BTreeMap<Ticket, Destination>>,
+    /// Those that go out as datagrams and can.
+    late: RefCell<VecDeque<(SocketAddr, Vec<u8>)>>,
+    is_late: Event,
+}
+
+/// Where an answer goes that comes later.
+#[cfg(feature = "authority")]
+#[derive(Debug)]
+enum Destination {
+    Datagram(SocketAddr),
+    Stream(Rc<Signal<Vec<u8>>>),
 }
 
 #[cfg(feature = "authority")]
@@ -130,6 +151,9 @@ impl<'z> Service<'z> {
             zones: Zones::Changing(alloc::boxed::Box::new(Changing {
                 authority: RefCell::new(authority),
                 asked: Event::new(),
+                awaited: RefCell::new(BTreeMap::new()),
+                late: RefCell::new(VecDeque::new()),
+                is_late: Event::new(),
             })),
             server,
             epoch: Cell::new(0),
@@ -181,6 +205,67 @@ impl<'z> Service<'z> {
         let handled = authority.handle_request(&self.server, &mut request, client, now, out);
         changing.asked.set();
         handled
+    }
+
+    /// Answers a datagram from `remote`: how many octets of `out` are the answer, or `None` where there is none, or none yet.
+    pub(crate) fn answer_datagram(
+        &self,
+        client: &Client,
+        remote: SocketAddr,
+        request: &[u8],
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let Some(changing) = self.changing() else {
+            return self.answer(client, request, out);
+        };
+        match self.handle(changing, client, request, out) {
+            Handled::Answer(length) => Some(length),
+            Handled::Later(ticket) => {
+                let destination = Destination::Datagram(remote);
+                changing.awaited.borrow_mut().insert(ticket, destination);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Waits until there are answers to datagrams that were asked for earlier.
+    pub(crate) async fn late_answers(&self) {
+        match self.changing() {
+            Some(changing) => changing.is_late.wait().await,
+            None => core::future::pending().await,
+        }
+    }
+
+    /// The next answer to a datagram that was asked for earlier, and where it goes.
+    pub(crate) fn next_late_answer(&self) -> Option<(SocketAddr, Vec<u8>)> {
+        self.changing()?.late.borrow_mut().pop_front()
+    }
+
+    /// Waits for an answer that comes later.
+    pub(crate) async fn wait_for(&self, changing: &Changing<'z>, ticket: Ticket) -> Vec<u8> {
+        let signal = Rc::new(Signal::new());
+        let destination = Destination::Stream(Rc::clone(&signal));
+        changing.awaited.borrow_mut().insert(ticket, destination);
+        signal.wait().await
+    }
+
+    /// Sends the answers that can go out on their way.
+    pub(crate) fn deliver(&self, changing: &Changing<'z>) {
+        while let Some(reply) = {
+            let mut authority = changing.authority.borrow_mut();
+            authority.poll_reply()
+        } {
+            match changing.awaited.borrow_mut().remove(&reply.ticket) {
+                Some(Destination::Datagram(remote)) => {
+                    changing.late.borrow_mut().push_back((remote, reply.octets));
+                    changing.is_late.set();
+                }
+                Some(Destination::Stream(signal)) => drop(signal.set(reply.octets)),
+                // Who asked has gone.
+                None => {}
+            }
+        }
     }
 
     /// The time as an authority wants it.

@@ -196,6 +196,13 @@ impl Connection<'_, '_> {
                     return self.transfer(socket, *transfer, response).await;
                 }
                 Handled::Answer(length) => Some(length),
+                Handled::Later(ticket) => {
+                    let answer = self.service.wait_for(changing, ticket).await;
+                    // The authority's answers are short.
+                    let place = room.get_mut(..answer.len()).ok_or(Closed::Failed)?;
+                    place.copy_from_slice(&answer);
+                    Some(answer.len())
+                }
                 _ => None,
             },
         };

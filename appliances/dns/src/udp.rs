@@ -1,5 +1,11 @@
 //! DNS over UDP, over any stack's sockets.
 
+#[cfg(feature = "authority")]
+use core::future::{Future, poll_fn};
+#[cfg(feature = "authority")]
+use core::pin::pin;
+#[cfg(feature = "authority")]
+use core::task::Poll;
 use core::time::Duration;
 
 use edge_nal::{UdpReceive, UdpSend};
@@ -21,6 +27,9 @@ const RECEIVE_PAUSE: Duration = Duration::from_millis(10);
 ///
 /// Each datagram is answered before the next one is received: a socket that sends from the address which the last
 /// datagram had asked answers every query from the right one.
+///
+/// With zones that change (feature `authority`) the answer to an update comes later, and goes out from the address that the
+/// stack chooses; and a receive that has nothing yet is dropped and begun again, which must lose no datagram.
 pub async fn serve_udp<S: UdpReceive + UdpSend>(
     socket: &mut S,
     service: &Service<'_>,
@@ -31,7 +40,24 @@ pub async fn serve_udp<S: UdpReceive + UdpSend>(
     loop {
         service.set_time(executor.now(), executor.wall());
         for _ in 0..BUDGET {
-            let (length, remote) = match socket.receive(request).await {
+            #[cfg(feature = "authority")]
+            let received = {
+                let late = first(socket.receive(request), service.late_answers());
+                match late.await {
+                    Ok(received) => received,
+                    Err(()) => {
+                        while let Some((remote, answer)) = service.next_late_answer() {
+                            if socket.send(remote, &answer).await.is_err() {
+                                service.count(Counter::UdpSendErrors);
+                            }
+                        }
+                        continue;
+                    }
+                }
+            };
+            #[cfg(not(feature = "authority"))]
+            let received = socket.receive(request).await;
+            let (length, remote) = match received {
                 Ok(received) => received,
                 Err(_) => {
                     service.count(Counter::UdpReceiveErrors);
@@ -53,7 +79,11 @@ pub async fn serve_udp<S: UdpReceive + UdpSend>(
                 transport: Transport::Udp,
                 now: service.unix_time(executor.turn_time()),
             };
-            let Some(length) = service.answer(&client, query, response) else {
+            #[cfg(feature = "authority")]
+            let answered = service.answer_datagram(&client, remote, query, response);
+            #[cfg(not(feature = "authority"))]
+            let answered = service.answer(&client, query, response);
+            let Some(length) = answered else {
                 continue;
             };
             if socket.send(remote, &response[..length]).await.is_err() {
@@ -62,4 +92,17 @@ pub async fn serve_udp<S: UdpReceive + UdpSend>(
         }
         yield_now().await;
     }
+}
+
+/// Waits for the first of two futures; the other is dropped.
+#[cfg(feature = "authority")]
+async fn first<A: Future, B: Future>(a: A, b: B) -> Result<A::Output, B::Output> {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    poll_fn(|context| {
+        if let Poll::Ready(output) = a.as_mut().poll(context) {
+            return Poll::Ready(Ok(output));
+        }
+        b.as_mut().poll(context).map(Err)
+    })
+    .await
 }
