@@ -18,7 +18,7 @@
 //! | transfer zones, tell of changes, refresh secondary zones | `transfer`, `notify`, `secondary` (feature `alloc`) |
 //! | sign messages, know whose a request is | [`tsig`] |
 //! | change a zone by messages | `update` (feature `alloc`) |
-//! | handle names, types, rdata, serial numbers | [`name`], [`record`], [`serial`] |
+//! | handle names, types, rdata, serial numbers, address ranges | [`name`], [`record`], [`serial`], [`network`] |
 //!
 //! ```
 //! # #[cfg(feature = "alloc")]
@@ -81,6 +81,7 @@ pub mod journal;
 pub mod master_file;
 pub mod message;
 pub mod name;
+pub mod network;
 #[cfg(feature = "alloc")]
 pub mod notify;
 pub mod record;

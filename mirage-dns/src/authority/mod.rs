@@ -4,7 +4,7 @@
 //! |------|------------|
 //! | [`Authority`] | the zones, who may do what with them, and what is under way |
 //! | [`ZoneConfig`], [`Peer`], [`Bounds`] | what it is told of them |
-//! | [`AccessList`], [`AccessRule`], [`Network`] | who may |
+//! | [`AccessList`], [`AccessRule`] | who may |
 //! | [`Handled`], [`Reply`] | what becomes of a request, at once or later |
 //! | [`Task`] | what it wants done: a [`SoaQuery`], a [`ZoneTransfer`], a [`NotifyRequest`], a [`BuildJob`] |
 //! | [`Reload`] | zones that were read again |
@@ -69,7 +69,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
-pub use access::{AccessList, AccessRule, Network, NetworkError};
+pub use access::{AccessList, AccessRule};
 pub use build::{BuildJob, Built, BuiltChange, Reload};
 pub use config::{Bounds, Peer, ZoneConfig};
 pub use counters::Counters;

@@ -10,13 +10,12 @@ use clap::Parser;
 use clap::builder::TypedValueParser;
 use dns_appliance::TcpLimits;
 use mirage_core::MacAddress;
+use mirage_dns::network::Network;
 use mirage_dns::server::RateLimits;
 use mirage_dns::zone_compiler::{ZoneFile, ZoneFileError};
 use mirage_host::XdpMode;
 
 use crate::changing::ChangingArguments;
-
-use crate::extensions::Exempt;
 
 /// Serves DNS zones from a process of this host: over the system's sockets, or on our own network stack over a tap or an
 /// interface.
@@ -95,7 +94,7 @@ pub(crate) struct Arguments {
 
     /// A network that is not limited. May be repeated.
     #[arg(long, value_name = "ADDRESS[/LENGTH]", requires = "rate_limit")]
-    pub(crate) rate_limit_exempt: Vec<Exempt>,
+    pub(crate) rate_limit_exempt: Vec<Network>,
 
     #[command(flatten)]
     pub(crate) changing: ChangingArguments,

@@ -1,11 +1,8 @@
 //! What the server does beside answering: NSID, cookies, TCP keep-alive, rate limiting.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::Path;
-use std::str::FromStr;
 
-use mirage_dns::server::rate_limit::Network;
 use mirage_dns::server::{
     Cookies, Extensions, MAX_NSID_LENGTH, RateBucket, RateLimiter, RateLimits, SERVER_SECRET_LENGTH,
 };
@@ -46,8 +43,8 @@ pub(crate) fn leak(arguments: &Arguments) -> Result<Extensions<'static>, Failure
             ..RateLimits::default()
         };
         let buckets = vec![RateBucket::default(); RATE_BUCKETS].leak();
-        let exempt: Vec<Network> = arguments.rate_limit_exempt.iter().map(|n| n.0).collect();
-        let limiter = RateLimiter::new(limits, rng.seed(), buckets, exempt.leak());
+        let exempt = arguments.rate_limit_exempt.clone().leak();
+        let limiter = RateLimiter::new(limits, rng.seed(), buckets, exempt);
         extensions = extensions.with_rate_limiter(Box::leak(Box::new(limiter)));
     }
     Ok(extensions)
@@ -81,29 +78,6 @@ fn secret(digits: &str) -> Option<Secret> {
         *octet = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
     }
     Some(secret)
-}
-
-/// A network that is exempt from rate limiting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Exempt(pub(crate) Network);
-
-impl FromStr for Exempt {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || "expected an address or a network, such as 10.0.0.0/8 or ::1".to_string();
-        let (address, length) = match text.split_once('/') {
-            Some((address, length)) => (address, Some(length)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| expected())?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let length = length.map_or(Ok(most), |length| length.parse().map_err(|_| expected()))?;
-        if length > most {
-            return Err(expected());
-        }
-        Ok(Self((address, length)))
-    }
 }
 
 #[cfg(test)]
@@ -142,16 +116,5 @@ mod tests {
             assert_eq!(read_secrets(&path).is_ok(), taken, "{text}");
         }
         assert!(read_secrets(&folder.path().join("none")).is_err());
-    }
-
-    #[test]
-    fn networks_are_exempt_with_and_without_length() {
-        let network = |text: &str| text.parse::<Exempt>().map(|exempt| exempt.0);
-        assert_eq!(network("10.0.0.0/8"), Ok(([10, 0, 0, 0].into(), 8)));
-        assert_eq!(network("192.0.2.1"), Ok(([192, 0, 2, 1].into(), 32)));
-        assert_eq!(network("::1"), Ok(("::1".parse().unwrap(), 128)));
-        for wrong in ["", "x", "10.0.0.0/33", "::/129", "10.0.0.0/", "/8"] {
-            assert!(network(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -1,9 +1,7 @@
 //! EDNS options: NSID, cookies, TCP keep-alive; and answers that are one too many.
 
-use std::net::IpAddr as Address;
-
-use super::rate_limit::Network;
 use super::*;
+use crate::network::Network;
 
 fn image() -> Vec<u8> {
     compile(&["$TTL 60
@@ -494,7 +492,7 @@ fn right_cookie_is_never_limited_and_a_client_with_another_is_told_badcookie() {
 
 #[test]
 fn exempt_networks_are_answered_whatever_they_ask() {
-    let exempt: [Network; 1] = [(Address::from([192, 0, 2, 0]), 24)];
+    let exempt: [Network; 1] = ["192.0.2.0/24".parse().unwrap()];
     with_limited(None, &exempt, |limited| {
         let www = Ask::new("www.example. A").octets();
         assert_eq!(limited.flood(|_| www.clone(), "192.0.2.1"), [30, 0, 0]);

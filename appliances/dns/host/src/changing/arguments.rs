@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
-use mirage_dns::authority::{AccessRule, Network, Peer};
+use mirage_dns::authority::{AccessRule, Peer};
 use mirage_dns::name::NameBuf;
+use mirage_dns::network::Network;
 
 /// The port of DNS (RFC 1035 §4.2).
 const PORT: u16 = 53;
