@@ -573,6 +573,37 @@ fn queries() -> Vec<(String, Vec<u8>)> {
             message(header, "example.org", RecordType::SOA, None, &[]),
         ));
     }
+    let options: [(&str, &[u8]); 6] = [
+        ("cookie", b"\0\x0a\0\x08client's"),
+        (
+            "both-cookies",
+            b"\0\x0a\0\x18client's\x01\0\0\0\0\0\0\0a server",
+        ),
+        ("nsid-keepalive", b"\0\x03\0\0\0\x0b\0\0"),
+        ("padding", b"\0\x0c\0\x06\0\0\0\0\0\0"),
+        ("wrong-cookie", b"\0\x0a\0\x03abc"),
+        ("wrong-keepalive", b"\0\x0b\0\x02\0\x64"),
+    ];
+    for (title, options) in options {
+        let header = Header {
+            id: 2,
+            ..Header::default()
+        };
+        let edns = Edns {
+            options,
+            ..Edns::with_payload_size(1232)
+        };
+        let octets = message(header, "www.example.org", RecordType::A, Some(edns), &[]);
+        seeds.push((format!("option-{title}"), octets));
+    }
+    for text in [
+        "x.dn.redirect.test",
+        "x.loop.redirect.test",
+        "x.grow.redirect.test",
+    ] {
+        let octets = message(Header::default(), text, RecordType::A, None, &[]);
+        seeds.push((format!("redirect-{text}"), octets));
+    }
     seeds
 }
 

@@ -1,14 +1,21 @@
 //! The DNS server on any request, over both transports: what it answers is a response to that request, within the limits,
-//! that the reader takes and that is the same each time.
+//! that the reader takes and that is the same each time. With cookies, NSID, keep-alive and a rate limiter it is that and no more
+//! options than were asked for, its cookie is believed, and only UDP without a right cookie is limited.
 
 #![no_main]
 
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
+use mirage_dns::client::Query;
 use mirage_dns::master_file::{NoFiles, Source};
-use mirage_dns::message::{Flags, MessageReader};
-use mirage_dns::server::{Client, Ignored, Limits, Transport, respond};
+use mirage_dns::message::{Edns, Flags, MessageReader};
+use mirage_dns::name::Name;
+use mirage_dns::record::{Rcode, RecordType};
+use mirage_dns::server::{
+    Client, CookieState, Cookies, Extensions, Ignored, Limits, RateBucket, RateLimiter, RateLimits,
+    Transport, respond, respond_with,
+};
 use mirage_dns::zone_compiler::ZoneCompiler;
 use mirage_dns::zone_set::ZoneSet;
 
@@ -17,16 +24,28 @@ const ROOM: usize = 8192;
 
 const ZONE: &str = include_str!("../../appliances/dns/zones/example.org.zone");
 
+/// Names that are elsewhere, for ever and ever longer.
+const REDIRECTIONS: &str = "$ORIGIN redirect.test.
+$TTL 60
+@ SOA ns root 1 2 3 4 5
+@ NS ns
+ns A 192.0.2.1
+dn DNAME www.example.org.
+loop DNAME loop
+grow DNAME a.grow2
+grow2 DNAME grow
+";
+
 static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut compiler = ZoneCompiler::new();
-    compiler.add_zone(
-        Source {
-            name: "example.org.zone",
-            text: ZONE.as_bytes(),
-        },
-        &NoFiles,
-    );
-    compiler.finish().expect("the example zone compiles").image
+    for (name, text) in [
+        ("example.org.zone", ZONE),
+        ("redirect.test.zone", REDIRECTIONS),
+    ] {
+        let text = text.as_bytes();
+        compiler.add_zone(Source { name, text }, &NoFiles);
+    }
+    compiler.finish().expect("the example zones compile").image
 });
 
 fuzz_target!(|request: &[u8]| {
@@ -93,5 +112,87 @@ fuzz_target!(|request: &[u8]| {
             again[..second.length],
             "the same question, the same answer"
         );
+        with_extensions(&zones, request, client);
     }
 });
+
+/// The option codes of NSID, cookies and keep-alive.
+const OPTIONS: [u16; 3] = [3, 10, 11];
+
+fn with_extensions(zones: &ZoneSet<'_>, request: &[u8], client: &Client) {
+    let limits = RateLimits {
+        per_second: 2,
+        slip: 2,
+        ..RateLimits::default()
+    };
+    let mut buckets = [RateBucket::default(); 4];
+    let limiter = RateLimiter::new(limits, [1; 16], &mut buckets, &[]);
+    let cookies = Cookies::new(*b"sixteen octets!!");
+    let extensions = Extensions::NONE
+        .with_nsid(b"fuzzed")
+        .expect("short")
+        .with_tcp_keepalive(100)
+        .with_cookies(&cookies)
+        .with_rate_limiter(&limiter);
+    let ask = |request: &[u8], out: &mut [u8; ROOM]| {
+        respond_with(zones, &Limits::default(), &extensions, request, client, out)
+    };
+    for number in 0..6 {
+        let mut out = [0xa5; ROOM];
+        let answer = match ask(request, &mut out) {
+            Ok(answer) => answer,
+            Err(Ignored::RateLimited) => {
+                assert!(number >= 2 && client.transport == Transport::Udp);
+                continue;
+            }
+            Err(other) => panic!("it was answered without extensions: {other:?}"),
+        };
+        assert!(out[answer.length..].iter().all(|octet| *octet == 0xa5));
+        let response = MessageReader::new(&out[..answer.length]).expect("a header");
+        assert_eq!(response.end().expect("whole"), answer.length);
+        if answer.is_limited {
+            assert!(number >= 2 && client.transport == Transport::Udp);
+            assert!(answer.cookie != CookieState::Right);
+            let header = response.header();
+            let records = header.answer_count | header.authority_count;
+            assert!(records == 0 && answer.length <= request.len() + 160);
+        }
+        let edns = response.edns().expect("at most one OPT");
+        let Some(edns) = edns else { continue };
+        let mut seen = 0;
+        for (code, data) in edns.options() {
+            let known = OPTIONS.iter().position(|known| *known == code);
+            let bit = 1 << known.expect("an option that is ours");
+            assert!(seen & bit == 0, "an option twice");
+            seen |= bit;
+            if code == 10 {
+                believed(zones, &extensions, client, data);
+            }
+        }
+        assert!(answer.rcode != Rcode::BADCOOKIE || seen & 2 != 0);
+    }
+}
+
+/// A cookie that was given is taken for right.
+fn believed(zones: &ZoneSet<'_>, extensions: &Extensions<'_>, client: &Client, cookie: &[u8]) {
+    let options = [&[0, 10, 0, 24], cookie].concat();
+    let query = Query {
+        edns: Some(Edns {
+            options: &options,
+            ..Edns::with_payload_size(1232)
+        }),
+        ..Query::new(7, Name::ROOT, RecordType::A)
+    };
+    let (mut request, mut out) = ([0; 512], [0; 512]);
+    let length = query.write(&mut request).expect("it fits");
+    let request = &request[..length];
+    let answer = respond_with(
+        zones,
+        &Limits::default(),
+        extensions,
+        request,
+        client,
+        &mut out,
+    );
+    assert_eq!(answer.expect("never limited").cookie, CookieState::Right);
+}
