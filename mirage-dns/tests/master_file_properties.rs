@@ -361,6 +361,12 @@ impl Printer {
         }
     }
 
+    fn perhaps_space(&mut self) {
+        if self.choices.one_in(4) {
+            self.space();
+        }
+    }
+
     fn end_of_line(&mut self) {
         while self.parentheses > 0 {
             self.put_one_of(&[")", "\n)", " ;x\r\n ) "]);
@@ -505,20 +511,20 @@ impl Printer {
             self.generic(&entry.data);
         } else {
             let fields: Vec<_> = rdata_fields(record_type, &entry.data).collect();
-            if fields.iter().all(|(kind, _)| has_layout(*kind)) {
+            let octets = &entry.data;
+            let text = Rdata {
+                record_type,
+                octets,
+            }
+            .to_string();
+            // Some octets have no other text.
+            if !text.starts_with("\\#") && fields.iter().all(|(kind, _)| has_layout(*kind)) {
                 for (kind, octets) in fields {
                     self.field(kind, octets);
                 }
             } else {
                 self.space();
-                let octets = &entry.data;
-                self.put(
-                    &Rdata {
-                        record_type,
-                        octets,
-                    }
-                    .to_string(),
-                );
+                self.put(&text);
             }
         }
         self.end_of_line();
@@ -546,7 +552,10 @@ impl Printer {
             octets.iter().fold(0, fold)
         };
         match kind {
-            RdataField::CompressibleName | RdataField::Name => self.name(octets),
+            RdataField::CompressibleName
+            | RdataField::Name
+            | RdataField::WholeName
+            | RdataField::CasedName => self.name(octets),
             RdataField::U8 | RdataField::U16 | RdataField::U32 => self.number(number()),
             RdataField::Period => self.time(number()),
             RdataField::Ipv4Address => {
@@ -569,6 +578,46 @@ impl Printer {
                     rest = after;
                 }
             }
+            RdataField::Hexadecimal => {
+                for octet in octets {
+                    self.put(&format!("{:x}", octet >> 4));
+                    self.perhaps_space();
+                    self.put(&format!("{:X}", octet & 15));
+                    self.perhaps_space();
+                }
+            }
+            RdataField::Base64 | RdataField::OptionalBase64 => {
+                for digit in base64(octets).chars() {
+                    self.put(&digit.to_string());
+                    self.perhaps_space();
+                }
+            }
+            RdataField::TypeBitmap => {
+                // In any order, some of them twice.
+                let mut types = types_of(octets);
+                let again = self.choices.below(types.len() + 1);
+                types.extend_from_within(..again);
+                while !types.is_empty() {
+                    let at = self.choices.below(types.len());
+                    let number = types.swap_remove(at);
+                    let mnemonic = RecordType(number).to_string();
+                    self.put_one_of(&[&mnemonic, &format!("type{number}")]);
+                    self.space();
+                }
+            }
+            RdataField::ServiceParameters => {
+                let mut parameters = parameters_of(octets);
+                while !parameters.is_empty() {
+                    let at = self.choices.below(parameters.len());
+                    let (key, value) = parameters.swap_remove(at);
+                    self.put(&format!("key{key}"));
+                    if !value.is_empty() || self.choices.one_in(2) {
+                        self.put("=");
+                        self.string(&value);
+                    }
+                    self.space();
+                }
+            }
             other => panic!("a field without a form in text: {other:?}"),
         }
     }
@@ -586,9 +635,62 @@ fn has_layout(kind: RdataField) -> bool {
             | RdataField::Period
             | RdataField::Ipv4Address
             | RdataField::Ipv6Address
+            | RdataField::WholeName
+            | RdataField::CasedName
+            | RdataField::Hexadecimal
+            | RdataField::Base64
+            | RdataField::OptionalBase64
+            | RdataField::TypeBitmap
+            | RdataField::ServiceParameters
             | RdataField::CharacterString
             | RdataField::CharacterStrings
     )
+}
+
+fn base64(octets: &[u8]) -> String {
+    let digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".as_bytes();
+    let bit = |at: usize| {
+        octets
+            .get(at / 8)
+            .is_some_and(|octet| octet & 0x80 >> (at % 8) != 0)
+    };
+    let digit = |at: usize| {
+        let value = (0..6).fold(0, |value, index| {
+            value << 1 | usize::from(bit(6 * at + index))
+        });
+        char::from(digits[value])
+    };
+    let mut text: String = (0..(8 * octets.len()).div_ceil(6)).map(digit).collect();
+    while !text.len().is_multiple_of(4) {
+        text.push('=');
+    }
+    text
+}
+
+fn types_of(bitmap: &[u8]) -> Vec<u16> {
+    let mut types = Vec::new();
+    let mut rest = bitmap;
+    while let [window, length, after @ ..] = rest {
+        let (octets, after) = after.split_at(usize::from(*length));
+        for bit in 0..8 * octets.len() {
+            if octets[bit / 8] & 0x80 >> (bit % 8) != 0 {
+                types.push(u16::from_be_bytes([*window, bit as u8]));
+            }
+        }
+        rest = after;
+    }
+    types
+}
+
+fn parameters_of(octets: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    let mut parameters = Vec::new();
+    let mut rest = octets;
+    while let [a, b, c, d, after @ ..] = rest {
+        let length = usize::from(u16::from_be_bytes([*c, *d]));
+        parameters.push((u16::from_be_bytes([*a, *b]), after[..length].to_vec()));
+        rest = &after[length..];
+    }
+    parameters
 }
 
 /// The data of the one record that this text of data makes, or what is wrong with it.

@@ -25,15 +25,20 @@ const IPV6_HINT: &str = "a list of IPv6 addresses with commas between";
 const ECH: &str = "a list of ECH configurations in Base64";
 const VALUE: &str = "a value in the form that this key prescribes";
 
-/// Reads parameters up to the end of the entry, and brings them into ascending order of their keys. That takes one walk over
-/// those that are there and one move of their octets for each that stands before one with a lower key: at most 16,384 in
-/// one record.
+/// How many parameters of a record may stand behind one with a greater key. Each costs a walk over those that are there, and
+/// a move of their octets; records that are written by people have a few parameters in all.
+const MAX_OUT_OF_ORDER: usize = 256;
+const IN_ORDER: &str =
+    "service parameters of which at most 256 stand behind one with a greater key";
+
+/// Reads parameters up to the end of the entry, and brings them into ascending order of their keys.
 pub(super) fn parse<'s>(
     words: &mut Words<'_, 's>,
     data: &mut DataBuffer<'_>,
 ) -> Result<(), Fault<'s>> {
     let start = data.len();
     let mut greatest = None;
+    let mut out_of_order = 0;
     let Ok(first) = words.peek()? else {
         return Ok(());
     };
@@ -77,6 +82,10 @@ pub(super) fn parse<'s>(
         if greatest.is_none_or(|greatest| greatest < key) {
             greatest = Some(key);
             continue;
+        }
+        out_of_order += 1;
+        if out_of_order > MAX_OUT_OF_ORDER {
+            return Err(fault_at(&word, IN_ORDER));
         }
         let place =
             place_of(key, &data.written()[start..at]).ok_or_else(|| fault_at(&word, KEY_ONCE))?;
@@ -161,12 +170,8 @@ fn insert_key<'s>(
     data: &mut DataBuffer<'_>,
 ) -> Result<(), Fault<'s>> {
     let octets = key.0.to_be_bytes();
-    let smaller = data.written()[start..]
-        .as_chunks::<2>()
-        .0
-        .iter()
-        .take_while(|other| **other < octets);
-    let at = start + 2 * smaller.count();
+    let keys = data.written()[start..].as_chunks::<2>().0;
+    let at = start + 2 * keys.partition_point(|other| *other < octets);
     if data.written()[at..].starts_with(&octets) {
         return Err(fault_at(text, MANDATORY));
     }

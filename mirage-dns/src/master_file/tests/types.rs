@@ -182,6 +182,27 @@ fn service_bindings_of_rfc_9460_appendix_d() {
 }
 
 #[test]
+fn service_parameters_are_sorted_and_those_out_of_order_bounded() {
+    let list = |keys: &mut dyn Iterator<Item = u16>| {
+        keys.map(|key| format!(" key{key}")).collect::<String>()
+    };
+    let sorted = wire(&format!("SVCB 1 .{}", list(&mut (100..357))));
+    assert_eq!(sorted.len(), 6 + 8 * 257);
+    assert_eq!(
+        wire(&format!("SVCB 1 .{}", list(&mut (100..357).rev()))),
+        sorted
+    );
+    assert!(
+        wrong(&format!("SVCB 1 .{}", list(&mut (100..358).rev())))
+            .contains("at most 256 stand behind one with a greater key, found \"key100\"")
+    );
+    // In ascending order there may be as many as a record holds.
+    let most = wire(&format!("SVCB 1 .{}", list(&mut (9..16_392))));
+    assert_eq!(most.len(), 2 * (3 + 4 * 16_383));
+    assert!(wrong(&format!("SVCB 1 .{}", list(&mut (9..16_393)))).contains("at most 65535 octets"));
+}
+
+#[test]
 fn places_of_rfc_1876() {
     for (line, expected, shown) in [
         (
