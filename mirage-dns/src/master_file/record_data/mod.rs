@@ -227,6 +227,10 @@ fn from_str<T: FromStr>(word: &[u8]) -> Option<T> {
 
 /// The octets that a text stands for.
 fn octets<'s>(text: &Text<'s>, data: &mut DataBuffer<'_>) -> Result<(), Fault<'s>> {
+    // Most texts stand for themselves.
+    if !text.raw.contains(&b'\\') {
+        return data.put(text.raw, text);
+    }
     for octet in text.octets() {
         let octet = octet.map_err(|bad| bad_escape(text, bad))?;
         data.put(&[octet.value], text)?;
