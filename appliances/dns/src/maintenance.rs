@@ -139,11 +139,19 @@ async fn work<N, S>(
                 Ok(Transferred::UpToDate) => {
                     surroundings.is_current(transfer.apex());
                 }
-                Ok(_) => log::info!(
-                    "{}: transferred from {}",
+                Ok(Transferred::Whole(records)) => log::info!(
+                    "{}: the whole zone came from {}, {} records",
                     transfer.apex(),
-                    transfer.server()
+                    transfer.server(),
+                    records.len()
                 ),
+                Ok(Transferred::Differences(versions)) => log::info!(
+                    "{}: what changed came from {}, {} versions",
+                    transfer.apex(),
+                    transfer.server(),
+                    versions.len()
+                ),
+                Ok(Transferred::AskOverTcp) => {}
                 Err(error) => log::warn!(
                     "{}: not transferred from {}: {error}",
                     transfer.apex(),

@@ -228,6 +228,11 @@ impl Connection<'_, '_> {
         mut transfer: SignedTransfer<'_>,
         response: &mut [u8],
     ) -> Result<(), Closed> {
+        let what = match transfer.is_incremental() {
+            true => "what changed",
+            false => "the whole zone",
+        };
+        log::info!("{}: {what} goes to {}", transfer.apex(), self.address);
         loop {
             let Some((prefix, room)) = response.split_first_chunk_mut::<LENGTH_PREFIX>() else {
                 return Err(Closed::Failed);

@@ -111,6 +111,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
     };
     say(&["ended; counted:".into(), service.counters().to_string()]);
+    say(&service
+        .authority(|authority| changing::describe(&authority.counters()))
+        .unwrap_or_default());
     result
 }
 

@@ -575,14 +575,3 @@ fn fails(arguments: &[&str]) -> (Option<i32>, String) {
         String::from_utf8_lossy(&output.stderr).into_owned(),
     )
 }
-
-/// A counter in what was printed at the end; 0 where it is not named.
-fn counter(text: &str, name: &str) -> u64 {
-    let words = text
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let line = words
-        .filter(|words| words.len() == 2)
-        .find(|words| words[0] == name);
-    line.map_or(0, |words| words[1].parse().expect("a number"))
-}

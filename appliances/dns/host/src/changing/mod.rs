@@ -19,10 +19,12 @@ use crate::error::Failure;
 use crate::zones::compile;
 
 mod arguments;
+mod counters;
 mod journal_file;
 mod state;
 
 pub(crate) use arguments::ChangingArguments;
+pub(crate) use counters::describe;
 use state::State;
 
 /// The authority for the zones of the command line, and where they are kept.

@@ -105,7 +105,8 @@ impl Server {
         (text, self.child.wait().expect("its end"))
     }
 
-    fn signal(&self, signal: i32) {
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: i32) {
         let process = i32::try_from(self.child.id()).expect("a process id");
         // SAFETY: kill(2) takes two integers; the process is our child, which has not been waited for.
         assert_eq!(unsafe { libc::kill(process, signal) }, 0);
@@ -126,7 +127,9 @@ pub(crate) fn client(name: &str, package: &str) -> PathBuf {
         return path.into();
     }
     let path: OsString = std::env::var_os("PATH").unwrap_or_default();
+    // Servers are in the folders for administration, which are not on every user's path.
     let found = std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
         .map(|folder| folder.join(name))
         .find(|file| file.is_file());
     found.unwrap_or_else(|| {
@@ -233,6 +236,17 @@ pub(crate) fn answer(message: &[u8]) -> Answer {
         rcode: message[3] & 0xf,
         answers: u16::from_be_bytes([message[6], message[7]]),
     }
+}
+
+/// A counter in what was printed at the end; 0 where it is not named.
+pub(crate) fn counter(text: &str, name: &str) -> u64 {
+    let words = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let line = words
+        .filter(|words| words.len() == 2)
+        .find(|words| words[0] == name);
+    line.map_or(0, |words| words[1].parse().expect("a number"))
 }
 
 /// Reads one message of a stream.
