@@ -53,6 +53,16 @@ const PEERS: &[Peer] = &[
         version: &["-V"],
     },
     Peer {
+        program: "knotc",
+        package: "knot",
+        version: &["-V"],
+    },
+    Peer {
+        program: "drill",
+        package: "ldnsutils",
+        version: &["-v"],
+    },
+    Peer {
         program: "dnsperf",
         package: "dnsperf",
         version: &["-h"],
