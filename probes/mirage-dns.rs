@@ -4,6 +4,7 @@ use mirage_dns::master_file::{NoFiles, Parser, Source};
 use mirage_dns::message::{Edns, Flags, Header, MessageBuilder, MessageReader};
 use mirage_dns::name::NameBuf;
 use mirage_dns::record::{RecordClass, RecordType};
+use mirage_dns::tsig::{Key, KeyRing, RequestVerifier, sign_request};
 use mirage_dns::zone_set::ZoneSet;
 
 const ZONE: &[u8] = b"$ORIGIN example.org.\n$TTL 1h\n@ SOA ns1 h 1 2 3 4 5\n@ NS ns1\nns1 A 192.0.2.1\n*.x A 192.0.2.2\n";
@@ -15,7 +16,7 @@ pub fn run() -> bool {
         return false;
     };
     let query = &query[..length];
-    reads(query) && parses() && answers(query) && with_a_heap(query)
+    reads(query) && parses() && answers(query) && signs(query) && with_a_heap(query)
 }
 
 fn ask(buffer: &mut [u8]) -> Option<usize> {
@@ -60,6 +61,24 @@ fn parses() -> bool {
             Ok(None) => return records == 4,
             Err(_) => return false,
         }
+    }
+}
+
+/// A query that is signed, verified, and given back as it was.
+fn signs(query: &[u8]) -> bool {
+    let Ok(key) = Key::from_text("hmac-sha512:a.example:c2VjcmV0") else {
+        return false;
+    };
+    let keys = [key];
+    let mut message = [0; 512];
+    message[..query.len()].copy_from_slice(query);
+    let Ok((length, _)) = sign_request(&keys[0], &mut message, query.len(), 1) else {
+        return false;
+    };
+    let verifier = RequestVerifier::new(KeyRing::new(&keys));
+    match verifier.verify(&mut message[..length], 1) {
+        Ok(Some(verified)) => message[..verified.length()] == *query,
+        _ => false,
     }
 }
 

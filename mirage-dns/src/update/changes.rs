@@ -1,6 +1,6 @@
 //! The changes of one update (RFC 2136 §3.4), on copies of the names that it touches.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use super::node::{Node, OVERHEAD, Rrset};
 use super::pending::{View, soa_of};
@@ -109,6 +109,8 @@ impl<'a> Changes<'a> {
     /// do not keep out.
     fn check(&self) -> Result<(), UpdateError> {
         let apex = self.view.apex();
+        // Names that are no redirections, nor are those above them. There are no more than the message has labels.
+        let mut clear = BTreeSet::new();
         for (key, (_, after)) in &self.nodes {
             let owner = after.owner();
             let refused = |refusal| Err(UpdateError::Refused(refusal));
@@ -127,10 +129,16 @@ impl<'a> Changes<'a> {
                     return refused(Refusal::BelowRedirection);
                 }
             }
-            let above = owner.ancestors().skip(1);
-            let mut above = above.take_while(|name| name.len() >= apex.len());
-            if !after.is_empty() && above.any(|name| self.has(name, RecordType::DNAME)) {
-                return refused(Refusal::BelowRedirection);
+            if after.is_empty() {
+                continue;
+            }
+            for above in owner.ancestors().skip(1) {
+                if above.len() < apex.len() || !clear.insert(sort_key(above)) {
+                    break;
+                }
+                if self.has(above, RecordType::DNAME) {
+                    return refused(Refusal::BelowRedirection);
+                }
             }
         }
         Ok(())

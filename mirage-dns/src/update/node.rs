@@ -8,7 +8,7 @@ use super::Refusal;
 use crate::difference::RecordBuf;
 use crate::name::Name;
 use crate::record::RecordType;
-use crate::zone_set::{Zone, canonical_rdata};
+use crate::zone_set::{Zone, ZoneRecord, canonical_rdata};
 
 /// What each record counts beside its octets: the maps that hold it.
 pub(super) const OVERHEAD: usize = 64;
@@ -148,6 +148,20 @@ impl Node {
 }
 
 impl Rrset {
+    /// The records of an RRset of a zone; `None` when there are none.
+    pub(super) fn of_zone<'z>(records: impl Iterator<Item = ZoneRecord<'z>>) -> Option<Self> {
+        let mut rrset = None;
+        for record in records {
+            let rrset = rrset.get_or_insert(Self {
+                ttl: record.ttl,
+                records: BTreeMap::new(),
+            });
+            let canonical = canonical_rdata(record.record_type, record.rdata);
+            rrset.records.insert(canonical, record.rdata.into());
+        }
+        rrset
+    }
+
     /// How many records there are.
     pub(super) fn len(&self) -> usize {
         self.records.len()

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::changes::Changes;
-use super::node::Node;
+use super::node::{Node, Rrset};
 use super::prerequisites::check_prerequisites;
 use super::{Counters, Refusal, UpdateError, UpdateLimits, UpdateRequest};
 use crate::difference::{Difference, RecordBuf};
@@ -197,6 +197,14 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The records of a name that have this type.
+    pub(super) fn rrset(&self, owner: Name<'_>, record_type: RecordType) -> Option<Rrset> {
+        match self.nodes.get(&sort_key(owner)) {
+            Some(pending) => pending.node.rrset(record_type).cloned(),
+            None => Rrset::of_zone(self.zone.rrset(owner, record_type)),
+        }
+    }
+
     /// Whether a name has records; of this type, if one is given.
     pub(super) fn has(&self, owner: Name<'_>, record_type: Option<RecordType>) -> bool {
         if let Some(pending) = self.nodes.get(&sort_key(owner)) {
@@ -205,10 +213,12 @@ impl<'a> View<'a> {
                 None => !pending.node.is_empty(),
             };
         }
-        let mut records = self.zone.records_of(owner).into_iter().flatten();
         match record_type {
-            Some(record_type) => records.any(|record| record.record_type == record_type),
-            None => records.next().is_some(),
+            Some(record_type) => self.zone.rrset(owner, record_type).next().is_some(),
+            None => {
+                let mut records = self.zone.records_of(owner).into_iter().flatten();
+                records.next().is_some()
+            }
         }
     }
 

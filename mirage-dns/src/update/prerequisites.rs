@@ -46,8 +46,8 @@ pub(super) fn check_prerequisites(
         }
     }
     for ((_, record_type), (owner, records)) in &wanted {
-        let node = view.node(owner.as_name());
-        let rrset = node.rrset(*record_type).ok_or(UpdateError::NoRrset)?;
+        let rrset = view.rrset(owner.as_name(), *record_type);
+        let rrset = rrset.ok_or(UpdateError::NoRrset)?;
         let is_equal = rrset.len() == records.len()
             && records.iter().all(|canonical| rrset.contains(canonical));
         if !is_equal {

@@ -268,16 +268,24 @@ impl<'a> ZoneSet<'a> {
     fn records_of(&self, index: NodeIndex) -> impl Iterator<Item = ZoneRecord<'a>> + use<'a> {
         let set = *self;
         let owner = set.name(index);
-        set.rrsets_of(set.node(index))
-            .iter()
-            .flat_map(move |rrset| {
-                EncodedRecords(set.encoded(rrset)).map(move |record| ZoneRecord {
-                    owner,
-                    record_type: RecordType(rrset.record_type.get()),
-                    ttl: rrset.ttl.get(),
-                    rdata: &record[RECORD_HEADER_LENGTH..],
-                })
-            })
+        let rrsets = set.rrsets_of(set.node(index)).iter();
+        rrsets.flat_map(move |rrset| set.records_in(owner, rrset))
+    }
+
+    /// The records of one RRset.
+    fn records_in(
+        &self,
+        owner: Name<'a>,
+        rrset: &RrsetEntry,
+    ) -> impl Iterator<Item = ZoneRecord<'a>> + use<'a> {
+        let record_type = RecordType(rrset.record_type.get());
+        let ttl = rrset.ttl.get();
+        EncodedRecords(self.encoded(rrset)).map(move |record| ZoneRecord {
+            owner,
+            record_type,
+            ttl,
+            rdata: &record[RECORD_HEADER_LENGTH..],
+        })
     }
 }
 
@@ -392,9 +400,11 @@ impl<'a> Zone<'a> {
         owner: Name<'_>,
         record_type: RecordType,
     ) -> impl Iterator<Item = ZoneRecord<'a>> + use<'a> {
-        let records = self.node(owner).map(|node| self.set.records_of(node));
-        let records = records.into_iter().flatten();
-        records.filter(move |record| record.record_type == record_type)
+        let set = self.set;
+        let node = self.node(owner);
+        let found = node.and_then(|node| set.rrset_of(set.node(node), record_type).zip(Some(node)));
+        let records = found.map(|(rrset, node)| set.records_in(set.name(node), rrset));
+        records.into_iter().flatten()
     }
 
     /// All records of a name of the zone; glue is among them. `None` where the zone does not have that name, not even as
