@@ -10,6 +10,7 @@ use log::{error, info, warn};
 use mirage_core::executor::Executor;
 use mirage_dns::authority::{Authority, Bounds, BuildJob, Built, Now, Reload, ZoneConfig};
 use mirage_dns::name::{Name, NameBuf};
+use mirage_dns::serial::is_newer;
 use mirage_dns::tsig::{Key, KeyFile};
 use mirage_dns::zone_compiler::ZoneFile;
 use mirage_dns::zone_set::{OwnedZoneSet, ZoneSetBuilder};
@@ -175,7 +176,14 @@ async fn reload(service: &'static Service<'static>, files: &[ZoneFile]) {
     let files = files.to_vec();
     let compiling = run_apart("reload", move || {
         let zones = compile(&files)?;
-        Ok::<_, Failure>(Reload::new(zones, &current))
+        let read: Vec<(NameBuf, u32)> = zones
+            .as_zone_set()
+            .zones()
+            .map(|zone| (zone.apex().to_owned(), zone.serial()))
+            .collect();
+        let reload = Reload::new(zones, &current);
+        warn_of_old_serials(&read, &reload, &current);
+        Ok::<_, Failure>(reload)
     });
     match compiling.await {
         Err(error) => error!("the zones can't be read again: {error}"),
@@ -184,6 +192,23 @@ async fn reload(service: &'static Service<'static>, files: &[ZoneFile]) {
             let count = reload.changed().len();
             warn!("the zones were read again: {count} of them changed");
             service.authority(|authority| authority.reload(reload));
+        }
+    }
+}
+
+/// Of zones that changed and whose author forgot their serial, as who follows them by it does not notice.
+fn warn_of_old_serials(read: &[(NameBuf, u32)], reload: &Reload, current: &OwnedZoneSet) {
+    let current = current.as_zone_set();
+    for apex in reload.changed() {
+        let serial = read.iter().find(|(name, _)| name == apex);
+        let before = current.zone_at(apex.as_name()).map(|zone| zone.serial());
+        if let (Some((_, serial)), Some(before)) = (serial, before)
+            && !is_newer(*serial, before)
+        {
+            warn!(
+                "{apex}: the zone file changed, but its serial {serial} is not newer than {before}: secondaries don't fetch it, and \
+                 if the zone is changed by updates, it stays as it is"
+            );
         }
     }
 }

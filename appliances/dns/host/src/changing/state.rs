@@ -92,7 +92,20 @@ impl State {
         let snapshot =
             read_snapshot(apex, &snapshot_path).map_err(|why| at(&snapshot_path, why))?;
         let snapshot_serial = snapshot.as_ref().map(|set| serial(set, apex));
-        let differences = recorded.differences;
+        let mut differences = recorded.differences;
+        // Only what leads to the last one counts.
+        let gap = differences
+            .windows(2)
+            .rposition(|pair| pair[0].new_serial() != pair[1].old_serial());
+        differences.drain(..gap.map_or(0, |gap| gap + 1));
+        // Of a crash between writing the whole zone and removing the journal that it replaces: nothing in it comes after.
+        if let Some(serial) = snapshot_serial
+            && !differences
+                .iter()
+                .any(|difference| difference.old_serial() == serial)
+        {
+            differences.clear();
+        }
         let last = differences.last().map(|last| last.new_serial());
         let Some(end) = last.or(snapshot_serial) else {
             return Ok(None);
@@ -196,7 +209,7 @@ impl State {
         }
         let path = self.path(zone.apex(), "zone");
         write_snapshot(zone, &path)?;
-        // A crash before this leaves differences that end where the snapshot begins: they are passed over.
+        // A crash before this leaves differences that lead up to the snapshot: they are passed over.
         journal.remove()
     }
 
@@ -328,4 +341,108 @@ fn write_snapshot(zone: Zone<'_>, path: &Path) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&temporary, path)?;
     sync_directory(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const APEX: &str = "o.example";
+
+    fn apex() -> NameBuf {
+        NameBuf::from_text(APEX).expect("a name")
+    }
+
+    /// A version of the zone, which has an address for each version so far.
+    fn version(serial: u8) -> OwnedZoneSet {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("zone");
+        let mut text =
+            format!("$ORIGIN {APEX}.\n$TTL 60\n@ SOA ns root {serial} 2 3 4 5\n@ NS ns\n");
+        for number in 1..=serial {
+            text += &format!("ns A 192.0.2.{number}\n");
+        }
+        fs::write(&path, text).expect("written");
+        let set = read_snapshot(apex().as_name(), &path).expect("a zone");
+        set.expect("it is there")
+    }
+
+    fn step(from: u8) -> Arc<Difference> {
+        let (before, after) = (version(from), version(from + 1));
+        let difference = Difference::between(zone_of(&before), zone_of(&after));
+        Arc::new(difference.expect("both are there"))
+    }
+
+    fn zone_of(set: &OwnedZoneSet) -> Zone<'_> {
+        let zone = set.as_zone_set().zone_at(apex().as_name());
+        zone.expect("the zone")
+    }
+
+    fn state() -> (tempfile::TempDir, State) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let state = State::open(directory.path(), [apex()]).expect("a state");
+        (directory, state)
+    }
+
+    impl State {
+        fn append(&self, from: u8) {
+            let journal = self.journal(apex().as_name());
+            journal.append(&[step(from)]).expect("appended");
+        }
+
+        fn write_whole(&self, serial: u8) {
+            let path = self.path(apex().as_name(), "zone");
+            write_snapshot(zone_of(&version(serial)), &path).expect("written");
+        }
+
+        /// The serial that is restored where the author's file has this one, and how many differences lead to it.
+        fn restored(&self, file: Option<u8>) -> (u32, usize) {
+            let file = file.map(version);
+            let file = file.as_ref().map(zone_of);
+            let restored = self.restore(apex().as_name(), file).expect("no error");
+            let restored = restored.expect("something was kept");
+            let zone = zone_of(&restored.zones);
+            // The SOA and the NS record, and an address for each version.
+            assert_eq!(zone.record_count() as u32, 2 + zone.serial());
+            (zone.serial(), restored.history.len())
+        }
+    }
+
+    #[test]
+    fn zone_is_restored_from_the_file_or_the_whole_zone_and_what_follows() {
+        let (_directory, state) = state();
+        let restored = state.restore(apex().as_name(), None).expect("no error");
+        assert!(restored.is_none());
+        state.append(1);
+        state.append(2);
+        assert_eq!(state.restored(Some(1)), (3, 2));
+        assert_eq!(state.restored(Some(2)), (3, 1));
+        assert_eq!(state.restored(Some(3)), (3, 0));
+        // Without the version that it begins with it is worth nothing, which is said.
+        assert!(state.restore(apex().as_name(), None).is_err());
+        // A file that is newer is its author's word.
+        let newer = version(9);
+        let file = Some(zone_of(&newer));
+        assert!(matches!(state.restore(apex().as_name(), file), Ok(None)));
+        state.write_whole(5);
+        state.append(5);
+        assert_eq!(state.restored(None), (6, 1));
+        assert_eq!(state.restored(Some(1)), (6, 1));
+    }
+
+    #[test]
+    fn crash_before_the_journal_of_an_older_version_is_removed_costs_nothing() {
+        let (_directory, state) = state();
+        state.append(1);
+        state.append(2);
+        // As large as it may be: the whole zone is written instead of the next difference, and the process is killed.
+        state.write_whole(4);
+        for file in [None, Some(1), Some(2)] {
+            assert_eq!(state.restored(file), (4, 0), "{file:?}");
+        }
+        state.append(4);
+        for file in [None, Some(1), Some(4)] {
+            assert_eq!(state.restored(file), (5, 1), "{file:?}");
+        }
+    }
 }

@@ -15,4 +15,5 @@ mod primary;
 mod reload;
 mod restart;
 mod secondary;
+mod updates;
 mod zones;
