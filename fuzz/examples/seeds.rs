@@ -75,6 +75,12 @@ fn main() -> io::Result<()> {
     for (name, octets) in updates() {
         write("dns_update", name, &octets)?;
     }
+    for (name, octets) in transfers() {
+        write("dns_transfer", name, &octets)?;
+    }
+    for (name, octets) in requests_to_an_authority() {
+        write("dns_authority", name, &octets)?;
+    }
     for (name, text) in ZONES {
         write("dns_zone", name, text.as_bytes())?;
         let mut compiler = ZoneCompiler::new();
@@ -221,6 +227,119 @@ fn updates() -> Vec<(&'static str, Vec<u8>)> {
         ("all", all),
         ("redirections", redirections),
         ("malformed", malformed),
+    ]
+}
+
+/// A record of the zone `o.`, whose name is at C0 0C, with the type's number.
+fn zone_record(labels: &[u8], record_type: u8, rdata: &[u8]) -> Vec<u8> {
+    let mut octets = labels.to_vec();
+    octets.extend([
+        0xc0,
+        0x0c,
+        0,
+        record_type,
+        0,
+        1,
+        0,
+        0,
+        0,
+        60,
+        0,
+        rdata.len() as u8,
+    ]);
+    octets.extend_from_slice(rdata);
+    octets
+}
+
+fn zone_soa(serial: u8) -> Vec<u8> {
+    let mut rdata = b"\xc0\x0c\xc0\x0c".to_vec();
+    for number in [serial, 2, 3, 4, 5] {
+        rdata.extend([0, 0, 0, number]);
+    }
+    zone_record(&[], 6, &rdata)
+}
+
+/// Transfers as `dns_transfer` takes them: what was asked for, then messages of one record count and their octets.
+fn transfers() -> Vec<(&'static str, Vec<u8>)> {
+    let message = |records: &[Vec<u8>]| {
+        let octets = records.concat();
+        [&[octets.len() as u8, records.len() as u8][..], &octets].concat()
+    };
+    let (a, b) = (
+        zone_record(b"\x01a", 1, &[192, 0, 2, 1]),
+        zone_record(b"\x01b", 16, b"\x01x"),
+    );
+    let soa = zone_soa;
+    let whole = [message(&[soa(9), a.clone()]), message(&[b.clone(), soa(9)])].concat();
+    let steps = [
+        message(&[soa(9), soa(3), a.clone()]),
+        message(&[soa(5), b.clone(), soa(5), soa(9), a.clone(), soa(9)]),
+    ]
+    .concat();
+    // The second bit is a datagram, the others the serial that is there.
+    let asked = |bits: u8, messages: &[u8]| [&[bits], messages].concat();
+    let mut kept = vec![0, 0, 0, 0, 0, 0, 0, 0];
+    for serial in [1, 2] {
+        kept.extend(b"\x01o\0\0\x06\0\x01\0\0\0\x3c\0\x16\0\0");
+        for number in [serial, 2, 3, 4, 5] {
+            kept.extend([0, 0, 0, number]);
+        }
+    }
+    vec![
+        ("whole", asked(0, &whole)),
+        ("whole-to-incremental", asked(1 | 3 << 2, &whole)),
+        ("differences", asked(1 | 3 << 2, &steps)),
+        ("up-to-date", asked(1 | 9 << 2, &message(&[soa(9)]))),
+        ("datagram", asked(3 | 3 << 2, &message(&[soa(9)]))),
+        (
+            "out-of-order",
+            asked(1 | 3 << 2, &message(&[soa(9), soa(3), soa(2)])),
+        ),
+        ("kept", kept),
+    ]
+}
+
+/// Requests as `dns_authority` takes them: how each comes, its length, its octets.
+fn requests_to_an_authority() -> Vec<(&'static str, Vec<u8>)> {
+    const SIGNED: u8 = 1;
+    const STREAM: u8 = 2;
+    const WORK: u8 = 0x80;
+    let request = |way: u8, opcode: u8, zone: &[u8], record_type: u8, authority: &[Vec<u8>]| {
+        let mut octets = vec![
+            0,
+            7,
+            opcode << 3,
+            0,
+            0,
+            1,
+            0,
+            0,
+            0,
+            authority.len() as u8,
+            0,
+            0,
+        ];
+        octets.extend_from_slice(zone);
+        octets.extend([0, record_type, 0, 1]);
+        octets.extend(authority.concat());
+        [&[way, octets.len() as u8][..], &octets].concat()
+    };
+    let (o, s) = (b"\x01o\0", b"\x01s\0");
+    let (query, notify, update) = (0, 4, 5);
+    let add = zone_record(b"\x03new", 1, &[192, 0, 2, 9]);
+    let mut transfers = request(SIGNED | STREAM, query, o, 252, &[]);
+    transfers.extend(request(STREAM, query, o, 251, &[zone_soa(0)]));
+    transfers.extend(request(0, query, o, 251, &[zone_soa(0)]));
+    let mut updates = request(SIGNED, update, o, 6, &[add.clone()]);
+    updates.extend(request(WORK, update, o, 6, &[add]));
+    updates.extend(request(STREAM | WORK, query, o, 251, &[zone_soa(1)]));
+    let mut notices = request(1, notify, s, 6, &[]);
+    notices.extend(request(WORK | 4 | 15 << 3, notify, s, 6, &[]));
+    notices.extend(request(0, query, s, 1, &[]));
+    vec![
+        ("transfers", transfers),
+        ("updates", updates),
+        ("notices", notices),
     ]
 }
 
