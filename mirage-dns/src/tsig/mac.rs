@@ -173,6 +173,18 @@ mod tests {
         }
     }
 
+    /// What knows a secret is wiped: this stops to compile without the feature that does it. A keyed hash has no such mark
+    /// of its own; it is made of plain ones.
+    #[test]
+    fn keyed_hashes_are_wiped_when_they_are_dropped() {
+        fn is_wiped<T: zeroize::ZeroizeOnDrop>(_: Option<T>) -> bool {
+            true
+        }
+        assert!(is_wiped(None::<Sha256>));
+        assert!(is_wiped(None::<Sha384>));
+        assert!(is_wiped(None::<Sha512>));
+    }
+
     /// TSIG compared in variable time: what could be compared with `==` cannot be had. Each line stops to compile when
     /// its type gets an equality, for then there are two implementations to choose from.
     #[test]
