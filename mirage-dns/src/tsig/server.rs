@@ -9,7 +9,7 @@ use super::record::{
     truncate,
 };
 use super::{Counters, FUDGE, Key, KeyRing, SignError, StreamSigner, TsigError};
-use crate::message::{Flags, HEADER_LENGTH, Header, MessageReader};
+use crate::message::{Edns, Flags, HEADER_LENGTH, Header, MIN_PAYLOAD_SIZE, MessageReader};
 use crate::name::Name;
 use crate::record::Rcode;
 
@@ -274,8 +274,8 @@ impl<'k> Rejected<'k> {
     /// Writes the reply that says so into `reply`, whose length is the most that may be sent; its length (RFC 8945
     /// §5.2, §5.3.2).
     ///
-    /// It is the header for FORMERR. Else it has the question, if that can be read and there is room, and a TSIG record:
-    /// without a MAC for BADKEY and BADSIG, signed for BADTIME, with our time, and BADTRUNC. It is hardly longer than
+    /// It is the header for FORMERR. Else it has the question, if that can be read, an OPT record, if the request has one,
+    /// and a TSIG record: without a MAC for BADKEY and BADSIG, signed for BADTIME, with our time, and BADTRUNC. It is hardly longer than
     /// the request. `request` must be the request that was rejected.
     ///
     /// # Errors
@@ -309,7 +309,15 @@ impl<'k> Rejected<'k> {
             .and_then(|(name, _)| section.get(..name.len() + 4))
             .unwrap_or(&[]);
         header.question_count = u16::from(!question.is_empty());
-        let length = write_message(reply, header, question)?;
+        // RFC 6891 §6.1.1. How much the server takes is not known here; it is this much at least.
+        let edns = reader.edns().ok().flatten().map(|edns| Edns {
+            dnssec_ok: edns.dnssec_ok,
+            ..Edns::with_payload_size(MIN_PAYLOAD_SIZE)
+        });
+        header.additional_count = u16::from(edns.is_some());
+        let edns = edns.map(|edns| edns.fixed_octets());
+        let edns = edns.as_ref().map_or(&[][..], |octets| octets);
+        let length = write_message(reply, header, &[question, edns])?;
 
         let server_time = now.min(MAX_TIME).to_be_bytes();
         let mut variables = Variables {
@@ -346,11 +354,12 @@ impl core::fmt::Debug for Rejected<'_> {
     }
 }
 
-fn write_message(out: &mut [u8], header: Header, question: &[u8]) -> Result<usize, SignError> {
-    let end = HEADER_LENGTH + question.len();
-    let room = out.get_mut(..end).ok_or(SignError::NoRoom)?;
-    let (head, rest) = room.split_at_mut(HEADER_LENGTH);
-    head.copy_from_slice(&header.to_octets());
-    rest.copy_from_slice(question);
+fn write_message(out: &mut [u8], header: Header, parts: &[&[u8]]) -> Result<usize, SignError> {
+    let mut end = 0;
+    for part in core::iter::once(&&header.to_octets()[..]).chain(parts) {
+        let room = out.get_mut(end..end + part.len());
+        room.ok_or(SignError::NoRoom)?.copy_from_slice(part);
+        end += part.len();
+    }
     Ok(end)
 }

@@ -266,6 +266,27 @@ fn macs_that_were_cut_are_refused_by_policy_or_as_malformed() {
 }
 
 #[test]
+fn reply_has_an_opt_record_where_the_request_has_one() {
+    let keys = keys();
+    let mut asked = query(7);
+    // A payload size of 4,096 octets, and DO.
+    asked.extend(b"\0\0\x29\x10\0\0\0\x80\0\0\0");
+    asked[11] = 1;
+    let unknown = key("other.example", Algorithm::HmacSha256);
+    for (signer, now) in [(&keys[0], NOW + 301), (&unknown, NOW)] {
+        let (request, _) = signed(signer, &asked, NOW);
+        let with = reply(&keys, &request, now);
+        let reader = MessageReader::new(&with).unwrap();
+        let edns = reader.edns().unwrap().unwrap();
+        assert_eq!((edns.payload_size, edns.dnssec_ok), (512, true));
+        assert_eq!(reader.end(), Ok(with.len()));
+        assert!(record::Tsig::find(&with).ok().flatten().is_some());
+        let (request, _) = signed(signer, &query(7), NOW);
+        assert_eq!(reply(&keys, &request, now).len() + 11, with.len());
+    }
+}
+
+#[test]
 fn forwarder_may_change_the_id() {
     let keys = keys();
     let (mut request, _) = signed(&keys[0], &query(7), NOW);
