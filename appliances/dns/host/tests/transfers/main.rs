@@ -15,5 +15,6 @@ mod primary;
 mod reload;
 mod restart;
 mod secondary;
+mod trouble;
 mod updates;
 mod zones;

@@ -141,7 +141,7 @@ impl Drop for Process {
 
 /// What a server says of a zone's SOA over UDP: its code, and the serial if there is one. `None` without an answer.
 pub(crate) fn soa(server: SocketAddr, apex: &str) -> Option<(Rcode, Option<u32>)> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+    let socket = UdpSocket::bind((server.ip(), 0)).expect("a socket");
     socket.connect(server).expect("an address");
     let wait = Duration::from_millis(500);
     socket.set_read_timeout(Some(wait)).expect("a time-out");

@@ -13,7 +13,7 @@ use super::zones::{APEX, assert_same, records, version};
 use crate::common::{client, counter, dig};
 
 /// Runs nsupdate with a script on its way to this server: whether the server did it, and what nsupdate says.
-fn nsupdate(
+pub(crate) fn nsupdate(
     folder: &Path,
     server: SocketAddr,
     key: Option<TestKey>,
@@ -52,7 +52,8 @@ fn update(folder: &Path, server: SocketAddr, script: &str) {
     assert!(done, "{script}: {said}");
 }
 
-fn ours(folder: &Path, at: SocketAddr, more: &[&str]) -> Ours {
+/// Ours with a zone of 50 hosts that who has a key may change.
+pub(crate) fn ours(folder: &Path, at: SocketAddr, more: &[&str]) -> Ours {
     let file = folder.join("moving.zone");
     if !file.exists() {
         write(folder, "moving.zone", &version(1, 50));
@@ -318,6 +319,81 @@ fn updates_of_many_at_once_are_all_done() {
     }
     assert_eq!(serial(at, APEX), Some(61));
     assert_eq!(records(at, APEX, None).len(), 50 + 6 + 60);
+}
+
+#[test]
+fn updates_reloads_and_transfers_at_once_end_in_the_same_zone() {
+    let folders = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
+    let [folder, nsd_folder, knot_folder] = folders.each_ref().map(|folder| folder.path());
+    let (ours_at, nsd_at, knot_at) = (free_port(), free_port(), free_port());
+    let notify = [nsd_at, knot_at].map(|at| at.to_string());
+    let other = |serial: u32| version(serial, 2_000).replace(APEX, "other.example");
+    let file = write(folder, "other.zone", &other(1));
+    let more = [
+        "--notify", &notify[0], "--notify", &notify[1], "--zone", &file,
+    ];
+    let server = ours(folder, ours_at, &more);
+    let apexes = [APEX, "other.example"];
+    let zone = |apex: &str| {
+        format!(
+            "zone:\n  name: {apex}\n  zonefile: {apex}.zone\n  request-xfr: 127.0.0.1@{} NOKEY\n  \
+             allow-notify: 127.0.0.1 NOKEY\n  provide-xfr: 127.0.0.1 NOKEY\n",
+            ours_at.port()
+        )
+    };
+    let _nsd = Nsd::start(nsd_folder, nsd_at, &[], &apexes.map(zone).concat());
+    let zone = |apex: &str| {
+        format!(
+            "  - domain: {apex}\n    storage: \"{}\"\n    zonefile-sync: -1\n    master: ours\n    acl: all\n",
+            knot_folder.display()
+        )
+    };
+    let sections = format!(
+        "remote:\n  - id: ours\n    address: 127.0.0.1@{}\n\
+         acl:\n  - id: all\n    address: 127.0.0.1\n    action: [notify, transfer]\nzone:\n{}",
+        ours_at.port(),
+        apexes.map(zone).concat()
+    );
+    let _knot = Knot::start(knot_folder, knot_at, &[], &sections);
+
+    let clients: Vec<_> = (0..3)
+        .map(|client| {
+            let folder = folder.to_path_buf();
+            thread::spawn(move || {
+                for number in 0..8 {
+                    let name = format!("c{client}n{number}.{APEX}.");
+                    update(
+                        &folder,
+                        ours_at,
+                        &format!("update add {name} 60 A 192.0.2.{number}\nsend\n"),
+                    );
+                    if number % 2 == 1 {
+                        update(&folder, ours_at, &format!("update delete {name}\nsend\n"));
+                    }
+                }
+            })
+        })
+        .collect();
+    for serial in 2..=5 {
+        write(folder, "other.zone", &other(serial));
+        server.reload();
+        // Whatever is under way: a transfer is of one version.
+        let zone = records(ours_at, "other.example", None);
+        assert_eq!(zone.len(), 2_000 + 6);
+        has_serial(ours_at, "other.example", serial);
+    }
+    for client in clients {
+        client.join().expect("all done");
+    }
+    let updates = 3 * (8 + 4);
+    assert_eq!(serial(ours_at, APEX), Some(1 + updates));
+    for (apex, last) in [(APEX, 1 + updates), ("other.example", 5)] {
+        let zone = records(ours_at, apex, None);
+        for at in [nsd_at, knot_at] {
+            has_serial(at, apex, last);
+            assert_same(&records(at, apex, None), &zone);
+        }
+    }
 }
 
 #[test]
