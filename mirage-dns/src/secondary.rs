@@ -68,16 +68,20 @@ pub struct Intervals {
     pub least: Duration,
     /// The most.
     pub most: Duration,
+    /// The least time from the beginning of one round to the next when primaries say that the zone changed: anybody can write
+    /// their address into a notice.
+    pub notified: Duration,
     /// After the first round that failed of a zone that never came; it doubles up to [`Intervals::most`].
     pub first_retry: Duration,
 }
 
 impl Default for Intervals {
-    /// At least 2 seconds, at most 28 days; 2 seconds after the first failure.
+    /// At least 2 seconds, at most 28 days; half a second where notices come; 2 seconds after the first failure.
     fn default() -> Self {
         Self {
             least: Duration::from_secs(2),
             most: Duration::from_secs(28 * 86_400),
+            notified: Duration::from_millis(500),
             first_retry: Duration::from_secs(2),
         }
     }
@@ -119,6 +123,8 @@ pub struct Secondary {
     expires: Option<Duration>,
     /// When the next round begins.
     next: Duration,
+    /// When the last one began.
+    began: Option<Duration>,
     /// The primary to ask, and how many were asked in this round.
     primary: usize,
     asked: usize,
@@ -151,6 +157,7 @@ impl Secondary {
             current: None,
             expires: None,
             next: now,
+            began: None,
             primary: 0,
             asked: 0,
             step: Step::Waiting,
@@ -192,7 +199,7 @@ impl Secondary {
             return;
         }
         self.primary = primary % self.primaries;
-        self.next = self.next.min(now);
+        self.next = self.next.min(now.max(self.earliest()));
     }
 
     /// What came of [`Action::QuerySoa`]: the primary's serial, or nothing. Without that action, nothing happens.
@@ -241,6 +248,7 @@ impl Secondary {
         }
         if self.step == Step::Waiting && self.next <= now {
             self.asked = 0;
+            self.began = Some(now);
             self.step = Step::Next(self.first_action());
         }
         let Step::Next(action) = self.step else {
@@ -300,10 +308,17 @@ impl Secondary {
         self.wait(now, pause);
     }
 
+    /// When the next round may begin at the earliest if a notice asks for one.
+    fn earliest(&self) -> Duration {
+        self.began.map_or(Duration::ZERO, |began| {
+            began.saturating_add(self.intervals.notified)
+        })
+    }
+
     fn wait(&mut self, now: Duration, interval: Duration) {
         self.step = Step::Waiting;
         if core::mem::take(&mut self.notified) {
-            self.next = now.saturating_add(self.intervals.least);
+            self.next = now.max(self.earliest());
             return;
         }
         let interval = interval.clamp(self.intervals.least, self.intervals.most);
@@ -495,8 +510,23 @@ mod tests {
         secondary.handle_notify(seconds(1), 0, Some(9));
         assert_eq!(secondary.poll_action(seconds(1)), None);
         secondary.handle_transfer(seconds(1), Outcome::Installed(TIMERS));
-        let (at, action) = next(&mut secondary);
-        assert_eq!((at, action), (seconds(3), Action::QuerySoa(0)));
+        assert_eq!(secondary.poll_action(seconds(1)), Some(Action::QuerySoa(0)));
+    }
+
+    #[test]
+    fn flood_of_notices_is_no_flood_of_questions() {
+        let mut secondary = loaded(1);
+        let mut questions = 0;
+        for millisecond in 0..10_000 {
+            let now = seconds(100) + Duration::from_millis(millisecond);
+            secondary.handle_notify(now, 0, Some(8));
+            if secondary.poll_action(now).is_some() {
+                questions += 1;
+                // It was a lie.
+                secondary.handle_soa(now, Some(7));
+            }
+        }
+        assert_eq!(questions, 20);
     }
 
     #[test]

@@ -311,7 +311,7 @@ fn secondary_fetches_the_zone_and_follows_it_by_notices() {
         assert_eq!(world.serial(1), Some(1));
         assert_eq!(world.query(1, "a.o"), (Rcode::NOERROR, 1));
         world.reload(0, zones(2, "b A 192.0.2.3"));
-        world.settle();
+        world.run(1);
         assert_eq!(world.serial(1), Some(2), "{:?}", world.log);
         assert_eq!(world.query(1, "a.o").0, Rcode::NXDOMAIN);
         assert_eq!(world.query(1, "b.o"), (Rcode::NOERROR, 1));
