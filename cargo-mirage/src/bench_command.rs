@@ -21,12 +21,12 @@ pub fn run(workspace: &Workspace, arguments: &BenchArguments) -> Result<ExitCode
     if arguments.names.is_empty() {
         return Ok(list(workspace));
     }
-    let manifests: Vec<PathBuf> = arguments
-        .names
+    let names = with_parts(workspace, &arguments.names)?;
+    let manifests: Vec<PathBuf> = names
         .iter()
         .map(|name| workspace.bench(name))
         .collect::<Result<_, _>>()?;
-    for (name, manifest) in arguments.names.iter().zip(&manifests) {
+    for (name, manifest) in names.iter().zip(&manifests) {
         let results = match &arguments.output {
             Some(folder) => std::path::absolute(folder)
                 .map_err(Error::file("find", folder))?
@@ -49,6 +49,37 @@ pub fn run(workspace: &Workspace, arguments: &BenchArguments) -> Result<ExitCode
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// These benchmarks, each followed by those that are a part of it: whose manifest says `part-of` in `[package.metadata.mirage]`. None
+/// twice. A name that only parts are of means those.
+fn with_parts(workspace: &Workspace, names: &[String]) -> Result<Vec<String>, Error> {
+    let all = workspace.benches();
+    let mut parts = Vec::new();
+    for part in &all {
+        let package = workspace.package(&workspace.bench(part)?)?;
+        if let Some(whole) = package.metadata["mirage"]["part-of"].as_str() {
+            parts.push((part.clone(), whole.to_owned()));
+        }
+    }
+    Ok(expand(names, &all, &parts))
+}
+
+fn expand(names: &[String], all: &[String], parts: &[(String, String)]) -> Vec<String> {
+    let mut expanded: Vec<String> = Vec::new();
+    for name in names {
+        let of = parts.iter().filter(|(_, whole)| whole == name);
+        let mut here: Vec<&String> = of.map(|(part, _)| part).collect();
+        if here.is_empty() || all.contains(name) {
+            here.insert(0, name);
+        }
+        for name in here {
+            if !expanded.contains(name) {
+                expanded.push(name.clone());
+            }
+        }
+    }
+    expanded
 }
 
 fn command(
@@ -180,6 +211,30 @@ mod tests {
     use std::fs;
 
     const SVG: &str = "<svg xmlns='http://www.w3.org/2000/svg'><rect width='9'/><polyline points='0,0 1,1'/><text>t</text></svg>";
+
+    #[test]
+    fn a_benchmark_is_followed_by_its_parts() {
+        let text = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<Vec<_>>()
+        };
+        let parts = [("dns-wire".to_owned(), "dns".to_owned())];
+        let all = text(&["boot", "dns", "dns-wire"]);
+        let expanded = |names: &[&str]| expand(&text(names), &all, &parts);
+        assert_eq!(expanded(&["dns"]), ["dns", "dns-wire"]);
+        assert_eq!(
+            expanded(&["dns-wire", "boot", "dns"]),
+            ["dns-wire", "boot", "dns"]
+        );
+        assert_eq!(expanded(&["other"]), ["other"]);
+        // Where the whole has no program of its own.
+        assert_eq!(
+            expand(&text(&["dns"]), &text(&["dns-wire"]), &parts),
+            ["dns-wire"]
+        );
+    }
 
     #[test]
     fn whole_results_are_accepted() {

@@ -86,7 +86,7 @@ fn documented_arguments(text: &str, name: &str, target: &Path) -> Vec<OsString> 
 }
 
 /// Runs every benchmark as a user does, small; the subcommand itself checks that the results are whole. Those that measure in
-/// the lab are left out where there can be none.
+/// the lab are left out where there can be none, and those that make network namespaces where we are not root.
 pub(super) fn benches(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
     let obstacle = lab::obstacle()?;
     let (mut names, mut left_out) = (Vec::new(), Vec::new());
@@ -94,7 +94,10 @@ pub(super) fn benches(context: &Context<'_>, log: &Log) -> Result<Outcome, Failu
         let manifest = context.workspace.bench(&name)?;
         let text = fs::read_to_string(&manifest).map_err(Error::file("read", &manifest))?;
         match &obstacle {
-            Some(reason) if needs_lab(&text) => left_out.push(format!("{name}: {reason}")),
+            Some(reason) if needs(&text, "lab") => left_out.push(format!("{name}: {reason}")),
+            _ if needs(&text, "root") && !rustix::process::geteuid().is_root() => {
+                left_out.push(format!("{name}: it makes network namespaces, as root"));
+            }
             _ => names.push(name),
         }
     }
@@ -109,13 +112,12 @@ pub(super) fn benches(context: &Context<'_>, log: &Log) -> Result<Outcome, Failu
     })
 }
 
-/// Whether a benchmark's manifest says `lab = true` in `[package.metadata.mirage]`.
-fn needs_lab(manifest: &str) -> bool {
+/// Whether a benchmark's manifest says `WHAT = true` in `[package.metadata.mirage]`.
+fn needs(manifest: &str, what: &str) -> bool {
     let mut lines = manifest.lines().map(str::trim);
+    let says = |line: &str| line.strip_prefix(what) == Some(" = true");
     lines.any(|line| line == "[package.metadata.mirage]")
-        && lines
-            .take_while(|line| !line.starts_with('['))
-            .any(|line| line == "lab = true")
+        && lines.take_while(|line| !line.starts_with('[')).any(says)
 }
 
 #[cfg(test)]
@@ -142,14 +144,15 @@ mod tests {
         let with = |table: &str| {
             format!("[package]\nname = \"x\"\n\n{table}\n\n[lints]\nworkspace = true\n")
         };
-        assert!(needs_lab(&with("[package.metadata.mirage]\nlab = true")));
+        assert!(needs(&with("[package.metadata.mirage]\nlab = true"), "lab"));
         for without in [
             "",
             "[package.metadata.mirage]\nlab = false",
+            "[package.metadata.mirage]\nroot = true",
             "[package.metadata.mirage]\n[other]\nlab = true",
             "[package.metadata.other]\nlab = true",
         ] {
-            assert!(!needs_lab(&with(without)), "{without}");
+            assert!(!needs(&with(without), "lab"), "{without}");
         }
     }
 }
