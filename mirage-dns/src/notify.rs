@@ -139,6 +139,8 @@ pub struct Notice {
     pub secondary: usize,
     /// Which attempt it is; 0 is the first.
     pub attempt: u8,
+    /// Which change it tells of, counted from 1 and around.
+    pub change: u32,
 }
 
 /// Tells the secondaries of one zone of its newest version.
@@ -149,6 +151,8 @@ pub struct Notice {
 pub struct Notifier {
     secondaries: usize,
     schedule: Schedule,
+    /// How many changes there were.
+    changes: u32,
     waiting: Vec<Waiting, MAX_NOTIFIED>,
 }
 
@@ -165,12 +169,14 @@ impl Notifier {
         Self {
             secondaries,
             schedule,
+            changes: 0,
             waiting: Vec::new(),
         }
     }
 
     /// The zone has another version: all secondaries are told, be it in the middle of telling them of the one before.
     pub fn handle_change(&mut self, now: Duration) {
+        self.changes = self.changes.wrapping_add(1);
         self.waiting.clear();
         for secondary in 0..self.secondaries {
             let waiting = Waiting {
@@ -184,10 +190,12 @@ impl Notifier {
         }
     }
 
-    /// A secondary has answered. It is told no more of this version.
-    pub fn handle_answer(&mut self, secondary: usize) {
-        self.waiting
-            .retain(|waiting| waiting.secondary != secondary);
+    /// A secondary has answered a notice of this change. It is told no more of it, but for all that of what changed since.
+    pub fn handle_answer(&mut self, secondary: usize, change: u32) {
+        if change == self.changes {
+            self.waiting
+                .retain(|waiting| waiting.secondary != secondary);
+        }
     }
 
     /// The next message that is due, or `None`.
@@ -204,6 +212,7 @@ impl Notifier {
         let notice = Notice {
             secondary: waiting.secondary,
             attempt: waiting.attempt,
+            change: self.changes,
         };
         let factor = 1u32.checked_shl(waiting.attempt.into()).unwrap_or(u32::MAX);
         let pause = self.schedule.first_pause.saturating_mul(factor);
@@ -289,11 +298,13 @@ mod tests {
         let mut now = Duration::from_secs(100);
         notifier.handle_change(now);
         for (attempt, pause) in (0..6).zip([2, 4, 8, 16, 32, 64]) {
-            let secondary = 0;
-            assert_eq!(
-                notifier.poll_notice(now),
-                Some(Notice { secondary, attempt })
-            );
+            let (secondary, change) = (0, 1);
+            let notice = Notice {
+                secondary,
+                attempt,
+                change,
+            };
+            assert_eq!(notifier.poll_notice(now), Some(notice));
             assert_eq!(notifier.poll_notice(now), None);
             assert_eq!(
                 notifier.poll_timeout(),
@@ -319,10 +330,28 @@ mod tests {
             told
         };
         assert_eq!(told(&mut notifier, now), [0, 1, 2]);
-        notifier.handle_answer(1);
+        notifier.handle_answer(1, 1);
         let later = now + Duration::from_secs(2);
         assert_eq!(told(&mut notifier, later), [0, 2]);
         notifier.handle_change(later);
         assert_eq!(told(&mut notifier, later), [0, 1, 2]);
+    }
+
+    #[test]
+    fn answer_to_a_notice_of_an_older_version_ends_no_newer_one() {
+        let mut notifier = Notifier::new(1, Schedule::default());
+        let now = Duration::from_secs(1);
+        notifier.handle_change(now);
+        let older = notifier.poll_notice(now).unwrap();
+        notifier.handle_change(now);
+        let newer = notifier.poll_notice(now).unwrap();
+        // The newer one was lost on its way.
+        notifier.handle_answer(older.secondary, older.change);
+        let later = now + Duration::from_secs(2);
+        assert_eq!(notifier.poll_timeout(), Some(later));
+        let again = notifier.poll_notice(later).unwrap();
+        assert_eq!((again.change, again.attempt), (newer.change, 1));
+        notifier.handle_answer(again.secondary, again.change);
+        assert_eq!(notifier.poll_timeout(), None);
     }
 }

@@ -698,7 +698,8 @@ impl<'k> Authority<'k> {
     /// A secondary has answered [`Task::Notify`].
     pub fn handle_notify_answer(&mut self, notice: &NotifyRequest<'_>) {
         if let Some(state) = self.states.get_mut(notice.zone) {
-            state.notifier.handle_answer(notice.secondary);
+            let told = notice.notice;
+            state.notifier.handle_answer(told.secondary, told.change);
         }
     }
 
@@ -827,7 +828,7 @@ impl<'k> Authority<'k> {
             };
             let request = NotifyRequest::new(
                 place,
-                notice.secondary,
+                notice,
                 config.apex.as_name(),
                 peer.address,
                 self.key(peer),

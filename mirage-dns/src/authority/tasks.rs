@@ -10,7 +10,7 @@ use crate::client::Query;
 use crate::difference::{RecordBuf, soa_serial};
 use crate::message::{Section, WriteError};
 use crate::name::{Name, NameBuf};
-use crate::notify::Notify;
+use crate::notify::{Notice, Notify};
 use crate::record::{Rcode, RecordType};
 use crate::transfer::{
     IncomingTransfer, OutgoingTransfer, TransferError, TransferLimits, TransferRequest, Transferred,
@@ -272,7 +272,7 @@ impl core::error::Error for ZoneTransferError {}
 /// A notice to a secondary.
 pub struct NotifyRequest<'k> {
     pub(super) zone: usize,
-    pub(super) secondary: usize,
+    pub(super) notice: Notice,
     apex: NameBuf,
     id: u16,
     request: Request<'k>,
@@ -282,7 +282,7 @@ impl<'k> NotifyRequest<'k> {
     #[allow(clippy::too_many_arguments)] // what a notice is
     pub(super) fn new(
         zone: usize,
-        secondary: usize,
+        notice: Notice,
         apex: Name<'_>,
         server: SocketAddr,
         key: Option<&'k Key>,
@@ -295,7 +295,7 @@ impl<'k> NotifyRequest<'k> {
         })?;
         Some(Self {
             zone,
-            secondary,
+            notice,
             apex: apex.to_owned(),
             id,
             request,

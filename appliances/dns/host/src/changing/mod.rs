@@ -153,15 +153,16 @@ pub(crate) fn start(
     let maintaining = executor
         .spawn(async move { maintain(service, executor, &Sockets, workshop, &mut rng).await });
     maintaining.map_err(system)?.detach();
-    if files.is_empty() {
-        return Ok(());
-    }
+    // Without files to read the signal is taken as well: by itself it would end the process.
     let mut hangup = HangupSignal::new(platform)?;
     let files = Rc::new(files);
     let reloading = executor.spawn(async move {
         loop {
             hangup.wait().await;
-            reload(service, &files).await;
+            match files.is_empty() {
+                true => warn!("there are no zone files to read again"),
+                false => reload(service, &files).await,
+            }
         }
     });
     reloading.map_err(system)?.detach();

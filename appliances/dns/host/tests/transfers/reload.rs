@@ -7,7 +7,7 @@ use std::thread;
 
 use super::ours::Ours;
 use super::peer::{free_port, has_serial, serial, write};
-use crate::common::{LONG, dig, query};
+use crate::common::{LONG, counter, dig, query};
 
 /// The names of the zone.
 const HOSTS: u32 = 20_000;
@@ -176,4 +176,24 @@ fn bad_zone_file_is_told_with_file_and_line_and_the_zone_stays() {
     // Nothing changed: nothing is done.
     ours.reload();
     ours.says("0 of them changed");
+}
+
+#[test]
+fn server_without_zone_files_is_not_ended_by_the_signal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Of a zone that comes from elsewhere, and of those that were compiled in.
+    let primary = format!("far.example={}", free_port());
+    for arguments in [&["--secondary", &primary][..], &[]] {
+        let ours = Ours::start(folder.path(), free_port(), arguments);
+        for _ in 0..3 {
+            ours.reload();
+        }
+        ours.says("no zone files to read again");
+        dig(ours.address(), &["far.example", "SOA"]);
+        let (counted, status) = ours.interrupt();
+        assert!(
+            status.success() && counter(&counted, "queries") >= 1,
+            "{counted}"
+        );
+    }
 }
