@@ -147,7 +147,9 @@ fn with_extensions(zones: &ZoneSet<'_>, request: &[u8], client: &Client) {
             }
             Err(other) => panic!("it was answered without extensions: {other:?}"),
         };
-        assert!(out[answer.length..].iter().all(|octet| *octet == 0xa5));
+        // A short answer is written over the whole one.
+        let rest = &out[answer.length..];
+        assert!(answer.is_limited || rest.iter().all(|octet| *octet == 0xa5));
         let response = MessageReader::new(&out[..answer.length]).expect("a header");
         assert_eq!(response.end().expect("whole"), answer.length);
         if answer.is_limited {

@@ -8,6 +8,7 @@
 //! | [`Limits`] | how long an answer may be |
 //! | [`Extensions`] | what a server does beside: NSID, TCP keep-alive, [`Cookies`], a [`RateLimiter`] |
 //! | [`Answer`], [`Ignored`], [`CookieState`] | what became of a request |
+//! | [`Memo`] | answers that were encoded before, in front of a server |
 //! | [`Counters`] | how many of each |
 //!
 //! The algorithm is that of RFC 1034 §4.3.2 as RFC 2181, 2308, 4592, 6604, 6891 and 9471 refined it. Where they leave a
@@ -49,7 +50,7 @@
 use core::cell::Cell;
 use core::net::IpAddr;
 
-use crate::message::{Edns, Flags, HEADER_LENGTH, MAX_MESSAGE_LENGTH};
+use crate::message::{Edns, Flags, HEADER_LENGTH, MAX_MESSAGE_LENGTH, MIN_PAYLOAD_SIZE};
 use crate::record::{Opcode, Rcode};
 use crate::zone_set::{LookupStatistics, ZoneSet};
 use options::{
@@ -63,6 +64,7 @@ use writer::Writer;
 mod cookies;
 mod counters;
 mod extensions;
+mod memo;
 mod options;
 pub mod rate_limit;
 mod request;
@@ -74,6 +76,7 @@ mod writer;
 pub use cookies::{CookieState, Cookies, SERVER_SECRET_LENGTH};
 pub use counters::Counters;
 pub use extensions::Extensions;
+pub use memo::{MAX_MEMO_LENGTH, Memo, MemoSlot};
 pub use options::MAX_NSID_LENGTH;
 pub use rate_limit::{RateBucket, RateLimiter, RateLimits};
 pub use resolve::MAX_ALIASES;
@@ -194,12 +197,8 @@ pub fn respond_with(
 ) -> Result<Answer, Ignored> {
     let request = Request::parse(request, client.transport)?;
     let server_size = limits.udp_payload_size.max(512);
-    let length_limit = match (client.transport, &request.edns) {
-        (Transport::Tcp, _) => MAX_MESSAGE_LENGTH,
-        (Transport::Udp, Some(edns)) => edns.payload_limit().min(usize::from(server_size)),
-        (Transport::Udp, None) => 512,
-    };
-    let length_limit = length_limit.min(out.len());
+    let asked_size = request.edns.as_ref().map(|edns| edns.payload_size);
+    let length_limit = length_limit(limits, client.transport, asked_size).min(out.len());
     let out = &mut out[..length_limit];
     let (cookie, options) = reply_options(extensions, &request.options, client);
     let edns = request
@@ -257,6 +256,17 @@ pub fn respond_with(
         }
     }
     Ok(answer)
+}
+
+/// The most octets of an answer by transport, and over UDP by the size that EDNS states, if it was there.
+fn length_limit(limits: &Limits, transport: Transport, asked_size: Option<u16>) -> usize {
+    match (transport, asked_size) {
+        (Transport::Tcp, _) => MAX_MESSAGE_LENGTH,
+        (Transport::Udp, Some(size)) => {
+            usize::from(size.min(limits.udp_payload_size).max(MIN_PAYLOAD_SIZE))
+        }
+        (Transport::Udp, None) => usize::from(MIN_PAYLOAD_SIZE),
+    }
 }
 
 /// What the cookie of a request says, and the options that go with the answer.
@@ -376,12 +386,41 @@ impl<'a> Server<'a> {
         client: &Client,
         out: &mut [u8],
     ) -> Option<usize> {
+        let answer = self.answer_whole(zones, request, client, out);
+        answer.map(|answer| answer.length)
+    }
+
+    /// [`Self::answer`] with what is known of the answer.
+    #[inline]
+    fn answer_whole(
+        &self,
+        zones: &ZoneSet<'_>,
+        request: &[u8],
+        client: &Client,
+        out: &mut [u8],
+    ) -> Option<Answer> {
         let (limits, extensions) = (&self.limits, &self.extensions);
         let result = respond_with(zones, limits, extensions, request, client, out);
         let mut counters = self.counters.get();
         counters.count(client.transport, &result);
         self.counters.set(counters);
-        result.ok().map(|answer| answer.length)
+        result.ok()
+    }
+
+    /// Counts an answer that was given without looking for it.
+    fn count_plain(&self, transport: Transport, rcode: Rcode, flags: Flags) {
+        let answer = Answer {
+            length: 0,
+            rcode,
+            flags,
+            lookups: LookupStatistics::default(),
+            steps: 0,
+            cookie: CookieState::None,
+            is_limited: false,
+        };
+        let mut counters = self.counters.get();
+        counters.count(transport, &Ok(answer));
+        self.counters.set(counters);
     }
 }
 

@@ -15,6 +15,7 @@ use crate::zone_compiler::ZoneCompiler;
 mod absent;
 mod data;
 mod delegation;
+mod memo;
 mod options;
 mod redirection;
 mod reference;
