@@ -10,6 +10,7 @@ use mirage_dns::server::MemoSlot;
 use bench_common::report::Error;
 
 use crate::pass;
+use crate::questions::Questions;
 use crate::systems::{MEMO_SLOTS, Mirage, MirageMemo, System};
 
 /// How many questions are counted at the most: callgrind is fifty times slower than the processor.
@@ -51,12 +52,12 @@ fn counted(run: impl FnOnce()) {
 }
 
 /// Instructions an answer, by this program as a child of valgrind.
-pub(crate) fn count(system: System, image: &[u8], asked: &[Vec<u8>]) -> Result<f64, Error> {
+pub(crate) fn count(system: System, image: &[u8], asked: &Questions) -> Result<f64, Error> {
     let folder = tempfile::tempdir()?;
     let at = |name: &str| folder.path().join(name);
-    let asked = &asked[..asked.len().min(MOST)];
     fs::write(at("image"), image)?;
     write(&at("questions"), asked)?;
+    let count = asked.len().min(MOST);
     let mut command = Command::new("valgrind");
     command
         .args([
@@ -79,29 +80,29 @@ pub(crate) fn count(system: System, image: &[u8], asked: &[Vec<u8>]) -> Result<f
         .find_map(|line| line.split_once("Collected :")?.1.trim().parse::<f64>().ok());
     match collected {
         Some(instructions) if output.status.success() && instructions > 0.0 => {
-            Ok(instructions / asked.len() as f64)
+            Ok(instructions / count as f64)
         }
         _ => Err(format!("valgrind counted nothing: {said}").into()),
     }
 }
 
-fn write(path: &Path, questions: &[Vec<u8>]) -> Result<(), Error> {
+fn write(path: &Path, questions: &Questions) -> Result<(), Error> {
     let mut octets = Vec::new();
-    for question in questions {
+    for question in questions.iter().take(MOST) {
         octets.extend(u16::try_from(question.len())?.to_be_bytes());
         octets.extend_from_slice(question);
     }
     Ok(fs::write(path, octets)?)
 }
 
-fn read(path: &Path) -> Result<Vec<Vec<u8>>, Error> {
+fn read(path: &Path) -> Result<Questions, Error> {
     let octets = fs::read(path)?;
-    let mut questions = Vec::new();
+    let mut questions = Questions::new();
     let mut rest = &octets[..];
     while let Some((length, after)) = rest.split_first_chunk() {
         let length = usize::from(u16::from_be_bytes(*length));
         let (question, after) = after.split_at_checked(length).ok_or("cut short")?;
-        questions.push(question.to_vec());
+        questions.push(question)?;
         rest = after;
     }
     Ok(questions)
@@ -115,9 +116,13 @@ mod tests {
     fn questions_are_read_as_they_were_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("questions");
-        let questions = [vec![1, 2, 3], Vec::new(), vec![7; 300]];
+        let mut questions = Questions::new();
+        let written = [&[1, 2, 3][..], &[], &[7; 300]];
+        for question in written {
+            questions.push(question).unwrap();
+        }
         write(&path, &questions).unwrap();
-        assert_eq!(read(&path).unwrap(), questions);
+        assert!(read(&path).unwrap().iter().eq(written));
         fs::write(&path, [0, 9, 1]).unwrap();
         assert!(read(&path).is_err());
     }

@@ -78,13 +78,43 @@ impl Mix {
     }
 }
 
+/// Questions behind each other, as in a device's ring: what a list of pointers costs is no part of an answer.
+pub(crate) struct Questions {
+    octets: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+impl Questions {
+    /// None yet.
+    pub(crate) const fn new() -> Self {
+        Self {
+            octets: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, question: &[u8]) -> Result<(), Error> {
+        self.octets.extend_from_slice(question);
+        self.ends.push(u32::try_from(self.octets.len())?);
+        Ok(())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        let mut start = 0;
+        self.ends.iter().map(move |&end| {
+            let question = &self.octets[start..end as usize];
+            start = end as usize;
+            question
+        })
+    }
+}
+
 /// So many questions about random names of the zone, with EDNS and a payload size of 1,232 octets, as resolvers ask.
-pub(crate) fn questions(
-    names: u32,
-    mix: Mix,
-    count: u32,
-    seed: u64,
-) -> Result<Vec<Vec<u8>>, Error> {
+pub(crate) fn questions(names: u32, mix: Mix, count: u32, seed: u64) -> Result<Questions, Error> {
     let shares = Shares::of(names);
     let mut random = seed | 1;
     let mut below = |bound: u32| {
@@ -94,7 +124,7 @@ pub(crate) fn questions(
         random ^= random << 17;
         ((random >> 32) * u64::from(bound) >> 32) as u32
     };
-    let mut questions = Vec::new();
+    let mut questions = Questions::new();
     for number in 0..count {
         let kind = match mix {
             Mix::Positive => 0,
@@ -111,7 +141,7 @@ pub(crate) fn questions(
         let query = Query::new(below(1 << 16) as u16, name.as_name(), RecordType::A);
         let mut buffer = [0; 512];
         let length = query.write(&mut buffer)?;
-        questions.push(buffer[..length].to_vec());
+        questions.push(&buffer[..length])?;
     }
     Ok(questions)
 }

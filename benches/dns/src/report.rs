@@ -10,7 +10,7 @@ use crate::systems::System;
 
 /// What the figures are.
 pub(crate) const DEFINITIONS: [&str; 5] = [
-    "nanoseconds: from a request's octets to its answer's, both in memory, one thread; all questions in turn, as often as it takes; the median of the rounds, in which the systems take turns",
+    "nanoseconds: from a request's octets to its answer's, both in memory, of one thread's processor time; all questions in turn, as often as it takes; the median of the rounds, in which the systems take turns",
     "positive: addresses of random hosts of the zone; mixed: a fifth each of addresses, missing names, names below delegations, names that a wildcard covers, and aliases; all with EDNS",
     "domain: its ZoneTree and Answer::to_message, as in its example of a server, with OPT added; it does not follow aliases, mirage-dns does",
     "memo: 16,384 places of 256 octets, for 50,000 different questions at the most",

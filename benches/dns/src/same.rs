@@ -8,6 +8,7 @@ use mirage_dns::server::MemoSlot;
 
 use bench_common::report::Error;
 
+use crate::questions::Questions;
 use crate::systems::{Answering, Domain, MEMO_SLOTS, Mirage, MirageMemo};
 
 /// An answer without the order of its records.
@@ -27,13 +28,13 @@ struct Content {
 ///
 /// # Errors
 /// Names the first question whose answers differ.
-pub(crate) fn check(text: &str, image: &[u8], asked: &[Vec<u8>]) -> Result<(), Error> {
+pub(crate) fn check(text: &str, image: &[u8], asked: &Questions) -> Result<(), Error> {
     let mut slots = vec![MemoSlot::EMPTY; MEMO_SLOTS];
     let mut mirage = Mirage::new(image)?;
     let mut memo = MirageMemo::new(image, &mut slots)?;
     let mut domain = Domain::new(text)?;
     // What was answered from the memo is looked at too.
-    for request in asked.iter().chain(asked) {
+    for request in asked.iter().chain(asked.iter()) {
         let ours = reply(&mut mirage, request);
         if reply(&mut memo, request) != ours {
             return Err(format!("with the memo another answer to {request:02x?}").into());

@@ -47,7 +47,7 @@
 //!   compressed against equal octets only.
 //! - **Truncation** leaves out whole RRsets: the first that belongs to the answer and does not fit, and all after it.
 
-use core::cell::Cell;
+use core::cell::RefCell;
 use core::net::IpAddr;
 
 use crate::message::{Edns, Flags, HEADER_LENGTH, MAX_MESSAGE_LENGTH, MIN_PAYLOAD_SIZE};
@@ -207,15 +207,17 @@ pub fn respond_with(
     let mut writer = Writer::new(out, edns).ok_or(Ignored::NoRoom)?;
     let mut lookups = LookupStatistics::default();
 
-    let (outcome, kind) = match &request.verdict {
-        Err(rcode) => {
+    let (outcome, kind) = match (&request.verdict, &request.question) {
+        (Err(rcode), question) => {
             // The question was read, so it is repeated, where the version is all that is wrong.
-            if let (Rcode::BADVERS, Some(question)) = (*rcode, &request.question) {
+            if let (Rcode::BADVERS, Some(question)) = (*rcode, question) {
                 writer.question(question.octets).ok_or(Ignored::NoRoom)?;
             }
             (cookie_query(&request, cookie, extensions, *rcode), None)
         }
-        Ok(question) => {
+        // What is to be answered has a question.
+        (Ok(()), None) => return Err(Ignored::NoRoom),
+        (Ok(()), Some(question)) => {
             writer.question(question.octets).ok_or(Ignored::NoRoom)?;
             let mut resolver = Resolver::new(zones, question, client.transport, &mut writer);
             let outcome = resolver.run();
@@ -329,9 +331,7 @@ fn slip(request: &Request<'_>, mut writer: Writer<'_>, answer: &mut Answer) -> O
             answer.flags.insert(Flags::TC);
         }
     }
-    if let (Ok(question), _) | (Err(Rcode::BADVERS), Some(question)) =
-        (&request.verdict, &request.question)
-    {
+    if let (Ok(()) | Err(Rcode::BADVERS), Some(question)) = (&request.verdict, &request.question) {
         writer.question(question.octets)?;
     }
     answer.length = writer.finish(request.reply_header(answer));
@@ -349,7 +349,7 @@ fn slip(request: &Request<'_>, mut writer: Writer<'_>, answer: &mut Answer) -> O
 pub struct Server<'a> {
     limits: Limits,
     extensions: Extensions<'a>,
-    counters: Cell<Counters>,
+    counters: RefCell<Counters>,
 }
 
 impl<'a> Server<'a> {
@@ -363,7 +363,7 @@ impl<'a> Server<'a> {
         Self {
             limits,
             extensions,
-            counters: Cell::new(Counters::ZERO),
+            counters: RefCell::new(Counters::ZERO),
         }
     }
 
@@ -374,7 +374,7 @@ impl<'a> Server<'a> {
 
     /// What became of the requests so far.
     pub fn counters(&self) -> Counters {
-        self.counters.get()
+        *self.counters.borrow()
     }
 
     /// Answers one request and counts it; the answer's octets in `out`, or `None` when nothing is to be sent. See
@@ -401,9 +401,7 @@ impl<'a> Server<'a> {
     ) -> Option<Answer> {
         let (limits, extensions) = (&self.limits, &self.extensions);
         let result = respond_with(zones, limits, extensions, request, client, out);
-        let mut counters = self.counters.get();
-        counters.count(client.transport, &result);
-        self.counters.set(counters);
+        self.counters.borrow_mut().count(client.transport, &result);
         result.ok()
     }
 
@@ -418,9 +416,7 @@ impl<'a> Server<'a> {
             cookie: CookieState::None,
             is_limited: false,
         };
-        let mut counters = self.counters.get();
-        counters.count(transport, &Ok(answer));
-        self.counters.set(counters);
+        self.counters.borrow_mut().count(transport, &Ok(answer));
     }
 }
 

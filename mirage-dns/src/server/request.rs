@@ -31,14 +31,15 @@ pub(super) struct Request<'a> {
     pub(super) has_no_question: bool,
     /// Records and options that were looked at.
     pub(super) steps: u32,
-    /// What to answer from the zones, or with which code at once.
-    pub(super) verdict: Result<Question<'a>, Rcode>,
+    /// Whether the question is to be answered from the zones, or with which code at once.
+    pub(super) verdict: Result<(), Rcode>,
 }
 
 impl<'a> Request<'a> {
+    #[inline]
     pub(super) fn parse(octets: &'a [u8], transport: Transport) -> Result<Self, Ignored> {
-        let reader = MessageReader::new(octets).map_err(|_| Ignored::TooShort)?;
-        let header = *reader.header();
+        let header = octets.first_chunk().ok_or(Ignored::TooShort)?;
+        let header = Header::from_octets(header);
         if header.flags.contains(Flags::QR) {
             return Err(Ignored::Response);
         }
@@ -69,14 +70,14 @@ impl<'a> Request<'a> {
             return Ok(request);
         }
         if header.authority_count | header.additional_count != 0
-            && request.read_edns(&reader, transport).is_none()
+            && request.read_edns(octets, transport).is_none()
         {
             request.edns = None;
             return Ok(request);
         }
         request.verdict = match (request.edns, question) {
             (Some(edns), _) if edns.version != 0 => Err(Rcode::BADVERS),
-            (_, Some(question)) => Ok(question),
+            (_, Some(_)) => Ok(()),
             (_, None) => {
                 request.has_no_question = true;
                 Err(Rcode::FORMERR)
@@ -87,7 +88,21 @@ impl<'a> Request<'a> {
 
     /// Walks over all records for OPT, and reads its options; `None` when something is malformed or misplaced (RFC 6891
     /// §6.1.1).
-    fn read_edns(&mut self, reader: &MessageReader<'a>, transport: Transport) -> Option<()> {
+    #[inline]
+    fn read_edns(&mut self, octets: &'a [u8], transport: Transport) -> Option<()> {
+        let records = HEADER_LENGTH + self.question.map_or(0, |question| question.octets.len());
+        let lone = (self.header.authority_count, self.header.additional_count) == (0, 1);
+        if lone && let Some(edns) = plain_opt(octets.get(records..)?) {
+            self.steps = 1;
+            self.edns = Some(edns);
+            return Some(());
+        }
+        self.walk(octets, transport)
+    }
+
+    #[inline(never)]
+    fn walk(&mut self, octets: &'a [u8], transport: Transport) -> Option<()> {
+        let reader = MessageReader::new(octets).ok()?;
         for record in reader.records() {
             self.steps += 1;
             let record = record.ok()?;
@@ -117,6 +132,18 @@ impl<'a> Request<'a> {
             ..Header::default()
         }
     }
+}
+
+/// The OPT record without options that stands first, as most queries have it.
+fn plain_opt(octets: &[u8]) -> Option<Edns<'static>> {
+    let opt: &[u8; Edns::RECORD_LENGTH] = octets.first_chunk()?;
+    let is_plain = opt[..3] == [0, 0, RecordType::OPT.0 as u8] && opt[9..] == [0, 0];
+    is_plain.then(|| Edns {
+        extended_rcode: opt[5],
+        version: opt[6],
+        dnssec_ok: opt[7] & 0x80 != 0,
+        ..Edns::with_payload_size(BigEndian::read_u16(&opt[3..5]))
+    })
 }
 
 impl<'a> Question<'a> {

@@ -26,7 +26,7 @@ pub(super) struct Outcome {
 
 /// One question on its way through the zones.
 pub(super) struct Resolver<'a, 'w, 'b> {
-    zones: ZoneSet<'a>,
+    zones: &'w ZoneSet<'a>,
     question: Question<'a>,
     transport: Transport,
     writer: &'w mut Writer<'b>,
@@ -78,13 +78,13 @@ impl Step<'_> {
 
 impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
     pub(super) fn new(
-        zones: &ZoneSet<'a>,
+        zones: &'w ZoneSet<'a>,
         question: &Question<'a>,
         transport: Transport,
         writer: &'w mut Writer<'b>,
     ) -> Self {
         Self {
-            zones: *zones,
+            zones,
             question: *question,
             transport,
             writer,
@@ -267,7 +267,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
             self.note(Class::Data, node);
             let target = self
                 .answer(current, rrset)
-                .and_then(|written| self.writer.alias_target(&self.zones, rrset, written));
+                .and_then(|written| self.writer.alias_target(self.zones, rrset, written));
             return match target {
                 Some(target) => Step::Alias(target),
                 None => Step::authoritative(Rcode::NOERROR),
@@ -301,7 +301,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
             .find(|known| known.octets == octets)
             .copied();
         if known.is_none() {
-            let (section, zones) = (Section::Answer, &self.zones);
+            let (section, zones) = (Section::Answer, self.zones);
             let written = self
                 .writer
                 .rrset(section, zones, rrset, current, owner_length, None);
@@ -367,7 +367,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
     /// Puts an RRset into the answer section, or sets TC.
     fn answer(&mut self, current: Placed<'_>, rrset: &RrsetEntry) -> Option<Written> {
         let whole = current.name.len();
-        let (section, zones) = (Section::Answer, &self.zones);
+        let (section, zones) = (Section::Answer, self.zones);
         let written = self
             .writer
             .rrset(section, zones, rrset, current, whole, None);
@@ -383,7 +383,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
         self.note(Class::Denial, self.zones.node(NodeIndex::apex_of(zone)));
         let written = self.zones.rrset(zone.soa).and_then(|soa| {
             let ttl = Some(zone.negative_ttl.get());
-            let (section, zones) = (Section::Authority, &self.zones);
+            let (section, zones) = (Section::Authority, self.zones);
             self.writer
                 .rrset(section, zones, soa, current, apex.len(), ttl)
         });
@@ -405,7 +405,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
         let Some(rrset) = self.zones.rrset_of(node, RecordType::NS) else {
             return end;
         };
-        let (section, zones) = (Section::Authority, &self.zones);
+        let (section, zones) = (Section::Authority, self.zones);
         let Some(written) = self
             .writer
             .rrset(section, zones, rrset, current, owner_length, None)
@@ -413,7 +413,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
             self.writer.truncate();
             return end;
         };
-        let mut targets = self.writer.targets(&self.zones, rrset, written);
+        let mut targets = self.writer.targets(self.zones, rrset, written);
         while let Some(target) = targets.next(self.writer) {
             if self.is_below(&target, cut) && !self.add_addresses_of(&target) {
                 // RFC 9471 §3.1: glue of in-domain servers that does not fit is not left out silently.
@@ -421,7 +421,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
                 return end;
             }
         }
-        let mut targets = self.writer.targets(&self.zones, rrset, written);
+        let mut targets = self.writer.targets(self.zones, rrset, written);
         while let Some(target) = targets.next(self.writer) {
             if !self.is_below(&target, cut) {
                 self.add_addresses_of(&target);
@@ -443,7 +443,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
             record_type,
             RecordType::NS | RecordType::MX | RecordType::SRV
         ) {
-            let mut targets = self.writer.targets(&self.zones, rrset, written);
+            let mut targets = self.writer.targets(self.zones, rrset, written);
             while let Some(target) = targets.next(self.writer) {
                 self.add_addresses_of(&target);
             }
@@ -459,7 +459,7 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
         let mut fitted = true;
         for address in [RecordType::A, RecordType::AAAA] {
             if let Some(rrset) = self.zones.rrset_of(node, address) {
-                fitted &= self.writer.addresses(&self.zones, rrset, target).is_some();
+                fitted &= self.writer.addresses(self.zones, rrset, target).is_some();
             }
         }
         fitted
