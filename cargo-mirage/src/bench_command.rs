@@ -292,7 +292,7 @@ mod tests {
     fn benchmarks_that_are_run_with_another_stand_in_its_manifest() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("Cargo.toml");
-        let mut read = |text: &str| {
+        let read = |text: &str| {
             fs::write(&path, text).unwrap();
             companions(&path)
         };

@@ -122,7 +122,7 @@ pub(crate) fn questions(names: u32, mix: Mix, count: u32, seed: u64) -> Result<Q
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        ((random >> 32) * u64::from(bound) >> 32) as u32
+        (((random >> 32) * u64::from(bound)) >> 32) as u32
     };
     let mut questions = Questions::new();
     for number in 0..count {
