@@ -2,8 +2,6 @@
 //!
 //! A benchmark is the package `benches/NAME`. Its program is called in the checkout's folder with
 //! `--output DIR`, and `--quick` where that was asked for; it writes `*.json` and `*.svg` into that folder.
-//!
-//! A manifest may name benchmarks that are run with it: `with = ["NAME"]` in its `[package.metadata.bench]`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -23,11 +21,7 @@ pub fn run(workspace: &Workspace, arguments: &BenchArguments) -> Result<ExitCode
     if arguments.names.is_empty() {
         return Ok(list(workspace));
     }
-<<<<<<< HEAD
     let names = with_parts(workspace, &arguments.names)?;
-=======
-    let names = with_companions(workspace, &arguments.names)?;
->>>>>>> 2697819 (cargo mirage bench: Benchmarks that are run with another; benches: README of dns)
     let manifests: Vec<PathBuf> = names
         .iter()
         .map(|name| workspace.bench(name))
@@ -57,7 +51,6 @@ pub fn run(workspace: &Workspace, arguments: &BenchArguments) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-<<<<<<< HEAD
 /// These benchmarks, each followed by those that are a part of it: whose manifest says `part-of` in `[package.metadata.mirage]`. None
 /// twice. A name that only parts are of means those.
 fn with_parts(workspace: &Workspace, names: &[String]) -> Result<Vec<String>, Error> {
@@ -87,42 +80,6 @@ fn expand(names: &[String], all: &[String], parts: &[(String, String)]) -> Vec<S
         }
     }
     expanded
-=======
-/// The names, each followed by those that its manifest names; none twice.
-fn with_companions(workspace: &Workspace, asked: &[String]) -> Result<Vec<String>, Error> {
-    let known = workspace.benches();
-    let mut names: Vec<String> = Vec::new();
-    for name in asked {
-        let manifest = workspace.bench(name)?;
-        let companions = companions(&manifest);
-        for name in std::iter::once(name).chain(&companions) {
-            if names.contains(name) {
-                continue;
-            }
-            if known.contains(name) {
-                names.push(name.clone());
-            } else {
-                eprintln!("note: `{name}` is not among the benchmarks of this checkout");
-            }
-        }
-    }
-    Ok(names)
-}
-
-/// What stands in `with = ["NAME"]` of a manifest.
-fn companions(manifest: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(manifest).unwrap_or_default();
-    let list = text
-        .lines()
-        .skip_while(|line| line.trim() != "[package.metadata.bench]")
-        .skip(1)
-        .take_while(|line| !line.starts_with('['))
-        .find_map(|line| line.strip_prefix("with = ["));
-    let names = list
-        .into_iter()
-        .flat_map(|list| list.split('"').skip(1).step_by(2));
-    names.map(str::to_owned).collect()
->>>>>>> 2697819 (cargo mirage bench: Benchmarks that are run with another; benches: README of dns)
 }
 
 fn command(
@@ -286,24 +243,6 @@ mod tests {
         fs::write(folder.path().join("a.json"), "{\"rows\":[{\"ns\":1.5}]}").unwrap();
         fs::write(folder.path().join("a.svg"), SVG).unwrap();
         assert_eq!(check_results(folder.path(), started).unwrap().len(), 2);
-    }
-
-    #[test]
-    fn benchmarks_that_are_run_with_another_stand_in_its_manifest() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("Cargo.toml");
-        let read = |text: &str| {
-            fs::write(&path, text).unwrap();
-            companions(&path)
-        };
-        let two = "[package]\nwith = [\"no\"]\n[package.metadata.bench]\nwith = [\"a\", \"b-c\"]\n[lints]\n";
-        assert_eq!(read(two), ["a", "b-c"]);
-        assert_eq!(read("[package.metadata.bench]\nwith = []\n"), [""; 0]);
-        assert_eq!(
-            read("[package.metadata.bench]\n[other]\nwith = [\"a\"]\n"),
-            [""; 0]
-        );
-        assert_eq!(companions(&folder.path().join("none")), [""; 0]);
     }
 
     #[test]
