@@ -330,7 +330,7 @@ fn requests_to_an_authority() -> Vec<(&'static str, Vec<u8>)> {
     let mut transfers = request(SIGNED | STREAM, query, o, 252, &[]);
     transfers.extend(request(STREAM, query, o, 251, &[zone_soa(0)]));
     transfers.extend(request(0, query, o, 251, &[zone_soa(0)]));
-    let mut updates = request(SIGNED, update, o, 6, &[add.clone()]);
+    let mut updates = request(SIGNED, update, o, 6, std::slice::from_ref(&add));
     updates.extend(request(WORK, update, o, 6, &[add]));
     updates.extend(request(STREAM | WORK, query, o, 251, &[zone_soa(1)]));
     let mut notices = request(1, notify, s, 6, &[]);

@@ -107,7 +107,6 @@ fn work(authority: &mut Authority<'static>, now: Now, rng: &mut Counter) {
             }
             Some(Task::Notify(notice)) => authority.handle_notify_answer(&notice),
             Some(Task::Build(job)) => authority.handle_built(job.run(), now),
-            Some(_) => {}
         }
     }
     panic!("work without end");
