@@ -260,7 +260,8 @@ impl State {
 /// The name of a zone as that of a file: in small letters, without what a file name can't have.
 fn file_name(apex: Name<'_>) -> String {
     if apex.is_root() {
-        return "root-zone".into();
+        // Which no other name becomes.
+        return "%2e".into();
     }
     let text = apex.to_string().to_ascii_lowercase();
     let text = text.strip_suffix('.').unwrap_or(&text);
@@ -406,6 +407,19 @@ mod tests {
             assert_eq!(zone.record_count() as u32, 2 + zone.serial());
             (zone.serial(), restored.history.len())
         }
+    }
+
+    #[test]
+    fn zones_have_files_of_their_own_whatever_they_are_called() {
+        let names = [".", "root-zone", "%2e", "a/b", "a%2fb", "a.b", "a\\.b"];
+        let files = names.map(|name| file_name(NameBuf::from_text(name).expect(name).as_name()));
+        let distinct: HashSet<&String> = files.iter().collect();
+        assert_eq!(distinct.len(), names.len(), "{files:?}");
+        assert!(files.iter().all(|file| !file.contains('/')), "{files:?}");
+        assert_eq!(
+            file_name(NameBuf::from_text("EXAMPLE.org").expect("a name").as_name()),
+            "example.org"
+        );
     }
 
     #[test]

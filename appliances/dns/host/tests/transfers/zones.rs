@@ -25,8 +25,9 @@ pub(crate) fn version(serial: u32, hosts: u32) -> String {
 pub(crate) fn version_with_timers(serial: u32, hosts: u32, timers: &str) -> String {
     let mut text = format!(
         "$ORIGIN {APEX}.\n$TTL 1h\n@ SOA ns.{APEX}. root.{APEX}. {serial} {timers} 60\n@ NS ns\nns A 192.0.2.53\n\
-         version TXT \"{serial}\"\nttl {} A 192.0.2.7\n@ MX {serial} mail.elsewhere.example.\n",
-        60 + serial
+         version TXT \"{serial}\"\nttl {} A 192.0.2.7\n@ MX {} mail.elsewhere.example.\n",
+        60 + serial,
+        serial % 60_000
     );
     for host in serial..serial + hosts {
         let [.., high, low] = host.to_be_bytes();
