@@ -6,9 +6,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::rc::Rc;
 #[cfg(feature = "authority")]
 use alloc::vec::Vec;
-use core::cell::Cell;
-#[cfg(feature = "authority")]
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 #[cfg(feature = "authority")]
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -20,7 +18,7 @@ use mirage_core::channel::Signal;
 use mirage_core::event::Event;
 #[cfg(feature = "authority")]
 use mirage_dns::authority::{Authority, Handled, Now, Ticket};
-use mirage_dns::server::{Limits, Server};
+use mirage_dns::server::{Limits, Memo, Server};
 use mirage_dns::zone_set::ZoneSet;
 use mirage_net::{UdpRequest, UdpService};
 
@@ -35,6 +33,7 @@ pub use mirage_dns::server::{Client, Transport};
 pub struct Service<'z> {
     zones: Zones<'z>,
     server: Server<'z>,
+    memo: Option<&'z dyn Front>,
     /// Unix time at [`Instant::ZERO`], in seconds; 0 where no wall clock is known.
     epoch: Cell<u64>,
     /// The latest time that anybody asked for.
@@ -59,10 +58,33 @@ impl<'z> Service<'z> {
         Self {
             zones: Zones::Fixed(zones),
             server,
+            memo: None,
             epoch: Cell::new(0),
             #[cfg(feature = "authority")]
             latest: Cell::new(Instant::ZERO),
             tally: Tally::default(),
+        }
+    }
+
+    /// Answers what is asked again from a memo, which has answered nothing yet.
+    #[must_use]
+    pub fn with_memo(mut self, memo: &'z RefCell<Memo<'z>>) -> Self {
+        self.memo = Some(memo);
+        self
+    }
+
+    /// Answers a plain request from zones of this generation.
+    fn answer_from(
+        &self,
+        zones: &ZoneSet<'_>,
+        generation: u64,
+        client: &Client,
+        request: &[u8],
+        out: &mut [u8],
+    ) -> Option<usize> {
+        match self.memo {
+            None => self.server.answer(zones, request, client, out),
+            Some(memo) => memo.answer(&self.server, zones, generation, request, client, out),
         }
     }
 
@@ -74,7 +96,7 @@ impl<'z> Service<'z> {
     /// Answers one message: how many octets of `out` are the answer, or `None` where there is none.
     pub fn answer(&self, client: &Client, request: &[u8], out: &mut [u8]) -> Option<usize> {
         match &self.zones {
-            Zones::Fixed(zones) => self.server.answer(zones, request, client, out),
+            Zones::Fixed(zones) => self.answer_from(zones, 0, client, request, out),
             #[cfg(feature = "authority")]
             Zones::Changing(changing) => {
                 match self.handle(changing, client, request, out) {
@@ -109,6 +131,35 @@ impl<'z> Service<'z> {
 
     pub(crate) fn count(&self, counter: Counter) {
         self.tally.count(counter);
+    }
+}
+
+/// A [`Memo`] that all shells share: as a trait, so that an image without one has nothing of it.
+trait Front: core::fmt::Debug {
+    fn answer(
+        &self,
+        server: &Server<'_>,
+        zones: &ZoneSet<'_>,
+        generation: u64,
+        request: &[u8],
+        client: &Client,
+        out: &mut [u8],
+    ) -> Option<usize>;
+}
+
+impl Front for RefCell<Memo<'_>> {
+    fn answer(
+        &self,
+        server: &Server<'_>,
+        zones: &ZoneSet<'_>,
+        generation: u64,
+        request: &[u8],
+        client: &Client,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        // Nobody else has it: an answer is given in one call.
+        let mut memo = self.borrow_mut();
+        memo.answer(server, zones, generation, request, client, out)
     }
 }
 
@@ -156,6 +207,7 @@ impl<'z> Service<'z> {
                 is_late: Event::new(),
             })),
             server,
+            memo: None,
             epoch: Cell::new(0),
             #[cfg(feature = "authority")]
             latest: Cell::new(Instant::ZERO),
@@ -193,7 +245,8 @@ impl<'z> Service<'z> {
         if Authority::is_plain(request) {
             let authority = changing.authority.borrow();
             let zones = authority.zones().as_zone_set();
-            return match self.server.answer(&zones, request, client, out) {
+            let generation = authority.generation();
+            return match self.answer_from(&zones, generation, client, request, out) {
                 Some(length) => Handled::Answer(length),
                 None => Handled::Ignored,
             };

@@ -99,6 +99,11 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) changing: ChangingArguments,
 
+    /// Keeps so many encoded answers, of 256 octets each, for when they are asked for again.
+    #[arg(long, value_name = "NUMBER",
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1 << 24))]
+    pub(crate) memo: Option<usize>,
+
     /// Says more; -vv says most.
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,

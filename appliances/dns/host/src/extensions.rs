@@ -1,10 +1,12 @@
-//! What the server does beside answering: NSID, cookies, TCP keep-alive, rate limiting.
+//! What the server does beside answering: NSID, cookies, TCP keep-alive, rate limiting, a memo.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
 
 use mirage_dns::server::{
-    Cookies, Extensions, MAX_NSID_LENGTH, RateBucket, RateLimiter, RateLimits, SERVER_SECRET_LENGTH,
+    Cookies, Extensions, MAX_NSID_LENGTH, Memo, MemoSlot, RateBucket, RateLimiter, RateLimits,
+    SERVER_SECRET_LENGTH,
 };
 use mirage_host::SystemRng;
 
@@ -48,6 +50,12 @@ pub(crate) fn leak(arguments: &Arguments) -> Result<Extensions<'static>, Failure
         extensions = extensions.with_rate_limiter(Box::leak(Box::new(limiter)));
     }
     Ok(extensions)
+}
+
+/// A memo of so many answers, for the rest of the process.
+pub(crate) fn leak_memo(answers: usize) -> &'static RefCell<Memo<'static>> {
+    let slots = vec![MemoSlot::EMPTY; answers].leak();
+    Box::leak(Box::new(RefCell::new(Memo::new(slots))))
 }
 
 /// Reads one secret or two.

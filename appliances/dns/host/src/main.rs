@@ -61,10 +61,14 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let (authority, state) = changing::authority(zones.set.clone(), changing, now)?;
     let served = authority.zones().clone();
-    let service: &'static Service<'static> = Box::leak(Box::new(Service::with_authority(
+    let mut service = Service::with_authority(
         authority,
         Server::with_extensions(Limits::default(), extensions::leak(arguments)?),
-    )));
+    );
+    if let Some(answers) = arguments.memo {
+        service = service.with_memo(extensions::leak_memo(answers));
+    }
+    let service: &'static Service<'static> = Box::leak(Box::new(service));
     service.set_time(executor.now(), executor.wall());
 
     changing::start(platform, executor, service, state, arguments.zones.clone())?;

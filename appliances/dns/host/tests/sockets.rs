@@ -76,6 +76,38 @@ fn nsid_cookies_and_keepalive_are_what_dig_and_kdig_take_them_for() {
 }
 
 #[test]
+fn what_is_kept_in_a_memo_is_answered_alike() {
+    let servers = [&[][..], &["--memo", "64"]].map(Server::on_loopback);
+    let questions: [&[&str]; 5] = [
+        &["www.test.example", "A"],
+        &["WWW.test.example", "A", "+norecurse"],
+        &["alias.test.example", "AAAA", "+noedns"],
+        &["no.test.example", "A", "+tcp"],
+        &["large.test.example", "TXT", "+ignore"],
+    ];
+    for question in questions {
+        let [plain, memo] = [0, 1].map(|index| {
+            let at = servers[index].address();
+            let ask = || {
+                let shown = dig(
+                    at,
+                    &[&["+nocookie", "+nostats", "+qid=7"], question].concat(),
+                );
+                // The first lines say whom dig asked and what it was told to.
+                shown
+                    .lines()
+                    .filter(|line| !line.starts_with("; <<>>"))
+                    .collect::<String>()
+            };
+            let first = ask();
+            assert_eq!(first, ask(), "{question:?}");
+            first
+        });
+        assert_eq!(plain, memo, "{question:?}");
+    }
+}
+
+#[test]
 fn rate_limit_spares_those_whom_it_knows_by_a_cookie() {
     let limits = ["--rate-limit", "5", "--rate-limit-slip", "1"];
     let server = Server::on_loopback(&limits);
