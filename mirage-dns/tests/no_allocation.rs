@@ -10,7 +10,10 @@ use mirage_dns::master_file::{NoFiles, Parser, Source};
 use mirage_dns::message::{Edns, Flags};
 use mirage_dns::name::NameBuf;
 use mirage_dns::record::{Rcode, RecordClass, RecordType};
-use mirage_dns::server::{Client, Limits, Server, Transport};
+use mirage_dns::server::{
+    Client, Cookies, Extensions, Limits, Memo, MemoSlot, RateBucket, RateLimiter, RateLimits,
+    Server, Transport,
+};
 use mirage_dns::tcp::{FrameReader, length_prefix};
 use mirage_dns::tsig::{Key, KeyFile, KeyRing, RequestVerifier, sign_request};
 use mirage_dns::zone_compiler::ZoneCompiler;
@@ -176,6 +179,67 @@ fn answering_allocates_nothing() {
         counters.truncated > 0 && counters.formerr > 100 && counters.notimp > 100,
         "{counters:?}"
     );
+}
+
+#[test]
+fn cookies_limits_and_a_memo_allocate_nothing() {
+    let image = image();
+    let zones = ZoneSet::from_bytes(&image).expect("the image is right");
+    let names = names(&zones);
+    let cookies = Cookies::new([1; 16]);
+    let mut buckets = [RateBucket::default(); 64];
+    let limits = RateLimits {
+        per_second: 1,
+        ..RateLimits::default()
+    };
+    let limiter = RateLimiter::new(limits, [2; 16], &mut buckets, &[]);
+    let extensions = Extensions::NONE
+        .with_cookies(&cookies)
+        .with_tcp_keepalive(100)
+        .with_nsid(b"here")
+        .expect("it is short");
+    let limited =
+        Server::with_extensions(Limits::default(), extensions.with_rate_limiter(&limiter));
+    let server = Server::with_extensions(Limits::default(), extensions);
+    let mut slots = vec![MemoSlot::EMPTY; 1024];
+    let mut memo = Memo::new(&mut slots);
+    let options: [&[u8]; 3] = [
+        b"",
+        b"\0\x0a\0\x08client's\0\x03\0\0\0\x0b\0\0",
+        b"\0\x0a\0\x18client's\x01\0\0\0\0\0\0\0a server",
+    ];
+    let (mut request, mut response) = ([0; 512], [0; 1232]);
+    let (asking, ()) = allocations(|| {
+        for name in names.iter().chain(&names) {
+            for options in options {
+                let query = Query {
+                    edns: Some(Edns {
+                        options,
+                        ..Edns::with_payload_size(1232)
+                    }),
+                    ..Query::new(7, name.as_name(), RecordType::A)
+                };
+                let length = query.write(&mut request).expect("there is room");
+                let client = client(Transport::Udp);
+                limited.answer(&zones, &request[..length], &client, &mut response);
+                memo.answer(
+                    &server,
+                    &zones,
+                    0,
+                    &request[..length],
+                    &client,
+                    &mut response,
+                );
+            }
+        }
+    });
+    assert_eq!(asking, 0);
+    let counters = limited.counters();
+    assert!(
+        counters.badcookie > 0 && counters.ignored_rate_limited > 0,
+        "{counters:?}"
+    );
+    assert!(memo.hits() > 0 && server.counters().cookies_wrong > 0);
 }
 
 #[test]
