@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use mirage_dns::difference::RecordBuf;
 use mirage_dns::name::NameBuf;
 use mirage_dns::transfer::{IncomingTransfer, TransferLimits, TransferRequest, Transferred};
 
 use super::peer::TestKey;
-use crate::common::{LONG, dig, framed, read_message};
+use crate::common::{LONG, dig, eventually, framed, read_message};
 
 /// The zone of most tests.
 pub(crate) const APEX: &str = "moving.example";
@@ -46,11 +47,21 @@ pub(crate) fn of_library(name: &str) -> String {
 
 /// All records of a zone as a server gives them to dig (AXFR). Names are in small letters: NSD keeps no others.
 pub(crate) fn records(server: SocketAddr, apex: &str, key: Option<TestKey>) -> BTreeSet<String> {
+    eventually("a transfer", || records_or_none(server, apex, key))
+}
+
+/// The same; `None` where there is no transfer.
+fn records_or_none(
+    server: SocketAddr,
+    apex: &str,
+    key: Option<TestKey>,
+) -> Option<BTreeSet<String>> {
     let text = transfer(server, &[apex, "AXFR", "+onesoa"], key);
+    if text.contains("Transfer failed") {
+        return None;
+    }
     assert!(
-        ["Transfer failed", "could not be validated", "bad packet"]
-            .iter()
-            .all(|wrong| !text.contains(wrong)),
+        !text.contains("could not be validated") && !text.contains("bad packet"),
         "{text}"
     );
     let lines = text.lines().filter(|line| !line.starts_with(';'));
@@ -59,11 +70,15 @@ pub(crate) fn records(server: SocketAddr, apex: &str, key: Option<TestKey>) -> B
         .map(normal)
         .collect();
     assert!(!records.is_empty(), "{text}");
-    records
+    Some(records)
 }
 
-/// All records of a zone as a server gives them (AXFR, unsigned), octet by octet but for the case of their owners.
-pub(crate) fn octets(server: SocketAddr, apex: &str) -> BTreeSet<(String, u16, u32, Vec<u8>)> {
+/// Owner, type, TTL and data of a record.
+pub(crate) type Octets = (String, u16, u32, Vec<u8>);
+
+/// All records of a zone as a server gives them (AXFR, unsigned), octet by octet but for the case of their owners;
+/// `None` where it gives none.
+pub(crate) fn octets(server: SocketAddr, apex: &str) -> Option<BTreeSet<Octets>> {
     let apex = NameBuf::from_text(apex).expect("a name");
     let mut request = [0; 512];
     let length = TransferRequest::write(7, apex.as_name(), None, &mut request).expect("it fits");
@@ -75,7 +90,7 @@ pub(crate) fn octets(server: SocketAddr, apex: &str) -> BTreeSet<(String, u16, u
     let mut incoming = IncomingTransfer::new(7, apex, None, TransferLimits::default());
     let transferred = loop {
         let message = read_message(&mut stream);
-        if let Some(transferred) = incoming.handle_message(&message).expect("a transfer") {
+        if let Some(transferred) = incoming.handle_message(&message).ok()? {
             break transferred;
         }
     };
@@ -90,7 +105,7 @@ pub(crate) fn octets(server: SocketAddr, apex: &str) -> BTreeSet<(String, u16, u
             record.rdata().to_vec(),
         )
     };
-    records.iter().map(record).collect()
+    Some(records.iter().map(record).collect())
 }
 
 /// Runs dig for a transfer, and gives what it prints.
@@ -121,14 +136,39 @@ fn normal(line: &str) -> String {
     }
 }
 
-/// That two servers give the same records.
-pub(crate) fn assert_same(ours: &BTreeSet<String>, theirs: &BTreeSet<String>) {
-    let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| {
-        a.difference(b).take(20).cloned().collect::<Vec<_>>()
-    };
-    let (ours, theirs) = (only(ours, theirs), only(theirs, ours));
-    assert!(
-        ours.is_empty() && theirs.is_empty(),
-        "only here: {ours:#?}\nonly there: {theirs:#?}"
-    );
+/// A zone as a server gives it to who signs with this key.
+pub(crate) type Source<'a> = (SocketAddr, &'a str, Option<TestKey>);
+
+/// That two servers come to give the same records.
+///
+/// That a server said it has a version does not mean that it gives it from then on: when NSD has a new one, its processes of
+/// the old one answer for a while beside the new ones.
+pub(crate) fn assert_agree(ours: Source<'_>, theirs: Source<'_>) {
+    let give = |(server, apex, key): Source<'_>| records_or_none(server, apex, key);
+    agree(&mut || Some((give(ours)?, give(theirs)?)));
+}
+
+/// That a server comes to give these records.
+pub(crate) fn assert_becomes((server, apex, key): Source<'_>, records: &BTreeSet<String>) {
+    agree(&mut || Some((records_or_none(server, apex, key)?, records.clone())));
+}
+
+/// Looks until both are the same; says what differs if that takes too long.
+fn agree(look: &mut dyn FnMut() -> Option<(BTreeSet<String>, BTreeSet<String>)>) {
+    let end = Instant::now() + LONG / 2;
+    loop {
+        let looked = look();
+        if looked.as_ref().is_some_and(|(ours, theirs)| ours == theirs) {
+            return;
+        }
+        if Instant::now() > end {
+            let (ours, theirs) = looked.expect("both give the zone");
+            let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| {
+                a.difference(b).take(20).cloned().collect::<Vec<_>>()
+            };
+            let (ours, theirs) = (only(&ours, &theirs), only(&theirs, &ours));
+            panic!("only here: {ours:#?}\nonly there: {theirs:#?}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
