@@ -253,7 +253,8 @@ pub fn respond_with(
             Ruling::Hold => return Err(Ignored::RateLimited),
             Ruling::Slip => {
                 let writer = Writer::new(out, edns).ok_or(Ignored::NoRoom)?;
-                slip(&request, writer, &mut answer).ok_or(Ignored::NoRoom)?;
+                let slipped = limiter.slip(&request, writer, &mut answer);
+                slipped.ok_or(Ignored::NoRoom)?;
             }
         }
     }
@@ -313,29 +314,6 @@ fn cookie_query(
         rcode,
         authoritative: false,
     }
-}
-
-/// Writes what is sent in the place of an answer that is one too many: BADCOOKIE to one who knows cookies and can thus show
-/// that its address is its own (RFC 7873 §5.2.3), TC to all others, who can show it over TCP.
-#[inline(never)]
-fn slip(request: &Request<'_>, mut writer: Writer<'_>, answer: &mut Answer) -> Option<()> {
-    answer.is_limited = true;
-    answer.flags.set(Flags::AA, false);
-    answer.flags.set(Flags::TC, false);
-    match (answer.cookie, &request.verdict) {
-        (CookieState::Client | CookieState::Wrong, Ok(_)) => answer.rcode = Rcode::BADCOOKIE,
-        // What is wrong with a request is short, and TC would have it sent again.
-        (_, Err(_)) => {}
-        _ => {
-            answer.rcode = Rcode::NOERROR;
-            answer.flags.insert(Flags::TC);
-        }
-    }
-    if let (Ok(()) | Err(Rcode::BADVERS), Some(question)) = (&request.verdict, &request.question) {
-        writer.question(question.octets)?;
-    }
-    answer.length = writer.finish(request.reply_header(answer));
-    Some(())
 }
 
 /// [`respond_with`] with its limits and extensions, and counters of what became of the requests.

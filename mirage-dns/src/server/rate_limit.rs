@@ -17,6 +17,12 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use siphasher::sip::SipHasher13;
 
+use super::request::Request;
+use super::writer::Writer;
+use super::{Answer, CookieState};
+use crate::message::Flags;
+use crate::record::Rcode;
+
 use crate::network::Network;
 
 /// How often the same may be said to the same network.
@@ -159,6 +165,10 @@ pub(super) enum Ruling {
 pub(super) trait Referee: fmt::Debug {
     /// Counts an answer, and says what is to be done with it.
     fn rule(&self, address: IpAddr, kind: Kind, now: u64) -> Ruling;
+
+    /// Writes what is sent in the place of an answer that is one too many: BADCOOKIE to one who knows cookies and can thus
+    /// show that its address is its own (RFC 7873 §5.2.3), TC to all others, who can show it over TCP.
+    fn slip(&self, request: &Request<'_>, writer: Writer<'_>, answer: &mut Answer) -> Option<()>;
 }
 
 impl Referee for RateLimiter<'_> {
@@ -196,6 +206,33 @@ impl Referee for RateLimiter<'_> {
         };
         places[0].set(bucket);
         if slips { Ruling::Slip } else { Ruling::Hold }
+    }
+
+    fn slip(
+        &self,
+        request: &Request<'_>,
+        mut writer: Writer<'_>,
+        answer: &mut Answer,
+    ) -> Option<()> {
+        answer.is_limited = true;
+        answer.flags.set(Flags::AA, false);
+        answer.flags.set(Flags::TC, false);
+        match (answer.cookie, &request.verdict) {
+            (CookieState::Client | CookieState::Wrong, Ok(_)) => answer.rcode = Rcode::BADCOOKIE,
+            // What is wrong with a request is short, and TC would have it sent again.
+            (_, Err(_)) => {}
+            _ => {
+                answer.rcode = Rcode::NOERROR;
+                answer.flags.insert(Flags::TC);
+            }
+        }
+        if let (Ok(()) | Err(Rcode::BADVERS), Some(question)) =
+            (&request.verdict, &request.question)
+        {
+            writer.question(question.octets)?;
+        }
+        answer.length = writer.finish(request.reply_header(answer));
+        Some(())
     }
 }
 
