@@ -69,6 +69,11 @@ impl EndSignals {
 }
 
 fn poll_signal(source: &Source, cx: &mut Context<'_>) -> Poll<()> {
+    if source.is_waited_for() {
+        // Nothing has come since the last look. Often somebody looks who was woken for something else: no system call for that.
+        source.wake_when_readable(cx);
+        return Poll::Pending;
+    }
     let mut bytes = [0; 64];
     loop {
         match rustix::io::read(source, &mut bytes) {

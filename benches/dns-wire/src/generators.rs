@@ -100,13 +100,13 @@ impl Generators {
         )
     }
 
-    /// Makes a load on a pair's server, of which the processes are `process`, and gives what came of it, and what it took.
+    /// Makes a load on a pair's server, whose process is `server`, and gives what came of it, and what it took.
     pub(crate) fn run(
         &self,
         load: Load,
         pair: Pair,
         queries: &Path,
-        process: u32,
+        server: u32,
         processors: usize,
     ) -> Result<(Outcome, Taken), Error> {
         let command = match load.generator {
@@ -115,10 +115,10 @@ impl Generators {
         };
         let child = Running::start(command)?;
         thread::sleep(BEFORE);
-        let before = Reading::now(process)?;
+        let before = Reading::now(server, child.process())?;
         let window = Duration::from_secs(load.seconds.into()).saturating_sub(BEFORE + AFTER);
         thread::sleep(window.max(AFTER));
-        let after = Reading::now(process)?;
+        let after = Reading::now(server, child.process())?;
         let text = child.finish()?;
         let outcome = match load.generator {
             Generator::Dnsperf => {
@@ -183,6 +183,11 @@ impl Running {
             let program = command.get_program().display();
             format!("{program}: {error}").into()
         })
+    }
+
+    fn process(&self) -> u32 {
+        // It is there until `finish` takes it.
+        self.0.as_ref().map_or(0, Child::id)
     }
 
     /// Waits for its end, and gives what it said. A few lines: the pipes hold them.

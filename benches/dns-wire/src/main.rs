@@ -274,7 +274,8 @@ impl Bench {
             window_seconds: taken.seconds,
             busy_seconds: taken.busy,
             stolen_seconds: taken.stolen,
-            process_seconds: taken.process,
+            server_seconds: taken.server,
+            client_seconds: taken.client,
         };
         eprintln!("round {}: {names} names, {row}", run + 1);
         self.report.loads.push(row);

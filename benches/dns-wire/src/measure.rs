@@ -13,13 +13,15 @@ pub(crate) struct Reading {
     idle: f64,
     /// Time that the host took away, in seconds.
     stolen: f64,
-    /// What the processes took, in seconds.
-    process: f64,
+    /// What the server's processes took, in seconds.
+    server: f64,
+    /// What the client's took, in seconds.
+    client: f64,
 }
 
 impl Reading {
-    /// Now, of the process with that number and all of its descendants.
-    pub(crate) fn now(process: u32) -> Result<Self, Error> {
+    /// Now, of the processes with those numbers and all of their descendants.
+    pub(crate) fn now(server: u32, client: u32) -> Result<Self, Error> {
         let at = Instant::now();
         let text = read("/proc/stat")?;
         let (idle, stolen) = parse_stat(&text)?;
@@ -27,7 +29,8 @@ impl Reading {
             at,
             idle,
             stolen,
-            process: process_time(process)?,
+            server: process_time(server)?,
+            client: process_time(client)?,
         })
     }
 
@@ -39,7 +42,8 @@ impl Reading {
             seconds,
             busy: (seconds * processors as f64 - (self.idle - earlier.idle) - stolen).max(0.0),
             stolen,
-            process: self.process - earlier.process,
+            server: self.server - earlier.server,
+            client: self.client - earlier.client,
         }
     }
 }
@@ -54,7 +58,9 @@ pub(crate) struct Taken {
     /// All processors: what the host took away.
     pub(crate) stolen: f64,
     /// The server's processes.
-    pub(crate) process: f64,
+    pub(crate) server: f64,
+    /// The client's.
+    pub(crate) client: f64,
 }
 
 /// Idle time (waiting for disks included) and stolen time of all processors, in seconds. The kernel tells idle time as it was, not by
@@ -152,13 +158,16 @@ mod tests {
 
     #[test]
     fn what_this_process_runs_is_seen() {
-        let before = Reading::now(std::process::id()).unwrap();
+        let before = Reading::now(std::process::id(), std::process::id()).unwrap();
         let mut sum = 0u64;
         while before.at.elapsed().as_millis() < 50 {
             sum = std::hint::black_box(sum + 1);
         }
-        let after = Reading::now(std::process::id()).unwrap();
+        let after = Reading::now(std::process::id(), std::process::id()).unwrap();
         let taken = after.since(&before, 2);
-        assert!(taken.process > 0.0 && taken.seconds >= 0.05, "{taken:?}");
+        assert!(
+            taken.server > 0.0 && taken.client > 0.0 && taken.seconds >= 0.05,
+            "{taken:?}"
+        );
     }
 }

@@ -38,6 +38,11 @@ const PEERS: &[Peer] = &[
         version: &["-V"],
     },
     Peer {
+        program: "kxdpgun",
+        package: "knot-dnsutils",
+        version: &["-V"],
+    },
+    Peer {
         program: "nsd",
         package: "nsd",
         version: &["-v"],

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, Ipv4Addr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -136,30 +136,29 @@ impl OwnStack {
         let address = IpAddr::V4(self.prefix.address);
         let acquired = Cell::new(false);
         let lost = Cell::new(None);
-        let ended = {
-            let mut driving = pin!(drive(
-                self.port.netif(),
-                &mut self.stack,
-                executor,
-                |event| {
-                    log::info!("{event:?}");
-                    match event {
-                        Event::AddressAcquired(own) if own == address => acquired.set(true),
-                        Event::AddressLost {
-                            address: own,
-                            other,
-                        } if own == address => {
-                            lost.set(Some(other));
-                        }
-                        Event::AddressDefended { address, other } => {
-                            log::warn!(
-                                "{other} uses our address {address}: it was told that it is ours"
-                            );
-                        }
-                        _ => {}
-                    }
+        let on_event = |event| {
+            log::info!("{event:?}");
+            match event {
+                Event::AddressAcquired(own) if own == address => acquired.set(true),
+                Event::AddressLost {
+                    address: own,
+                    other,
+                } if own == address => {
+                    lost.set(Some(other));
                 }
-            ));
+                Event::AddressDefended { address, other } => {
+                    log::warn!("{other} uses our address {address}: it was told that it is ours");
+                }
+                _ => {}
+            }
+        };
+        let ended = {
+            let stack = &mut self.stack;
+            // One driver for each, so that what it calls for each frame is known when it is compiled.
+            let mut driving: Pin<Box<dyn Future<Output = NetifError>>> = match &mut self.port {
+                Port::Plain(device) => Box::pin(drive(device, stack, executor, on_event)),
+                Port::Captured(capture) => Box::pin(drive(capture, stack, executor, on_event)),
+            };
             let mut ending = pin!(end.wait());
             executor.run_until(poll_fn(|cx| {
                 if let Poll::Ready(error) = driving.as_mut().poll(cx) {
@@ -259,13 +258,6 @@ fn conflict(net: &Net) -> ConflictConfig {
 }
 
 impl Port {
-    fn netif(&mut self) -> &mut dyn Netif {
-        match self {
-            Self::Plain(device) => device,
-            Self::Captured(capture) => capture,
-        }
-    }
-
     fn device(&self) -> &Device {
         match self {
             Self::Plain(device) => device,

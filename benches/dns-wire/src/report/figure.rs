@@ -98,7 +98,7 @@ impl Report {
             title: format!("The server's own CPU time a query, at {kind}"),
             unit: "us".into(),
             bars: self.bars(self.settings.steady_size, kind, |row| {
-                Some(row.process_us_per_query)
+                Some(row.server_us_per_query)
             }),
             ..Panel::default()
         }

@@ -25,8 +25,8 @@ pub(crate) const DEFINITIONS: [&str; 7] = [
      load, divided by the queries answered in it; client, kernel and server together",
     "less the null responder's: the same minus that of the null responder in the same round at the same load, whose work is the \
      client's, the wire's and AF_XDP's",
-    "server's CPU a query: what the scheduler says that the server's processes ran (schedstat), which is also what the kernel did \
-     on their time",
+    "server's and client's CPU a query: what the scheduler says that their processes ran (schedstat), which is also what the kernel did \
+     on their time; the two together are nearly all of the busy time, and hardly change with other load",
     "saturation by dnsperf: as many queries as are answered, 100 outstanding; by kxdpgun: the most answers a second of the offered \
      rates",
     "without an answer: sent and not answered, in percent; at saturation by kxdpgun that is what was offered too much",
@@ -132,7 +132,9 @@ pub(crate) struct LoadRow {
     /// What the host took away in it.
     pub(crate) stolen_seconds: f64,
     /// What the server's processes ran in it.
-    pub(crate) process_seconds: f64,
+    pub(crate) server_seconds: f64,
+    /// What the client's ran in it.
+    pub(crate) client_seconds: f64,
 }
 
 impl LoadRow {
@@ -151,8 +153,12 @@ impl LoadRow {
         self.us_per_query(self.busy_seconds)
     }
 
-    fn process_us(&self) -> f64 {
-        self.us_per_query(self.process_seconds)
+    fn server_us(&self) -> f64 {
+        self.us_per_query(self.server_seconds)
+    }
+
+    fn client_us(&self) -> f64 {
+        self.us_per_query(self.client_seconds)
     }
 
     fn lost_percent(&self) -> f64 {
@@ -170,10 +176,11 @@ impl fmt::Display for LoadRow {
         }
         write!(
             f,
-            ": {} answers/s, busy {:.2} us, server {:.2} us, lost {:.2} %",
+            ": {} answers/s, busy {:.2} us, server {:.2} us, client {:.2} us, lost {:.2} %",
             number(self.outcome.queries_per_second.round()),
             self.busy_us(),
-            self.process_us(),
+            self.server_us(),
+            self.client_us(),
             self.lost_percent()
         )
     }
@@ -215,7 +222,8 @@ pub(crate) struct FigureRow {
     pub(crate) busy_us_per_query: Spread,
     /// The same, less the null responder's of the same round; nothing where that was not measured.
     pub(crate) busy_us_less_null: Option<Spread>,
-    pub(crate) process_us_per_query: Spread,
+    pub(crate) server_us_per_query: Spread,
+    pub(crate) client_us_per_query: Spread,
     pub(crate) lost_percent: Spread,
     pub(crate) latency_average_us: Option<Spread>,
     pub(crate) latency_maximum_us: Option<Spread>,
@@ -280,7 +288,8 @@ impl Report {
                 rows.iter()
                     .filter_map(|row| Some(row.busy_us() - null_of(row.run)?.busy_us())),
             ),
-            process_us_per_query: spread(&LoadRow::process_us)?,
+            server_us_per_query: spread(&LoadRow::server_us)?,
+            client_us_per_query: spread(&LoadRow::client_us)?,
             lost_percent: spread(&LoadRow::lost_percent)?,
             latency_average_us: Spread::of(
                 rows.iter().filter_map(|row| row.outcome.latency_average_us),
@@ -344,11 +353,12 @@ impl Report {
                 format!(", {less:.2} less the null responder's")
             });
             println!(
-                "  {:28} {:.0} answers/s; busy {:.2} us a query{less}; server's CPU {:.2} us; lost {:.2} %",
+                "  {:28} {:.0} answers/s; busy {:.2} us a query{less}; server's CPU {:.2} us, client's {:.2} us; lost {:.2} %",
                 row.peer.name(),
                 row.queries_per_second,
                 row.busy_us_per_query,
-                row.process_us_per_query,
+                row.server_us_per_query,
+                row.client_us_per_query,
                 row.lost_percent
             );
         }
