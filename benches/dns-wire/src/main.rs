@@ -63,7 +63,7 @@ struct Arguments {
     /// How often each is measured, in turns; the medians are shown, all runs are in the JSON.
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Only these, with commas between: null, xdp, tap, sockets, nsd, nsd-offload, knot.
+    /// Only these, with commas between: null, xdp, xdp-memo, tap, sockets, nsd, nsd-offload, knot.
     #[arg(long, value_delimiter = ',', value_enum)]
     peers: Vec<Peer>,
     /// One short run at two sizes, to see that it works. The figures mean nothing.

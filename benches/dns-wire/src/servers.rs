@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::network::{Namespace, Pair};
 use crate::zone;
 
+/// What the memo may hold, as `dns-host` takes it.
+const MEMO: &str = "16384";
+
 /// How long a server may take to read its zone and to answer.
 const START_LIMIT: Duration = Duration::from_secs(120);
 
@@ -26,6 +29,8 @@ pub(crate) enum Peer {
     Null,
     /// Ours by AF_XDP.
     Xdp,
+    /// Ours by AF_XDP, with a memo of encoded answers.
+    XdpMemo,
     /// Ours on a tap.
     Tap,
     /// Ours with the system's sockets.
@@ -40,9 +45,10 @@ pub(crate) enum Peer {
 
 impl Peer {
     /// All, in the order of their rows.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Null,
         Self::Xdp,
+        Self::XdpMemo,
         Self::Tap,
         Self::Sockets,
         Self::Nsd,
@@ -55,6 +61,7 @@ impl Peer {
         match self {
             Self::Null => "null responder, AF_XDP",
             Self::Xdp => "mirage, AF_XDP",
+            Self::XdpMemo => "mirage, AF_XDP, memo",
             Self::Tap => "mirage, tap",
             Self::Sockets => "mirage, sockets",
             Self::Nsd => "NSD, sockets",
@@ -112,7 +119,7 @@ impl Server {
             // It makes the client's interface by itself.
             spawn(command)?
         } else {
-            let kernel = !matches!(peer, Peer::Null | Peer::Xdp);
+            let kernel = !matches!(peer, Peer::Null | Peer::Xdp | Peer::XdpMemo);
             pair.make(namespace, kernel, peer == Peer::NsdOffload)?;
             namespace.run(move || spawn(command).map_err(|error| error.to_string()))??
         };
@@ -220,9 +227,13 @@ fn command(
             command.args(["null-responder", &pair.server_interface()]);
             command
         }
-        Peer::Xdp => {
+        Peer::Xdp | Peer::XdpMemo => {
             let net = format!("xdp={}", pair.server_interface());
-            mirage(&["--net", &net, "--ip", &format!("{}/24", pair.server())])
+            let mut command = mirage(&["--net", &net, "--ip", &format!("{}/24", pair.server())]);
+            if peer == Peer::XdpMemo {
+                command.args(["--memo", MEMO]);
+            }
+            command
         }
         Peer::Tap => {
             let net = format!("tap={}", pair.client_interface());

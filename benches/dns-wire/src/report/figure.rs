@@ -183,7 +183,7 @@ fn label(row: &FigureRow) -> String {
 const fn color(peer: Peer) -> RGBColor {
     match peer {
         Peer::Null => NEUTRAL,
-        Peer::Xdp | Peer::Tap | Peer::Sockets => OURS,
+        Peer::Xdp | Peer::XdpMemo | Peer::Tap | Peer::Sockets => OURS,
         Peer::Nsd | Peer::NsdOffload | Peer::Knot => PEER,
     }
 }

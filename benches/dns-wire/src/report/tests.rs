@@ -18,7 +18,7 @@ fn results(ours: f64, nsd: f64) -> Report {
         for peer in Peer::ALL {
             let more = match peer {
                 Peer::Null => 0.0,
-                Peer::Xdp => ours,
+                Peer::Xdp | Peer::XdpMemo => ours,
                 _ => nsd,
             };
             let mut row = |names, load: Load, rate: f64| {
