@@ -71,18 +71,22 @@ pub struct Intervals {
     /// The least time from the beginning of one round to the next when primaries say that the zone changed: anybody can write
     /// their address into a notice.
     pub notified: Duration,
-    /// After the first round that failed of a zone that never came; it doubles up to [`Intervals::most`].
+    /// After the first round that failed of a zone that never came; it doubles up to [`Intervals::last_retry`].
     pub first_retry: Duration,
+    /// The longest pause between two rounds of a zone that never came.
+    pub last_retry: Duration,
 }
 
 impl Default for Intervals {
-    /// At least 2 seconds, at most 28 days; half a second where notices come; 2 seconds after the first failure.
+    /// At least 2 seconds, at most 28 days; half a second where notices come; 2 seconds after the first
+    /// failure, up to 15 minutes.
     fn default() -> Self {
         Self {
             least: Duration::from_secs(2),
             most: Duration::from_secs(28 * 86_400),
             notified: Duration::from_millis(500),
             first_retry: Duration::from_secs(2),
+            last_retry: Duration::from_secs(900),
         }
     }
 }
@@ -131,6 +135,8 @@ pub struct Secondary {
     step: Step,
     /// A change was told while something was under way.
     notified: bool,
+    /// The newest serial that a notice promised, until the primaries have been asked.
+    promised: Option<u32>,
     /// Rounds that failed one after the other without data.
     failures: u32,
     random: u64,
@@ -162,6 +168,7 @@ impl Secondary {
             asked: 0,
             step: Step::Waiting,
             notified: false,
+            promised: None,
             failures: 0,
             random: seed,
         }
@@ -194,6 +201,9 @@ impl Secondary {
         {
             return;
         }
+        if serial.is_some() {
+            self.promised = serial;
+        }
         if self.step != Step::Waiting {
             self.notified = true;
             return;
@@ -209,7 +219,13 @@ impl Secondary {
         };
         match (serial, &self.current) {
             (Some(serial), Some(current)) if !is_newer(serial, current.serial) => {
-                self.is_current(now, *current);
+                let current = *current;
+                self.is_current(now, current);
+                // A primary whose processes are not of one mind yet: it is asked once more, and soon.
+                let promised = self.promised.take();
+                if promised.is_some_and(|promised| is_newer(promised, current.serial)) {
+                    self.next = self.next.min(now.saturating_add(self.intervals.least));
+                }
             }
             (Some(_), Some(_)) => self.step = Step::Next(Action::TransferDifferences(primary)),
             // It expired meanwhile.
@@ -302,7 +318,8 @@ impl Secondary {
             None => {
                 let doublings = self.failures.min(20);
                 self.failures = self.failures.saturating_add(1);
-                self.intervals.first_retry.saturating_mul(1 << doublings)
+                let pause = self.intervals.first_retry.saturating_mul(1 << doublings);
+                pause.min(self.intervals.last_retry)
             }
         };
         self.wait(now, pause);
@@ -527,6 +544,32 @@ mod tests {
             }
         }
         assert_eq!(questions, 20);
+    }
+
+    #[test]
+    fn version_that_was_promised_and_is_not_there_yet_is_asked_for_once_more() {
+        let mut secondary = loaded(1);
+        secondary.handle_notify(seconds(10), 0, Some(8));
+        assert_eq!(
+            secondary.poll_action(seconds(10)),
+            Some(Action::QuerySoa(0))
+        );
+        secondary.handle_soa(seconds(10), Some(7));
+        let (at, action) = next(&mut secondary);
+        assert_eq!((at, action), (seconds(12), Action::QuerySoa(0)));
+        secondary.handle_soa(at, Some(7));
+        is_about(secondary.poll_timeout() - at, 3_600);
+    }
+
+    #[test]
+    fn zone_that_never_came_is_asked_for_every_quarter_of_an_hour_at_least() {
+        let mut secondary = new(1);
+        for _ in 0..40 {
+            let at = secondary.poll_timeout();
+            assert_eq!(secondary.poll_action(at), Some(Action::TransferWhole(0)));
+            secondary.handle_transfer(at, Outcome::Failed);
+            assert!(secondary.poll_timeout() - at <= seconds(900));
+        }
     }
 
     #[test]
