@@ -7,6 +7,7 @@
 //! | [`Tap`] | a network interface on `/dev/net/tun`, with virtio headers, on the I/O page pool |
 //! | [`Xdp`] | a queue of a network interface by AF_XDP, whose UMEM is the I/O page pool |
 //! | [`Sockets`] | the system's UDP and TCP as `edge-nal` traits; UDP answers from the address that was asked |
+//! | [`OutgoingSockets`] | the same for what goes out from one address |
 //! | [`SystemRng`] | the system's randomness as `rand_core` traits |
 //! | [`EndSignals`], [`HangupSignal`] | Ctrl-C and `SIGTERM`, and `SIGHUP`, as futures |
 //! | [`run_apart`] | long work in a thread of its own, awaited |
@@ -32,7 +33,7 @@ pub use entropy::{EntropyError, SystemRng};
 pub use platform::{HostPlatform, HostPlatformConfig, PlatformCounters, PlatformError};
 pub use reactor::{Source, TooManySources};
 pub use signals::{EndSignals, HangupSignal, SignalError};
-pub use sockets::{Sockets, TcpAcceptor, TcpSocket, UdpSocket};
+pub use sockets::{OutgoingSockets, Sockets, TcpAcceptor, TcpSocket, UdpSocket};
 pub use tap::{Tap, TapConfig, TapCounters, TapError};
 pub use xdp::{Xdp, XdpConfig, XdpCounters, XdpError, XdpMode};
 

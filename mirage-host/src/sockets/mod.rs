@@ -5,6 +5,7 @@
 //! [`Unpark`](mirage_core::executor::Unpark).
 
 mod packet_info;
+mod source;
 mod udp;
 
 use std::io;
@@ -13,6 +14,7 @@ use std::net::SocketAddr;
 use edge_nal::{TcpBind, TcpConnect, UdpBind, UdpConnect};
 
 pub use edge_nal_std::{TcpAcceptor, TcpSocket};
+pub use source::OutgoingSockets;
 pub use udp::UdpSocket;
 
 /// The system's sockets.

@@ -71,7 +71,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let service: &'static Service<'static> = Box::leak(Box::new(service));
     service.set_time(executor.now(), executor.wall());
 
-    changing::start(platform, executor, service, state, arguments.zones.clone())?;
+    let (files, source) = (arguments.zones.clone(), arguments.listen.ip());
+    changing::start(platform, executor, service, state, files, source)?;
 
     let mut said = zones.describe(&served);
     let result = match &arguments.net {

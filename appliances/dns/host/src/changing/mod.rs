@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use mirage_dns::serial::is_newer;
 use mirage_dns::tsig::{Key, KeyFile};
 use mirage_dns::zone_compiler::ZoneFile;
 use mirage_dns::zone_set::{OwnedZoneSet, ZoneSetBuilder};
-use mirage_host::{HangupSignal, HostPlatform, Sockets, SystemRng, run_apart};
+use mirage_host::{HangupSignal, HostPlatform, OutgoingSockets, SystemRng, run_apart};
 
 use crate::error::Failure;
 use crate::zones::compile;
@@ -144,14 +145,17 @@ pub(crate) fn start(
     service: &'static Service<'static>,
     state: Option<Arc<State>>,
     files: Vec<ZoneFile>,
+    source: IpAddr,
 ) -> Result<(), Failure> {
     let system = |error: mirage_core::executor::SpawnError| {
         Failure::System(format!("a task can't be started: {error}"))
     };
+    // Primaries and secondaries know this server by the address at which it listens.
+    let sockets: &'static OutgoingSockets = Box::leak(Box::new(OutgoingSockets::new(source)));
     let workshop: &'static Workshop = Box::leak(Box::new(Workshop { state }));
     let mut rng = SystemRng::new().map_err(|error| Failure::System(error.to_string()))?;
     let maintaining = executor
-        .spawn(async move { maintain(service, executor, &Sockets, workshop, &mut rng).await });
+        .spawn(async move { maintain(service, executor, sockets, workshop, &mut rng).await });
     maintaining.map_err(system)?.detach();
     // Without files to read the signal is taken as well: by itself it would end the process.
     let mut hangup = HangupSignal::new(platform)?;
