@@ -159,58 +159,82 @@ impl State {
         ))
     }
 
-    /// Writes what changed to the medium. On an error nothing of it is kept.
+    /// Writes what changed to the medium. On an error nothing of it is kept: what takes room is written first, and only then
+    /// do whole zones take the place of the ones before.
     pub(crate) fn keep(&self, built: &Built) -> io::Result<()> {
-        let mut done = Vec::new();
+        let mut appended = Vec::new();
+        let mut whole = Vec::new();
+        let written = self.write(built, &mut appended, &mut whole);
+        let Err(error) = written.and_then(|()| self.put_in_place(&whole)) else {
+            return Ok(());
+        };
+        for (journal, length) in appended.into_iter().rev() {
+            if let Err(error) = journal.truncate(length) {
+                log::error!("{}: {error}", journal.path().display());
+            }
+        }
+        for apex in whole {
+            // The next one is written over it.
+            let _ = fs::remove_file(self.path(apex, "zone.new"));
+        }
+        Err(error)
+    }
+
+    /// Appends differences to journals, and writes whole zones beside those that are there; says to which journals, how long
+    /// they were before, and which zones.
+    fn write<'z>(
+        &self,
+        built: &'z Built,
+        appended: &mut Vec<(JournalFile, u64)>,
+        whole: &mut Vec<Name<'z>>,
+    ) -> io::Result<()> {
+        let set = built.zones().as_zone_set();
         for change in built.changes() {
             let mut apex = change.apex().clone();
             apex.make_lowercase();
             let Ok(differences) = change.differences() else {
                 continue;
             };
-            if !self.zones.contains(&apex) {
+            // A zone that was written whole has all of its changes.
+            if !self.zones.contains(&apex) || whole.contains(&apex.as_name()) {
                 continue;
             }
-            let set = built.zones().as_zone_set();
             let zone = set.zone_at(apex.as_name());
             let Some(zone) = zone.filter(|zone| zone.is_present()) else {
                 continue;
             };
             let journal = self.journal(apex.as_name());
-            let kept = journal.length().and_then(|before| {
-                done.push((self.journal(apex.as_name()), before));
-                self.keep_zone(zone, &journal, before, differences)
-            });
-            if let Err(error) = kept {
-                for (journal, length) in done {
-                    if let Err(error) = journal.truncate(length) {
-                        log::error!("{}: {error}", journal.path().display());
-                    }
-                }
-                return Err(error);
+            let length = journal.length()?;
+            let leads_on = !differences.is_empty()
+                && differences
+                    .iter()
+                    .all(|difference| is_newer(difference.new_serial(), difference.old_serial()));
+            if leads_on && length < LONGEST_JOURNAL {
+                appended.push((self.journal(apex.as_name()), length));
+                journal.append(differences)?;
+            } else {
+                whole.push(zone.apex());
+                write_snapshot(zone, &self.path(zone.apex(), "zone.new"))?;
             }
         }
         Ok(())
     }
 
-    fn keep_zone(
-        &self,
-        zone: Zone<'_>,
-        journal: &JournalFile,
-        length: u64,
-        differences: &[Arc<Difference>],
-    ) -> io::Result<()> {
-        let leads_on = !differences.is_empty()
-            && differences
-                .iter()
-                .all(|difference| is_newer(difference.new_serial(), difference.old_serial()));
-        if leads_on && length < LONGEST_JOURNAL {
-            return journal.append(differences);
+    /// Has whole zones take the place of the ones before, and of the journals that led to them.
+    fn put_in_place(&self, whole: &[Name<'_>]) -> io::Result<()> {
+        for apex in whole {
+            let path = self.path(*apex, "zone");
+            fs::rename(self.path(*apex, "zone.new"), &path)?;
+            sync_directory(&path)?;
         }
-        let path = self.path(zone.apex(), "zone");
-        write_snapshot(zone, &path)?;
-        // A crash before this leaves differences that lead up to the snapshot: they are passed over.
-        journal.remove()
+        for apex in whole {
+            // What is left of one leads up to the whole zone, and is passed over.
+            let journal = self.journal(*apex);
+            if let Err(error) = journal.remove() {
+                log::warn!("{}: {error}", journal.path().display());
+            }
+        }
+        Ok(())
     }
 
     /// A primary said that the zone is current.
@@ -329,24 +353,22 @@ fn read_snapshot(apex: Name<'_>, path: &Path) -> Result<Option<OwnedZoneSet>, St
     Ok(Some(zones))
 }
 
-/// Writes a zone as a master file, in the place of the one that is there: whole or not at all.
+/// Writes a zone as a master file.
 fn write_snapshot(zone: Zone<'_>, path: &Path) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
-    let mut file = BufWriter::new(File::create(&temporary)?);
+    let mut file = BufWriter::new(File::create(path)?);
     for record in zone.records() {
         writeln!(file, "{record}")?;
     }
     let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    sync_directory(path)
+    file.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mirage_dns::authority::{Authority, Bounds, Now, Reload, Task};
+    use mirage_dns::zone_compiler::ZoneCompiler;
+    use mirage_host::SystemRng;
 
     const APEX: &str = "o.example";
 
@@ -458,5 +480,73 @@ mod tests {
         for file in [None, Some(1), Some(4)] {
             assert_eq!(state.restored(file), (5, 1), "{file:?}");
         }
+    }
+
+    /// A zone of this name, serial and address.
+    fn zone_text(apex: &str, serial: u8, address: u8) -> String {
+        format!(
+            "$ORIGIN {apex}.\n$TTL 60\n@ SOA ns root {serial} 2 3 4 5\n@ NS ns\nns A 192.0.2.{address}\n"
+        )
+    }
+
+    /// What reading these zones again gives where those are there.
+    fn reloaded(before: &[String], after: &[String]) -> Built {
+        let compiled = |texts: &[String]| {
+            let mut compiler = ZoneCompiler::new();
+            for text in texts {
+                let source = Source {
+                    name: "zone",
+                    text: text.as_bytes(),
+                };
+                compiler.add_zone(source, &NoFiles);
+            }
+            OwnedZoneSet::new(compiler.finish().expect("zones").image).expect("an image")
+        };
+        let mut rng = SystemRng::new().expect("a generator");
+        let (now, bounds) = (
+            Now {
+                elapsed: Duration::ZERO,
+                unix: 0,
+            },
+            Bounds::default(),
+        );
+        let authority = Authority::new(compiled(before), Vec::new(), &[], bounds, now, &mut rng);
+        let mut authority = authority.expect("an authority");
+        let reload = Reload::new(compiled(after), authority.zones());
+        authority.reload(reload);
+        match authority.poll_task(now, &mut rng) {
+            Some(Task::Build(job)) => job.run(),
+            other => panic!("a build was expected: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn whole_zone_is_not_kept_where_another_zone_of_the_same_version_cannot_be() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let apexes = ["a.example", "b.example"];
+        let names = apexes.map(|apex| NameBuf::from_text(apex).expect("a name"));
+        let state = State::open(directory.path(), names.clone()).expect("a state");
+        // The first zone's serial stays, so it is written whole; the second one's journal cannot be written.
+        let before = apexes.map(|apex| zone_text(apex, 1, 1));
+        let after = [zone_text(apexes[0], 1, 2), zone_text(apexes[1], 2, 2)];
+        let built = reloaded(&before, &after);
+        let obstacle = directory.path().join("b.example.journal");
+        fs::create_dir(&obstacle).expect("a directory");
+        assert!(state.keep(&built).is_err());
+        let left: Vec<_> = fs::read_dir(directory.path())
+            .expect("the directory")
+            .map(|entry| entry.expect("an entry").file_name())
+            .filter(|name| name != "lock" && name != "b.example.journal")
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+        // Without the obstacle both are kept.
+        fs::remove_dir(obstacle).expect("it is removed");
+        state.keep(&built).expect("both are kept");
+        let kept = state.restore(names[0].as_name(), None).expect("no error");
+        let kept = kept.expect("something was kept");
+        let zone = kept.zones.as_zone_set().zone_at(names[0].as_name());
+        let zone = zone.expect("the zone");
+        assert!(zone.records().any(|record| record.rdata == [192, 0, 2, 2]));
+        assert!(directory.path().join("b.example.journal").is_file());
     }
 }
