@@ -105,7 +105,7 @@ fn work(authority: &mut Authority<'static>, now: Now, rng: &mut Counter) {
             Some(Task::Transfer(transfer)) => {
                 authority.handle_transfer(&transfer, None::<Transferred>, now);
             }
-            Some(Task::Notify(notice)) => authority.handle_notify_answer(&notice),
+            Some(Task::Notify(notice)) => authority.handle_notified(&notice, true),
             Some(Task::Build(job)) => authority.handle_built(job.run(), now),
         }
     }

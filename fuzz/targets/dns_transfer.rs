@@ -111,6 +111,7 @@ fn send(zones: OwnedZoneSet) {
         id: ID,
         apex: apex(),
         serial: None,
+        edns: None,
     };
     let zones = Arc::new(zones);
     let transfer = OutgoingTransfer::new(&request, &zones, &Journal::new(0));

@@ -10,8 +10,8 @@
 //!
 //! A pure state machine; times are those of the owner's clock, which never goes back. It has
 //! - inputs: [`Secondary::handle_notify`], [`Secondary::handle_soa`], [`Secondary::handle_transfer`];
-//! - outputs: [`Secondary::poll_action`], then [`Secondary::poll_timeout`];
-//! - getters: [`Secondary::is_expired`], [`Secondary::is_busy`].
+//! - outputs: [`Secondary::poll_action`] (and [`Secondary::poll_expiry`], a part of it), then [`Secondary::poll_timeout`];
+//! - getters: [`Secondary::is_expired`], [`Secondary::is_busy`], [`Secondary::expires`].
 //!
 //! Without data it asks for the whole zone at once. With data it asks for the SOA when the refresh interval is over or a
 //! primary says that the zone changed, and then for the differences. A primary that fails is passed over for the next; when
@@ -257,9 +257,7 @@ impl Secondary {
     /// The next thing to do, if it is time for one. To be called after each input, and when [`Self::poll_timeout`] says, until
     /// it gives `None`.
     pub fn poll_action(&mut self, now: Duration) -> Option<Action> {
-        if self.expires.is_some_and(|expires| expires <= now) {
-            self.expires = None;
-            self.current = None;
+        if self.poll_expiry(now) {
             return Some(Action::Expire);
         }
         if self.step == Step::Waiting && self.next <= now {
@@ -277,6 +275,21 @@ impl Secondary {
         };
         self.step = Step::Busy(action);
         Some(action)
+    }
+
+    /// [`Self::poll_action`] for [`Action::Expire`] alone: whether it is time for it.
+    pub fn poll_expiry(&mut self, now: Duration) -> bool {
+        let is_time = self.expires.is_some_and(|expires| expires <= now);
+        if is_time {
+            self.expires = None;
+            self.current = None;
+        }
+        is_time
+    }
+
+    /// When [`Action::Expire`] is due; `None` for a zone that is not there.
+    pub fn expires(&self) -> Option<Duration> {
+        self.expires
     }
 
     /// When to call [`Self::poll_action`] at the latest. Always there: a zone is refreshed for ever.

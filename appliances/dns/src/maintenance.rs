@@ -163,9 +163,8 @@ async fn work<N, S>(
             });
         }
         Task::Notify(notice) => {
-            if tell(service, executor, network, &notice).await {
-                service.authority(|authority| authority.handle_notify_answer(&notice));
-            }
+            let is_answered = tell(service, executor, network, &notice).await;
+            service.authority(|authority| authority.handle_notified(&notice, is_answered));
         }
         Task::Build(job) => {
             let built = surroundings.build(job).await;

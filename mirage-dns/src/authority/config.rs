@@ -71,6 +71,9 @@ pub struct Bounds {
     pub updates: usize,
     /// How much an update may ask for, and how much of one zone may wait.
     pub update: UpdateLimits,
+    /// How many questions, transfers and notices to other servers are under way at once; further ones wait. Each takes a
+    /// socket, and as long as the other server is silent.
+    pub conversations: usize,
     /// When secondary zones ask.
     pub intervals: Intervals,
     /// How often secondaries are told.
@@ -78,13 +81,14 @@ pub struct Bounds {
 }
 
 impl Default for Bounds {
-    /// 4 MiB of journal a zone, 256 waiting updates, otherwise the parts' own defaults.
+    /// 4 MiB of journal a zone, 256 waiting updates, 64 conversations, otherwise the parts' own defaults.
     fn default() -> Self {
         Self {
             journal: 4 << 20,
             transfer: TransferLimits::default(),
             updates: 256,
             update: UpdateLimits::default(),
+            conversations: 64,
             intervals: Intervals::default(),
             schedule: Schedule::default(),
         }

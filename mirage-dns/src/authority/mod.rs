@@ -16,7 +16,7 @@
 //! query is lost or sees half of it.
 //!
 //! - Inputs: [`Authority::handle_request`]; [`Authority::handle_soa`], [`Authority::handle_transfer`],
-//!   [`Authority::handle_notify_answer`], [`Authority::handle_built`] for what came of a task.
+//!   [`Authority::handle_notified`], [`Authority::handle_built`] for what came of a task.
 //! - Mutators: [`Authority::reload`].
 //! - Outputs: [`Authority::poll_task`] and [`Authority::poll_reply`] until they give `None`, then
 //!   [`Authority::poll_timeout`].
@@ -126,6 +126,10 @@ pub struct Authority<'k> {
     changes: Vec<ZoneChange>,
     next_number: u64,
     building: bool,
+    /// Notices that were given out and whose outcome is awaited.
+    notices: usize,
+    /// The zone whose turn it is to ask and to tell.
+    turn: usize,
     /// Answers that can go out.
     replies: VecDeque<Reply>,
     next_ticket: u64,
@@ -253,6 +257,8 @@ impl<'k> Authority<'k> {
             changes: Vec::new(),
             next_number: 0,
             building: false,
+            notices: 0,
+            turn: 0,
             replies: VecDeque::new(),
             next_ticket: 0,
             counters: Counters::default(),
@@ -353,17 +359,18 @@ impl<'k> Authority<'k> {
             Opcode::QUERY => match TransferRequest::parse(&reader) {
                 Ok(Some(transfer)) => {
                     return self.handle_transfer_request(
-                        server, &transfer, request, client, verified, out,
+                        server, &reader, &transfer, client, verified, out,
                     );
                 }
                 // What is malformed, and everything else, is the server's.
                 Ok(None) | Err(_) => return self.answer(server, request, client, out),
             },
             Opcode::NOTIFY => {
-                let rcode = match Notify::parse(&reader) {
-                    Ok(Some(notify)) => self.hear(&notify, client.address, verified, now),
-                    Ok(None) => Rcode::NOTIMP,
-                    Err(_) => Rcode::FORMERR,
+                let rcode = match (reply::check_edns(&reader), Notify::parse(&reader)) {
+                    (Err(rcode), _) => rcode,
+                    (_, Ok(Some(notify))) => self.hear(&notify, client.address, verified, now),
+                    (_, Ok(None)) => Rcode::NOTIMP,
+                    (_, Err(_)) => Rcode::FORMERR,
                 };
                 reply::write(request, rcode, Flags::AA, out)
             }
@@ -397,13 +404,13 @@ impl<'k> Authority<'k> {
     fn handle_transfer_request(
         &mut self,
         server: &Server,
+        reader: &MessageReader<'_>,
         asked: &TransferRequest,
-        request: &[u8],
         client: &Client,
         verified: Option<&Verified<'k>>,
         out: &mut [u8],
     ) -> Handled<'k> {
-        let transfer = self.may_transfer(asked, client, verified);
+        let transfer = self.may_transfer(reader, asked, client, verified);
         match (&transfer, client.transport) {
             (Err(_), _) => self.counters.transfers_refused += 1,
             (Ok(transfer), _) if transfer.is_incremental() => {
@@ -411,6 +418,7 @@ impl<'k> Authority<'k> {
             }
             (Ok(_), _) => self.counters.whole_transfers_out += 1,
         }
+        let request = reader.octets();
         let written = match (transfer, client.transport) {
             (Err(rcode), _) => reply::write(request, rcode, Flags::empty(), out),
             (Ok(transfer), Transport::Udp) => {
@@ -427,10 +435,12 @@ impl<'k> Authority<'k> {
 
     fn may_transfer(
         &self,
+        reader: &MessageReader<'_>,
         asked: &TransferRequest,
         client: &Client,
         verified: Option<&Verified<'k>>,
     ) -> Result<OutgoingTransfer, Rcode> {
+        reply::check_edns(reader)?;
         let apex = asked.apex.as_name();
         let key = verified.map(|verified| verified.key().name());
         let state = self.state_of(apex).ok_or(Rcode::REFUSED)?;
@@ -498,6 +508,7 @@ impl<'k> Authority<'k> {
         client: &Client,
         verified: Option<&Verified<'k>>,
     ) -> Result<Decided, Rcode> {
+        reply::check_edns(reader)?;
         let request = UpdateRequest::parse(reader).map_err(|error| error.rcode())?;
         let apex = request.apex().to_owned();
         let key = verified.map(|verified| verified.key().name());
@@ -599,9 +610,12 @@ impl<'k> Authority<'k> {
                 let zone = zones.as_zone_set().zone_at(apex.as_name());
                 zone.map_or(0, |zone| zone.serial())
             };
-            let is_newer = is_newer(serial_of(&reload.zones), serial_of(&self.zones));
+            let (read, current) = (serial_of(&reload.zones), serial_of(&self.zones));
             let place = self.places.get(&sort_key(apex.as_name())).copied();
             if let Some(state) = place.and_then(|place| self.states.get_mut(place)) {
+                // What updates did counts, be it built or not.
+                let current = state.pending.serial(apex.as_name()).unwrap_or(current);
+                let is_newer = is_newer(read, current);
                 // The file of a zone that is updated has not what the updates did: it counts when its author says so.
                 let is_updated = !state.config.update.0.is_empty();
                 if state.secondary.is_some() || (is_updated && !is_newer) {
@@ -616,21 +630,23 @@ impl<'k> Authority<'k> {
     /// The next thing to do, if there is one. `rng` must be one that nobody can foresee: of it come the IDs of what is asked.
     pub fn poll_task(&mut self, now: Now, rng: &mut impl CryptoRng) -> Option<Task<'k>> {
         for place in 0..self.states.len() {
-            while let Some(action) = self.next_action(place, now) {
-                if action == Action::Expire {
-                    self.counters.zones_expired += 1;
-                    let apex = self.states[place].config.apex.clone();
-                    self.change(apex, Change::Clear);
-                    continue;
-                }
-                if let Some(task) = self.ask_primary(place, action, now, rng) {
-                    return Some(task);
-                }
-                // It can't be written: as if nobody had answered.
-                self.fail(place, action, now);
+            let secondary = self.secondary(place);
+            if secondary.is_some_and(|secondary| secondary.poll_expiry(now.elapsed)) {
+                self.counters.zones_expired += 1;
+                let apex = self.states[place].config.apex.clone();
+                self.change(apex, Change::Clear);
             }
-            if let Some(task) = self.tell_secondary(place, now, rng) {
-                return Some(task);
+        }
+        let (turn, zones) = (self.turn, self.states.len());
+        // One zone after the other, so that those whose primaries are silent keep no other one waiting for ever.
+        for place in (0..zones).map(|step| (turn + step) % zones) {
+            if !self.may_converse() {
+                break;
+            }
+            let task = self.ask_or_tell(place, now, rng);
+            if task.is_some() {
+                self.turn = place + 1;
+                return task;
             }
         }
         if self.building || self.changes.is_empty() {
@@ -643,9 +659,17 @@ impl<'k> Authority<'k> {
 
     /// When [`Self::poll_task`] has something next, at the latest, if no input comes before.
     pub fn poll_timeout(&self) -> Option<Duration> {
+        let may_converse = self.may_converse();
         let due = self.states.iter().flat_map(|state| {
-            let refresh = state.secondary.as_ref().map(Secondary::poll_timeout);
-            [refresh, state.notifier.poll_timeout()]
+            let secondary = state.secondary.as_ref();
+            match may_converse {
+                true => [
+                    secondary.map(Secondary::poll_timeout),
+                    state.notifier.poll_timeout(),
+                ],
+                // The end of a conversation comes first.
+                false => [secondary.and_then(Secondary::expires), None],
+            }
         });
         let due = due.flatten().min();
         match self.building || self.changes.is_empty() {
@@ -695,9 +719,10 @@ impl<'k> Authority<'k> {
         }
     }
 
-    /// A secondary has answered [`Task::Notify`].
-    pub fn handle_notify_answer(&mut self, notice: &NotifyRequest<'_>) {
-        if let Some(state) = self.states.get_mut(notice.zone) {
+    /// What came of [`Task::Notify`]: whether the secondary has answered.
+    pub fn handle_notified(&mut self, notice: &NotifyRequest<'_>, is_answered: bool) {
+        self.notices = self.notices.saturating_sub(1);
+        if is_answered && let Some(state) = self.states.get_mut(notice.zone) {
             let told = notice.notice;
             state.notifier.handle_answer(told.secondary, told.change);
         }
@@ -730,6 +755,12 @@ impl<'k> Authority<'k> {
             self.answer_updates(place, change.number, done, now);
             if installed && let Some(secondary) = self.secondary(place) {
                 secondary.handle_transfer(now.elapsed, outcome);
+                if !secondary.is_expired() {
+                    // It expired while it was built, and is current again.
+                    self.changes.retain(|other| {
+                        other.apex != change.apex || !matches!(other.change, Change::Clear)
+                    });
+                }
             }
         }
     }
@@ -774,9 +805,56 @@ impl<'k> Authority<'k> {
         }
     }
 
+    /// Whether another question, transfer or notice may begin.
+    fn may_converse(&self) -> bool {
+        let is_asking = |state: &&ZoneState<'_>| {
+            let secondary = state.secondary.as_ref();
+            state.installing.is_none() && secondary.is_some_and(Secondary::is_busy)
+        };
+        let asking = self.states.iter().filter(is_asking).count();
+        asking + self.notices < self.bounds.conversations
+    }
+
+    fn ask_or_tell(
+        &mut self,
+        place: usize,
+        now: Now,
+        rng: &mut impl CryptoRng,
+    ) -> Option<Task<'k>> {
+        while let Some(action) = self.next_action(place, now) {
+            self.clear_expired(place);
+            if let Some(task) = self.ask_primary(place, action, now, rng) {
+                return Some(task);
+            }
+            // It can't be written: as if nobody had answered.
+            self.fail(place, action, now);
+        }
+        self.tell_secondary(place, now, rng)
+    }
+
     fn next_action(&mut self, place: usize, now: Now) -> Option<Action> {
         let secondary = self.secondary(place)?;
         secondary.poll_action(now.elapsed)
+    }
+
+    /// Has a zone go that expired and could not be taken away then.
+    fn clear_expired(&mut self, place: usize) {
+        let state = &self.states[place];
+        let is_expired = state.secondary.as_ref().is_some_and(Secondary::is_expired);
+        let apex = &state.config.apex;
+        let set = self.zones.as_zone_set();
+        let zone = set.zone_at(apex.as_name());
+        let is_asked_for = self
+            .changes
+            .iter()
+            .any(|change| matches!(change.change, Change::Clear) && change.apex == *apex);
+        if is_expired
+            && zone.is_some_and(|zone| zone.is_present())
+            && !is_asked_for
+            && !self.building
+        {
+            self.change(apex.clone(), Change::Clear);
+        }
     }
 
     fn ask_primary(
@@ -838,6 +916,7 @@ impl<'k> Authority<'k> {
             );
             if let Some(request) = request {
                 self.counters.notices_sent += 1;
+                self.notices += 1;
                 return Some(Task::Notify(request));
             }
         }

@@ -63,10 +63,23 @@ pub(super) fn write(request: &[u8], rcode: Rcode, flags: Flags, out: &mut [u8]) 
             .push_question(name, question.record_type, question.class)
             .ok()?;
     }
-    if let Ok(Some(_)) = reader.edns() {
-        builder.push_edns(&Edns::with_payload_size(1232)).ok()?;
+    if let Ok(Some(asked)) = reader.edns() {
+        let edns = Edns {
+            extended_rcode: (rcode.0 >> 4) as u8,
+            ..asked.to_be_answered()
+        };
+        builder.push_edns(&edns).ok()?;
     }
     Some(builder.finish())
+}
+
+/// What is wrong with the OPT records of a request (RFC 6891 §6.1.1, §6.1.3).
+pub(super) fn check_edns(reader: &MessageReader<'_>) -> Result<(), Rcode> {
+    match reader.edns() {
+        Ok(Some(edns)) if edns.version != 0 => Err(Rcode::BADVERS),
+        Ok(_) => Ok(()),
+        Err(_) => Err(Rcode::FORMERR),
+    }
 }
 
 /// How long an answer over UDP may be: what the request's EDNS and our limits allow.

@@ -28,8 +28,7 @@ pub enum Task<'k> {
     QuerySoa(SoaQuery<'k>),
     /// Fetch a zone over TCP: [`Authority::handle_transfer`](super::Authority::handle_transfer).
     Transfer(Box<ZoneTransfer<'k>>),
-    /// Tell a secondary over UDP, once: [`Authority::handle_notify_answer`](super::Authority::handle_notify_answer), if it
-    /// answers.
+    /// Tell a secondary over UDP, once: [`Authority::handle_notified`](super::Authority::handle_notified).
     Notify(NotifyRequest<'k>),
     /// Make the next version: [`Authority::handle_built`](super::Authority::handle_built).
     Build(BuildJob),

@@ -234,11 +234,10 @@ impl World {
             }
             Task::Notify(notice) => {
                 let answers = self.ask(host, notice.server(), Transport::Udp, notice.message());
-                for mut answer in answers {
-                    if notice.is_answered_by(&mut answer, unix) {
-                        self.hosts[host].handle_notify_answer(&notice);
-                    }
-                }
+                let is_answered = answers
+                    .into_iter()
+                    .any(|mut answer| notice.is_answered_by(&mut answer, unix));
+                self.hosts[host].handle_notified(&notice, is_answered);
             }
             Task::Build(job) => {
                 let built = job.run();
@@ -879,4 +878,241 @@ fn file_of_an_updated_zone_counts_when_it_is_newer() {
     assert_eq!(world.query(0, "file.o"), (Rcode::NOERROR, 1));
     assert_eq!(world.query(0, "new.o").0, Rcode::NXDOMAIN);
     world.later(&addition("late.o", 9));
+}
+
+/// A request with OPT records of these versions, all with DO.
+fn with_edns(request: &[u8], versions: &[u8]) -> Vec<u8> {
+    let mut request = request.to_vec();
+    for version in versions {
+        request.extend([0, 0, 41, 4, 208, 0, *version, 0x80, 0, 0, 0]);
+        request[11] += 1;
+    }
+    request
+}
+
+#[test]
+fn requests_that_change_or_fetch_zones_have_one_opt_record_of_version_0_or_are_not_done() {
+    let transfer = {
+        let mut request = [0; 512];
+        let apex = name("o");
+        let length = TransferRequest::write(7, apex.as_name(), None, &mut request).unwrap();
+        request[..length].to_vec()
+    };
+    let notice = {
+        let mut request = [0; 512];
+        let set = zones(2, "");
+        let soa = RecordBuf::from(set.as_zone_set().zones().next().unwrap().soa().unwrap());
+        let apex = name("o");
+        let length = Notify::write(7, apex.as_name(), &soa, &mut request).unwrap();
+        request[..length].to_vec()
+    };
+    let mut world = World::new();
+    let config = ZoneConfig {
+        update: anybody(None),
+        ..primary(None, &[])
+    };
+    world.add(zones(1, ""), config);
+    world.add(zones(1, ""), secondary(None, &[0]));
+    for (to, request) in [(0, transfer), (1, notice), (0, addition("new.o", 7))] {
+        for (versions, rcode) in [
+            (&[1][..], Rcode::BADVERS),
+            (&[0, 0], Rcode::FORMERR),
+            (&[0, 1], Rcode::FORMERR),
+        ] {
+            let request = with_edns(&request, versions);
+            let answers = world.ask(0, address(to), Transport::Tcp, &request);
+            let [answer] = &answers[..] else {
+                panic!("one answer was expected: {answers:?}");
+            };
+            let reader = MessageReader::new(answer).unwrap();
+            let edns = reader.edns().unwrap();
+            assert_eq!(edns.is_some(), rcode == Rcode::BADVERS);
+            let high = edns.map_or(0, |edns| edns.extended_rcode);
+            let found = u16::from(high) << 4 | reader.header().rcode.0;
+            assert_eq!(Rcode(found), rcode, "{request:?}");
+            assert!(edns.is_none_or(|edns| edns.dnssec_ok && edns.version == 0));
+        }
+    }
+    assert!(world.log.is_empty(), "{:?}", world.log);
+    assert_eq!(world.hosts[1].counters().notices_heard, 0);
+    world.settle();
+    assert_eq!(world.hosts[0].counters().versions, 0);
+}
+
+#[test]
+fn first_message_of_a_transfer_alone_has_the_opt_record_that_was_asked_with() {
+    let filling: String = (0..2_000).map(|n| format!("m{n} A 192.0.2.1\n")).collect();
+    let mut world = World::new();
+    world.add(zones(1, &filling), primary(None, &[]));
+    let mut request = [0; 512];
+    let apex = name("o");
+    let length = TransferRequest::write(7, apex.as_name(), None, &mut request).unwrap();
+    for versions in [&[][..], &[0]] {
+        let request = with_edns(&request[..length], versions);
+        let messages = world.ask(0, address(0), Transport::Tcp, &request);
+        assert!(messages.len() > 1);
+        for (index, message) in messages.iter().enumerate() {
+            let reader = MessageReader::new(message).unwrap();
+            assert_eq!(reader.end(), Ok(message.len()));
+            let edns = reader.edns().unwrap();
+            assert_eq!(edns.is_some(), index == 0 && !versions.is_empty());
+            assert!(edns.is_none_or(|edns| edns.dnssec_ok));
+        }
+    }
+}
+
+/// A secondary with version 1 of the zone, whose primary is cut off until it expires.
+fn expiring() -> World {
+    let mut world = World::new();
+    world.add(zones(1, ""), primary(None, &[1]));
+    world.add(no_zones(), secondary(None, &[0]));
+    world.settle();
+    assert_eq!(world.serial(1), Some(1));
+    world
+}
+
+/// The next version that a host wants to be made, the other tasks done.
+fn build_job(world: &mut World, host: usize) -> BuildJob {
+    loop {
+        match world.hosts[host].poll_task(world.now, &mut world.rng) {
+            Some(Task::Build(job)) => return job,
+            Some(task) => world.work(host, task),
+            None => panic!("nothing is to be built"),
+        }
+    }
+}
+
+#[test]
+fn zone_that_expires_while_its_next_version_is_built_stays() {
+    let mut world = expiring();
+    world.reload(0, zones(2, ""));
+    let job = build_job(&mut world, 0);
+    world.hosts[0].handle_built(job.run(), world.now);
+    // The notice, the question, the transfer; and then the build takes until the zone has expired.
+    while world.hosts[1].states[0].installing.is_none() {
+        for host in [0, 1] {
+            if let Some(task) = world.hosts[host].poll_task(world.now, &mut world.rng) {
+                assert!(!matches!(task, Task::Build(_)));
+                world.work(host, task);
+            }
+        }
+        world.now.elapsed += Duration::from_secs(1);
+    }
+    let job = build_job(&mut world, 1);
+    world.now.elapsed += Duration::from_secs(2_000);
+    assert!(
+        world.hosts[1]
+            .poll_task(world.now, &mut world.rng)
+            .is_none()
+    );
+    assert_eq!(world.hosts[1].counters().zones_expired, 1);
+    world.hosts[1].handle_built(job.run(), world.now);
+    world.settle();
+    assert_eq!(world.serial(1), Some(2));
+}
+
+#[test]
+fn zone_that_expired_goes_although_the_first_attempt_to_take_it_away_failed() {
+    let mut world = expiring();
+    world.cut_off[0] = true;
+    // Not to its end: the zone expires 1,000 seconds after it came.
+    world.run(990);
+    world.now.elapsed += Duration::from_secs(20);
+    let job = build_job(&mut world, 1);
+    let failed = job.abandon();
+    world.hosts[1].handle_built(failed, world.now);
+    assert_eq!(world.serial(1), Some(1));
+    world.run(60);
+    assert_eq!(world.serial(1), None);
+}
+
+#[test]
+fn file_that_is_read_while_updates_wait_must_be_newer_than_what_they_make() {
+    let mut world = World::new();
+    world.add(zones(1, ""), updatable("k.example"));
+    let ticket = world.later(&addition("new.o", 7));
+    world.reload(0, zones(2, "other A 192.0.2.9"));
+    world.settle();
+    assert_eq!(world.replies(), [(ticket, Rcode::NOERROR)]);
+    assert_eq!(world.query(0, "new.o").0, Rcode::NOERROR);
+    assert_eq!(world.query(0, "other.o").0, Rcode::NXDOMAIN);
+    // One that is newer counts.
+    let ticket = world.later(&addition("more.o", 7));
+    world.reload(0, zones(4, "other A 192.0.2.9"));
+    world.settle();
+    assert_eq!(world.replies(), [(ticket, Rcode::NOERROR)]);
+    assert_eq!(world.serial(0), Some(4));
+}
+
+/// An authority for many secondary zones, `z0.` and so on, of which no primary answers.
+fn many_zones(count: usize, conversations: usize) -> Authority<'static> {
+    let configs = (0..count).map(|number| ZoneConfig {
+        primaries: alloc::vec![peer(1, None)],
+        ..ZoneConfig::new(name(&format!("z{number}")))
+    });
+    let bounds = Bounds {
+        conversations,
+        ..Bounds::default()
+    };
+    let (configs, world) = (configs.collect(), World::new());
+    let (now, mut rng) = (world.now, world.rng);
+    Authority::new(no_zones(), configs, &[], bounds, now, &mut rng).unwrap()
+}
+
+#[test]
+fn zones_whose_primaries_are_silent_wait_for_each_other_and_all_have_their_turn() {
+    let mut world = World::new();
+    let mut authority = many_zones(10, 3);
+    let mut asked = Vec::new();
+    for _ in 0..4 {
+        let mut transfers = Vec::new();
+        while let Some(task) = authority.poll_task(world.now, &mut world.rng) {
+            match task {
+                Task::Transfer(transfer) => transfers.push(transfer),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(transfers.len(), 3);
+        // Nothing is due before one of them ends: who waits for this time does not turn round and round.
+        assert_eq!(authority.poll_timeout(), None);
+        world.now.elapsed += Duration::from_secs(20);
+        for transfer in transfers {
+            asked.push(transfer.apex().to_string());
+            authority.handle_transfer(&transfer, None, world.now);
+        }
+    }
+    asked.truncate(10);
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked.len(), 10, "{asked:?}");
+}
+
+#[test]
+fn notices_that_are_not_answered_keep_others_waiting_until_their_time_is_over() {
+    let mut world = World::new();
+    let config = primary(None, &[1, 2, 3, 4, 5]);
+    let bounds = Bounds {
+        conversations: 2,
+        ..Bounds::default()
+    };
+    let configs = alloc::vec![config];
+    let zones = zones(1, "");
+    let authority = Authority::new(zones, configs, &[], bounds, world.now, &mut world.rng);
+    let mut authority = authority.unwrap();
+    let mut notice = || match authority.poll_task(world.now, &mut world.rng) {
+        Some(Task::Notify(notice)) => Some(notice),
+        None => None,
+        Some(other) => panic!("{other:?}"),
+    };
+    let (first, second) = (notice().unwrap(), notice().unwrap());
+    assert!(notice().is_none());
+    assert_ne!(first.server(), second.server());
+    authority.handle_notified(&first, false);
+    let third = match authority.poll_task(world.now, &mut world.rng) {
+        Some(Task::Notify(notice)) => notice,
+        other => panic!("{other:?}"),
+    };
+    assert!(third.server() != first.server() && third.server() != second.server());
+    assert!(authority.poll_task(world.now, &mut world.rng).is_none());
+    assert_eq!(authority.poll_timeout(), None);
 }

@@ -8,6 +8,9 @@ use crate::record::RecordType;
 /// The least payload size that counts: smaller values mean this one (RFC 6891 §6.2.3).
 pub const MIN_PAYLOAD_SIZE: u16 = 512;
 
+/// Octets of UDP payload that we say we take: with IPv6's and UDP's headers they fit the least MTU of IPv6.
+const ANSWERED_PAYLOAD_SIZE: u16 = 1_232;
+
 /// What an OPT record says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Edns<'a> {
@@ -62,6 +65,14 @@ impl<'a> Edns<'a> {
             Ok(edns)
         } else {
             Err(MessageError::Opt)
+        }
+    }
+
+    /// The OPT record of an answer that has no options: with our own payload size, and DO as it was asked with (RFC 3225 §3).
+    pub fn to_be_answered(&self) -> Edns<'static> {
+        Edns {
+            dnssec_ok: self.dnssec_ok,
+            ..Edns::with_payload_size(ANSWERED_PAYLOAD_SIZE)
         }
     }
 

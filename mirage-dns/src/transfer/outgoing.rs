@@ -3,10 +3,14 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use byteorder::{BigEndian, ByteOrder};
+
 use super::TransferRequest;
 use crate::difference::Difference;
 use crate::journal::Journal;
-use crate::message::{Flags, Header, MessageBuilder, Section, WriteError};
+use crate::message::{
+    Edns, Flags, Header, MAX_MESSAGE_LENGTH, MessageBuilder, Section, WriteError,
+};
 use crate::name::{Name, NameBuf};
 use crate::record::{RecordClass, RecordType};
 use crate::serial::is_newer;
@@ -23,6 +27,7 @@ pub struct OutgoingTransfer {
     id: u16,
     apex: NameBuf,
     query_type: RecordType,
+    edns: Option<Edns<'static>>,
     zones: Arc<OwnedZoneSet>,
     differences: Vec<Arc<Difference>>,
     next: Option<Place>,
@@ -61,6 +66,7 @@ impl OutgoingTransfer {
                 Some(_) => RecordType::IXFR,
                 None => RecordType::AXFR,
             },
+            edns: request.edns,
             zones: zones.clone(),
             differences: Vec::new(),
             next: Some(Place::First),
@@ -109,7 +115,15 @@ impl OutgoingTransfer {
             flags: Flags::QR | Flags::AA,
             ..Header::default()
         };
-        let mut builder = MessageBuilder::new(out, header)?;
+        // RFC 6891 §6.1.1, RFC 5936 §2.2.5: the first message has an OPT record where the request has one.
+        let edns = self.edns.filter(|_| self.first_message);
+        let reserved = edns.map_or(0, |_| Edns::RECORD_LENGTH);
+        let room = out
+            .len()
+            .min(MAX_MESSAGE_LENGTH)
+            .checked_sub(reserved)
+            .ok_or(WriteError::Full)?;
+        let mut builder = MessageBuilder::new(&mut out[..room], header)?;
         // RFC 5936 §2.2.2: the first message repeats the question, further ones may leave it out.
         if self.first_message {
             builder.push_question(self.apex.as_name(), self.query_type, RecordClass::IN)?;
@@ -142,7 +156,11 @@ impl OutgoingTransfer {
             }
         }
         self.first_message = false;
-        Ok(Some(builder.finish()))
+        let length = builder.finish();
+        match edns {
+            None => Ok(Some(length)),
+            Some(edns) => append_edns(out, length, &edns).map(Some),
+        }
     }
 
     /// The same over UDP (RFC 1995 §2): all of it in one message, or the SOA of the current version alone, which tells the
@@ -217,6 +235,15 @@ impl OutgoingTransfer {
             Place::Last => None,
         }
     }
+}
+
+/// Puts an OPT record behind all else; the new length. The room was left free.
+fn append_edns(out: &mut [u8], length: usize, edns: &Edns<'_>) -> Result<usize, WriteError> {
+    let end = length + Edns::RECORD_LENGTH;
+    let room = out.get_mut(length..end).ok_or(WriteError::Full)?;
+    room.copy_from_slice(&edns.fixed_octets());
+    BigEndian::write_u16(&mut out[10..12], 1); // the additional section had nothing
+    Ok(end)
 }
 
 /// Whether the records of a zone take more than so many octets uncompressed; no more of them are looked at than that takes.

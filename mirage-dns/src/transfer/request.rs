@@ -1,7 +1,9 @@
 //! What a secondary asks for.
 
 use crate::difference::RecordBuf;
-use crate::message::{Header, MessageBuilder, MessageError, MessageReader, Section, WriteError};
+use crate::message::{
+    Edns, Header, MessageBuilder, MessageError, MessageReader, Section, WriteError,
+};
 use crate::name::{Name, NameBuf};
 use crate::record::{RecordClass, RecordType};
 
@@ -14,6 +16,8 @@ pub struct TransferRequest {
     pub apex: NameBuf,
     /// For an incremental transfer the serial of the version that the secondary has.
     pub serial: Option<u32>,
+    /// What goes into the answer's OPT record; `None` for a request without one.
+    pub edns: Option<Edns<'static>>,
 }
 
 impl TransferRequest {
@@ -44,6 +48,7 @@ impl TransferRequest {
             id: header.id,
             apex: question.name,
             serial,
+            edns: message.edns()?.map(|edns| edns.to_be_answered()),
         }))
     }
 

@@ -52,6 +52,7 @@ fn request(serial: Option<u32>) -> TransferRequest {
         id: ID,
         apex: name("o"),
         serial,
+        edns: None,
     }
 }
 

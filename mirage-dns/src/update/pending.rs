@@ -91,6 +91,12 @@ impl PendingUpdates {
         self.octets = 0;
     }
 
+    /// The serial that the zone has with what waits; `None` if nothing does.
+    pub(crate) fn serial(&self, apex: Name<'_>) -> Option<u32> {
+        let pending = self.nodes.get(&sort_key(apex))?;
+        soa_of(&pending.node)?.serial()
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
