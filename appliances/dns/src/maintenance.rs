@@ -9,7 +9,7 @@ use core::time::Duration;
 use edge_nal::{TcpConnect, TcpShutdown, UdpBind, UdpReceive, UdpSend};
 use embedded_io_async::{Read, Write};
 use mirage_core::Instant;
-use mirage_core::executor::Executor;
+use mirage_core::executor::{Executor, yield_now};
 use mirage_dns::authority::{
     BuildJob, Built, NotifyRequest, SoaQuery, Task, ZoneTransfer, ZoneTransferError,
 };
@@ -247,6 +247,8 @@ async fn receive<T>(
         {
             return Some(accepted);
         }
+        // A flood of forged answers must not keep other tasks, and our own timeout, from running.
+        yield_now().await;
     }
 }
 
@@ -328,6 +330,8 @@ async fn converse(
                 return Ok(transferred);
             }
             frames.consume();
+            // A primary whose messages are always there must not keep queries waiting.
+            yield_now().await;
         }
         let reading = socket.read(frames.space());
         let read = match executor.timeout(TRANSFER_SILENCE, reading).await {
@@ -336,5 +340,162 @@ async fn converse(
             Err(_) => return Err(FetchError::Silent),
         };
         frames.handle_received(read);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+
+    use alloc::boxed::Box;
+    use alloc::rc::Rc;
+    use alloc::vec::Vec;
+    use core::cell::Cell;
+    use core::convert::Infallible;
+    use core::task::{Context, Poll, Waker};
+
+    use embedded_io_async::ErrorType;
+    use mirage_core::doubles::VirtualPlatform;
+    use mirage_dns::authority::{Authority, Bounds, Now, Peer, ZoneConfig};
+    use mirage_dns::message::{Flags, Header, MessageBuilder, Section};
+    use mirage_dns::name::NameBuf;
+    use mirage_dns::record::{RecordClass, RecordType};
+    use mirage_dns::server::{Limits, Server};
+    use mirage_dns::zone_set::{OwnedZoneSet, ZoneSetBuilder};
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    /// How often one asks for more before it lets others run, at the most.
+    const PATIENCE: u32 = 1_000;
+
+    /// What is always there, and counts.
+    struct Flood {
+        taken: Rc<Cell<u32>>,
+        octets: Vec<u8>,
+    }
+
+    impl Flood {
+        fn take(&mut self, buffer: &mut [u8]) -> usize {
+            self.taken.set(self.taken.get() + 1);
+            assert!(self.taken.get() < PATIENCE, "nobody else gets a turn");
+            let length = buffer.len().min(self.octets.len());
+            buffer[..length].copy_from_slice(&self.octets[..length]);
+            self.octets.rotate_left(length);
+            length
+        }
+    }
+
+    impl ErrorType for Flood {
+        type Error = Infallible;
+    }
+
+    impl UdpReceive for Flood {
+        async fn receive(&mut self, buffer: &mut [u8]) -> Result<(usize, SocketAddr), Infallible> {
+            Ok((self.take(buffer), address(9)))
+        }
+    }
+
+    impl Read for Flood {
+        async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
+            Ok(self.take(buffer))
+        }
+    }
+
+    impl Write for Flood {
+        async fn write(&mut self, octets: &[u8]) -> Result<usize, Infallible> {
+            Ok(octets.len())
+        }
+
+        async fn flush(&mut self) -> Result<(), Infallible> {
+            Ok(())
+        }
+    }
+
+    fn address(host: u8) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::new(192, 0, 2, host), 53))
+    }
+
+    fn poll_once(future: impl Future) -> bool {
+        let mut future = core::pin::pin!(future);
+        let polled = future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        matches!(polled, Poll::Ready(_))
+    }
+
+    #[test]
+    fn flood_of_forged_answers_lets_others_run() {
+        let taken = Rc::new(Cell::new(0));
+        let mut socket = Flood {
+            taken: Rc::clone(&taken),
+            octets: alloc::vec![0; 12],
+        };
+        let receiving = receive(&mut socket, address(1), |_| Some(()));
+        assert!(!poll_once(receiving));
+        assert!(taken.get() > 0);
+    }
+
+    /// A message of a transfer that never ends.
+    fn endless(id: [u8; 2], first: bool) -> Vec<u8> {
+        let mut message = alloc::vec![0; 512];
+        let header = Header {
+            id: u16::from_be_bytes(id),
+            flags: Flags::QR | Flags::AA,
+            ..Header::default()
+        };
+        let mut builder = MessageBuilder::new(&mut message, header).expect("room");
+        let apex = NameBuf::from_text("z").expect("a name");
+        let (record_type, rdata) = match first {
+            true => (RecordType::SOA, &[0; 22][..]),
+            false => (RecordType::A, &[192, 0, 2, 1][..]),
+        };
+        let (section, class) = (Section::Answer, RecordClass::IN);
+        builder
+            .push_record(section, apex.as_name(), record_type, class, 60, rdata)
+            .expect("room");
+        let length = builder.finish();
+        let prefix = length_prefix(length).expect("a short one");
+        [&prefix[..], &message[..length]].concat()
+    }
+
+    #[test]
+    fn transfer_whose_messages_are_always_there_lets_others_run() {
+        let now = Now {
+            elapsed: Duration::ZERO,
+            unix: 1_700_000_000,
+        };
+        let peer = Peer {
+            address: address(1),
+            key: None,
+        };
+        let config = ZoneConfig {
+            primaries: alloc::vec![peer],
+            ..ZoneConfig::new(NameBuf::from_text("z").expect("a name"))
+        };
+        let image = ZoneSetBuilder::new().build().expect("no zones");
+        let zones = OwnedZoneSet::new(image).expect("an image");
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let (configs, bounds) = (alloc::vec![config], Bounds::default());
+        let authority = Authority::new(zones, configs, &[], bounds, now, &mut rng);
+        let mut authority = authority.expect("an authority");
+        let Some(Task::Transfer(mut transfer)) = authority.poll_task(now, &mut rng) else {
+            panic!("a transfer was expected");
+        };
+        let service = Service::with_authority(authority, Server::new(Limits::default()));
+        let executor = Executor::leak(Box::leak(Box::new(VirtualPlatform::new())));
+        let id = [transfer.message()[0], transfer.message()[1]];
+        let taken = Rc::new(Cell::new(0));
+        let mut octets = endless(id, true);
+        for _ in 0..100 {
+            octets.extend(endless(id, false));
+        }
+        let mut socket = Flood {
+            taken: Rc::clone(&taken),
+            octets,
+        };
+        let conversing = converse(&service, executor, &mut socket, &mut transfer);
+        assert!(!poll_once(conversing));
+        assert!(taken.get() > 0);
     }
 }

@@ -47,15 +47,16 @@ impl BuildJob {
         &self.base
     }
 
-    /// Gives it up: the version that is there stays, and every change has failed.
-    pub fn abandon(self) -> Built {
-        let changes = self.changes.into_iter().map(|change| BuiltChange {
+    /// What comes of it where it cannot be done: the version that is there stays, and every change has failed. To be had
+    /// before it is tried, and without what the changes bring: who waits for a thread that does it keeps no copy of that.
+    pub fn abandoned(&self) -> Built {
+        let changes = self.changes.iter().map(|change| BuiltChange {
             result: Err(BuildError::not_stored(change.apex.as_name())),
-            apex: change.apex,
+            apex: change.apex.clone(),
             number: change.number,
         });
         Built {
-            zones: self.base,
+            zones: self.base.clone(),
             changes: changes.collect(),
         }
     }

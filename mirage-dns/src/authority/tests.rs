@@ -1019,8 +1019,7 @@ fn zone_that_expired_goes_although_the_first_attempt_to_take_it_away_failed() {
     world.run(990);
     world.now.elapsed += Duration::from_secs(20);
     let job = build_job(&mut world, 1);
-    let failed = job.abandon();
-    world.hosts[1].handle_built(failed, world.now);
+    world.hosts[1].handle_built(job.abandoned(), world.now);
     assert_eq!(world.serial(1), Some(1));
     world.run(60);
     assert_eq!(world.serial(1), None);

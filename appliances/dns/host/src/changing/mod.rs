@@ -226,7 +226,8 @@ struct Workshop {
 impl Surroundings for Workshop {
     async fn build(&self, job: BuildJob) -> Built {
         let state = self.state.clone();
-        let reserve = job.clone();
+        // The records themselves go with the thread: to free millions of them here would keep queries waiting.
+        let abandoned = job.abandoned();
         let building = run_apart("zones", move || {
             let base = job.base().clone();
             let mut built = job.run();
@@ -242,7 +243,7 @@ impl Surroundings for Workshop {
             Ok(built) => built,
             Err(error) => {
                 error!("the zones stay as they are: {error}");
-                reserve.abandon()
+                abandoned
             }
         }
     }
