@@ -40,6 +40,17 @@ pub struct Service<'z> {
     #[cfg(feature = "authority")]
     latest: Cell<Instant>,
     tally: Tally,
+    /// Connections that are served now.
+    slots: Cell<usize>,
+}
+
+/// A connection that is served.
+pub(crate) struct Slot<'s>(&'s Cell<usize>);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
 }
 
 impl<'z> Service<'z> {
@@ -63,6 +74,7 @@ impl<'z> Service<'z> {
             #[cfg(feature = "authority")]
             latest: Cell::new(Instant::ZERO),
             tally: Tally::default(),
+            slots: Cell::new(0),
         }
     }
 
@@ -127,6 +139,17 @@ impl<'z> Service<'z> {
     /// What was counted so far.
     pub fn counters(&self) -> Counters {
         self.tally.snapshot(self.server.counters())
+    }
+
+    /// Counts one connection more as long as this is there.
+    pub(crate) fn take_slot(&self) -> Slot<'_> {
+        self.slots.set(self.slots.get() + 1);
+        Slot(&self.slots)
+    }
+
+    /// How many connections are served.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.get()
     }
 
     pub(crate) fn count(&self, counter: Counter) {
@@ -212,6 +235,7 @@ impl<'z> Service<'z> {
             #[cfg(feature = "authority")]
             latest: Cell::new(Instant::ZERO),
             tally: Tally::default(),
+            slots: Cell::new(0),
         }
     }
 

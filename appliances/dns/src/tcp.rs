@@ -24,14 +24,21 @@ pub struct TcpLimits {
     pub message: Duration,
     /// From the connection's beginning to its end, whatever it does: no client holds a slot for ever.
     pub connection: Duration,
+    /// How many connections may be served at once before [`TcpLimits::crowded`] counts: well below the number of slots.
+    pub crowd: usize,
+    /// How long a client may be idle, and may take for a message, while more are served than that (RFC 7766 §6.2.3): else few
+    /// clients that say nothing keep all others waiting.
+    pub crowded: Duration,
 }
 
 impl TcpLimits {
-    /// 10 s idle, 5 s a message, 120 s a connection.
+    /// 10 s idle, 5 s a message, 120 s a connection; half a second beyond 32 connections.
     pub const DEFAULT: Self = Self {
         idle: Duration::from_secs(10),
         message: Duration::from_secs(5),
         connection: Duration::from_secs(120),
+        crowd: 32,
+        crowded: Duration::from_millis(500),
     };
 }
 
@@ -69,7 +76,9 @@ pub async fn serve_tcp<A: TcpAccept>(
                     address: remote.ip().to_canonical(),
                     end: executor.now() + limits.connection,
                 };
+                let slot = service.take_slot();
                 let closed = connection.serve(&mut socket, request, response).await;
+                drop(slot);
                 service.count(closed.counter());
                 if closed == Closed::ByClient {
                     // Everything that was received is answered: tell so, and don't wait for the client.
@@ -245,7 +254,7 @@ impl Connection<'_, '_> {
                 Err(_) => return Err(Closed::Failed),
             };
             *prefix = length_prefix(length).ok_or(Closed::Failed)?;
-            let deadline = self.executor.now() + self.limits.message;
+            let deadline = self.executor.now() + self.at_most(self.limits.message);
             self.write(socket, &response[..LENGTH_PREFIX + length], deadline)
                 .await?;
             yield_now().await;
@@ -270,7 +279,15 @@ impl Connection<'_, '_> {
     }
 
     fn after(&self, duration: Duration) -> Instant {
-        (self.executor.now() + duration).min(self.end)
+        (self.executor.now() + self.at_most(duration)).min(self.end)
+    }
+
+    /// A duration as it counts with so many connections as there are.
+    fn at_most(&self, duration: Duration) -> Duration {
+        match self.service.slots() > self.limits.crowd {
+            true => duration.min(self.limits.crowded),
+            false => duration,
+        }
     }
 
     /// The future's output, or `None` if it takes until the deadline.

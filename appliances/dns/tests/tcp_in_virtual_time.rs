@@ -22,6 +22,8 @@ const LIMITS: TcpLimits = TcpLimits {
     idle: Duration::from_secs(10),
     message: Duration::from_secs(5),
     connection: Duration::from_secs(60),
+    crowd: 2,
+    crowded: Duration::from_millis(500),
 };
 
 /// A query that the empty zone set refuses.
@@ -99,6 +101,35 @@ fn a_client_that_asks_and_asks_is_ended_after_the_connection_s_time() {
     assert_eq!(ended.counter, Counter::TcpClosedStalled);
     // At 2 s, 4 s, … 60 s: what comes at the very end is in time.
     assert_eq!(ended.answers, 30);
+}
+
+#[test]
+fn clients_that_say_nothing_have_less_time_where_there_are_many() {
+    let executor = executor();
+    let service = service();
+    let quiet = || Acceptor::new(executor, Client::default());
+    let acceptors: Vec<&'static Acceptor> =
+        (0..4).map(|_| &*Box::leak(Box::new(quiet()))).collect();
+    let traces: Vec<_> = acceptors.iter().map(|acceptor| &acceptor.trace).collect();
+    for acceptor in acceptors.iter().copied() {
+        let serving = executor.spawn(async move {
+            let (mut request, mut response) = ([0; 512], [0; 512]);
+            serve_tcp(
+                acceptor,
+                service,
+                executor,
+                LIMITS,
+                &mut request,
+                &mut response,
+            )
+            .await
+        });
+        serving.expect("a task").detach();
+    }
+    executor.run_until(executor.sleep(Duration::from_secs(20)));
+    let ended: Vec<_> = traces.iter().map(|trace| trace.borrow().closed).collect();
+    let (long, short) = (Some(LIMITS.idle), Some(LIMITS.crowded));
+    assert_eq!(ended, [long, long, short, short]);
 }
 
 #[test]

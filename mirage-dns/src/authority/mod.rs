@@ -24,8 +24,9 @@
 //!
 //! # Where the specifications leave a choice
 //!
-//! - **Who may not** is answered with REFUSED, whatever the zone; a zone that is not ours with NOTAUTH, but only to who may
-//!   (RFC 5936 §2.2.1, RFC 2136 §3.1). A zone that is not there: SERVFAIL.
+//! - **Who may not** is answered with REFUSED, whatever the zone: as who may is said zone by zone, also about zones that are
+//!   not ours, where RFC 5936 §2.2.1 and RFC 2136 §3.1 have NOTAUTH; a notice about such a zone gets that. A zone that is not
+//!   there: SERVFAIL.
 //! - **AXFR over UDP** is refused. IXFR over UDP is answered with the differences if they fit, else with the SOA alone.
 //! - **A notice** is heard from the addresses of the primaries, with the primary's key if it has one, and from who else is
 //!   allowed to (RFC 1996 §3.11); from others it is refused. The serial in it is a hint.

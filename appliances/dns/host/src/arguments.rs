@@ -128,6 +128,8 @@ impl Arguments {
             idle: Duration::from_millis(self.tcp_idle_ms),
             message: Duration::from_millis(self.tcp_message_ms),
             connection: Duration::from_millis(self.tcp_connection_ms),
+            crowd: (self.tcp_connections / 2).max(1),
+            ..TcpLimits::DEFAULT
         }
     }
 }
