@@ -1,7 +1,8 @@
 //! The differences of a zone in a file that is only ever appended to.
 //!
 //! After sixteen octets that say what it is, each difference has its length and its CRC-32 in 32 bits, big-endian, before it. A
-//! record that is cut, or whose sum is wrong, was being written when the power went: it was promised to nobody, and is cut off.
+//! record that is cut, or whose sum is wrong, was being written when the power went: it was promised to nobody, and is cut off,
+//! unless a whole one follows. Then the file was damaged, and what follows was promised.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -48,6 +49,9 @@ impl JournalFile {
     }
 
     /// All differences; what is no difference at the end is cut off.
+    ///
+    /// # Errors
+    /// The system's; and `InvalidData`, with the file left as it is, for one that is no journal or is damaged.
     pub(crate) fn read(&self) -> io::Result<Recorded> {
         let mut file = match OpenOptions::new().read(true).write(true).open(&self.path) {
             Ok(file) => file,
@@ -67,6 +71,16 @@ impl JournalFile {
         while let Some((difference, after)) = split(rest) {
             differences.push(Arc::new(difference));
             rest = after;
+        }
+        if (1..rest.len()).any(|at| split(&rest[at..]).is_some()) {
+            let at = octets.len() - rest.len();
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "it is damaged behind octet {at}, and changes follow: restore it from a copy, or move it away, and all \
+                     changes with it"
+                ),
+            ));
         }
         let cut = rest.len() as u64;
         let good = octets.len() as u64 - cut;
@@ -132,10 +146,12 @@ fn split(octets: &[u8]) -> Option<(Difference, &[u8])> {
     let [a, b, c, d, e, f, g, h] = *header;
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     let (payload, rest) = rest.split_at_checked(length)?;
+    // First what is soon found out of octets that are none.
+    let difference = Difference::decode(payload)?;
     if crc32fast::hash(payload) != u32::from_be_bytes([e, f, g, h]) {
         return None;
     }
-    Some((Difference::decode(payload)?, rest))
+    Some((difference, rest))
 }
 
 /// Has the names in the directory of a file written to the medium.
@@ -218,6 +234,24 @@ mod tests {
         let recorded = journal.read().expect("read");
         assert_eq!(recorded.differences, [step(1)]);
         assert!(recorded.cut > 0);
+    }
+
+    #[test]
+    fn damage_before_whole_records_is_told_and_the_file_left_as_it_is() {
+        let (_directory, journal) = journal();
+        journal.append(&[step(1)]).expect("appended");
+        let first = journal.length().expect("a length") as usize;
+        journal.append(&[step(2)]).expect("appended");
+        let whole = std::fs::read(journal.path()).expect("read");
+        // The first record's length, its sum and what it has.
+        for at in MAGIC.len()..first {
+            let mut octets = whole.clone();
+            octets[at] ^= 1;
+            std::fs::write(journal.path(), &octets).expect("written");
+            let error = journal.read().expect_err("it is damaged");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{at}");
+            assert_eq!(std::fs::read(journal.path()).expect("read"), octets);
+        }
     }
 
     #[test]
