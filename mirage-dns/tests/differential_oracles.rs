@@ -43,6 +43,7 @@ const FREQUENT: &[(Rule, usize)] = &[
     (Rule::ResponseCodeOfRequest, 10),
     (Rule::QuestionOfErrors, 8),
     (Rule::DoBitOfBadvers, 8),
+    (Rule::OptOfFormatErrors, 25),
     // Knot sets TC, as we do, where NSD leaves glue out.
     (Rule::ContentOfTruncated, 40),
     // Half of the random aliases lead out of their zones.

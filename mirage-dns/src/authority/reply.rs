@@ -1,6 +1,9 @@
 //! Replies that have no records of a zone, and a first look at requests.
 
-use crate::message::{Edns, Flags, HEADER_LENGTH, Header, MessageBuilder, MessageReader};
+use crate::message::{
+    Edns, Flags, HEADER_LENGTH, Header, MIN_PAYLOAD_SIZE, MessageBuilder, MessageError,
+    MessageReader,
+};
 use crate::name::Name;
 use crate::record::{Opcode, Rcode, RecordType};
 use crate::server::Limits;
@@ -63,7 +66,12 @@ pub(super) fn write(request: &[u8], rcode: Rcode, flags: Flags, out: &mut [u8]) 
             .push_question(name, question.record_type, question.class)
             .ok()?;
     }
-    if let Ok(Some(asked)) = reader.edns() {
+    // RFC 6891 §7: an answer has an OPT record also where the request's is malformed, or there are two.
+    let asked = match reader.edns() {
+        Err(MessageError::Opt) => Some(Edns::with_payload_size(MIN_PAYLOAD_SIZE)),
+        edns => edns.ok().flatten(),
+    };
+    if let Some(asked) = asked {
         let edns = Edns {
             extended_rcode: (rcode.0 >> 4) as u8,
             ..asked.to_be_answered()

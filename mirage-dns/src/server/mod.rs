@@ -209,8 +209,8 @@ pub fn respond_with(
 
     let (outcome, kind) = match (&request.verdict, &request.question) {
         (Err(rcode), question) => {
-            // The question was read, so it is repeated, where the version is all that is wrong.
-            if let (Rcode::BADVERS, Some(question)) = (*rcode, question) {
+            // RFC 6891 §7: where there is an OPT record, whatever is wrong with it, the question is repeated.
+            if let (Some(_), Some(question)) = (&request.edns, question) {
                 writer.question(question.octets).ok_or(Ignored::NoRoom)?;
             }
             (cookie_query(&request, cookie, extensions, *rcode), None)

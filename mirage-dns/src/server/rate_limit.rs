@@ -226,8 +226,8 @@ impl Referee for RateLimiter<'_> {
                 answer.flags.insert(Flags::TC);
             }
         }
-        if let (Ok(()) | Err(Rcode::BADVERS), Some(question)) =
-            (&request.verdict, &request.question)
+        if let Some(question) = &request.question
+            && (request.verdict.is_ok() || request.edns.is_some())
         {
             writer.question(question.octets)?;
         }

@@ -4,7 +4,9 @@ use byteorder::{BigEndian, ByteOrder};
 
 use super::options::RequestOptions;
 use super::{Answer, Ignored, Transport, is_implemented};
-use crate::message::{Edns, Flags, HEADER_LENGTH, Header, MessageReader, Section};
+use crate::message::{
+    Edns, Flags, HEADER_LENGTH, Header, MIN_PAYLOAD_SIZE, MessageReader, Section,
+};
 use crate::name::Name;
 use crate::record::{Rcode, RecordClass, RecordType};
 
@@ -23,7 +25,7 @@ pub(super) struct Request<'a> {
     pub(super) header: Header,
     /// The question, if it could be read.
     pub(super) question: Option<Question<'a>>,
-    /// The OPT record, if it could be read.
+    /// The OPT record; of one that could not be read what an answer needs to have one, too.
     pub(super) edns: Option<Edns<'a>>,
     /// Its options, unless one is malformed.
     pub(super) options: RequestOptions<'a>,
@@ -72,7 +74,7 @@ impl<'a> Request<'a> {
         if header.authority_count | header.additional_count != 0
             && request.read_edns(octets, transport).is_none()
         {
-            request.edns = None;
+            request.options = RequestOptions::default();
             return Ok(request);
         }
         request.verdict = match (request.edns, question) {
@@ -112,6 +114,8 @@ impl<'a> Request<'a> {
             if record.section != Section::Additional || self.edns.is_some() {
                 return None;
             }
+            // RFC 6891 §7: to one that is malformed there is an OPT record in the answer, too.
+            self.edns = Some(Edns::with_payload_size(MIN_PAYLOAD_SIZE));
             let edns = Edns::from_record(&record).ok()?;
             self.edns = Some(edns);
             // What options mean in another version nobody knows.

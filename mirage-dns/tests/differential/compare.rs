@@ -44,6 +44,9 @@ pub(crate) enum Rule {
     AaOfTheQuestionInErrors,
     /// RFC 3225 §3: "The DO bit of the query MUST be copied in the response." NSD's BADVERS doesn't.
     DoBitOfBadvers,
+    /// RFC 6891 §7: to an OPT record that is malformed the answer is FORMERR, and "MUST include an OPT record"; with the
+    /// question, at least. NSD's has neither.
+    OptOfFormatErrors,
     /// Of errors, some repeat the question and some don't, on both sides; what is repeated is octet by octet that of
     /// the question. (RFC 1035 §4.1.1 doesn't say, and clients go by the ID.)
     QuestionOfErrors,
@@ -228,12 +231,19 @@ fn differences(
         let do_bit_alone = ours.edns == Some((0, 0x8000)) && theirs.edns == Some((0, 0));
         if is_error && ours.rcode == BADVERS && do_bit_alone {
             rules.push(Rule::DoBitOfBadvers);
+        } else if ours.rcode == FORMERR && is_error && theirs.edns.is_none() && is_odd_opt(question)
+        {
+            rules.push(Rule::OptOfFormatErrors);
         } else {
             let _ = write!(text, " EDNS {:?} for {:?};", ours.edns, theirs.edns);
         }
     }
     if ours.question != theirs.question {
-        if is_error && (ours.question.is_empty() || theirs.question.is_empty()) {
+        if is_error && is_odd_opt(question) && theirs.question.is_empty() {
+            if !rules.contains(&Rule::OptOfFormatErrors) {
+                rules.push(Rule::OptOfFormatErrors);
+            }
+        } else if is_error && (ours.question.is_empty() || theirs.question.is_empty()) {
             rules.push(Rule::QuestionOfErrors);
         } else {
             text += " question sections differ;";
@@ -291,6 +301,14 @@ fn differences(
     } else {
         Verdict::Tolerated(rules)
     }
+}
+
+/// Whether the question's OPT records are malformed, or one too many.
+fn is_odd_opt(question: &Question) -> bool {
+    matches!(
+        question.oddity,
+        Oddity::TwoOpts | Oddity::OptWithOwner | Oddity::BrokenOption
+    )
 }
 
 fn describe(section: &str, ours: &BTreeSet<Record>, theirs: &BTreeSet<Record>, text: &mut String) {
