@@ -451,7 +451,11 @@ impl<'k> Authority<'k> {
         if client.transport == Transport::Udp && asked.serial.is_none() {
             return Err(Rcode::REFUSED);
         }
-        OutgoingTransfer::new(asked, &self.zones, &state.journal).ok_or(Rcode::SERVFAIL)
+        let transfer = match client.transport {
+            Transport::Udp => OutgoingTransfer::for_datagram(asked, &self.zones, &state.journal),
+            Transport::Tcp => OutgoingTransfer::new(asked, &self.zones, &state.journal),
+        };
+        transfer.ok_or(Rcode::SERVFAIL)
     }
 
     /// RFC 1996 §3.11: a notice that is not from one of the zone's primaries is not heard.

@@ -56,6 +56,31 @@ impl OutgoingTransfer {
         zones: &Arc<OwnedZoneSet>,
         journal: &Journal,
     ) -> Option<Self> {
+        Self::with_differences(request, zones, journal, usize::MAX)
+    }
+
+    /// The same for [`Self::write_datagram`]. What is too long for any message is not looked at to its end, as a datagram may
+    /// have come from anybody, whatever its address says: it is left at the SOA.
+    pub fn for_datagram(
+        request: &TransferRequest,
+        zones: &Arc<OwnedZoneSet>,
+        journal: &Journal,
+    ) -> Option<Self> {
+        let mut transfer = Self::with_differences(request, zones, journal, MAX_MESSAGE_LENGTH)?;
+        let zone = zones.as_zone_set().zone_at(request.apex.as_name())?;
+        if transfer.differences.is_empty() && is_larger(zone, MAX_MESSAGE_LENGTH) {
+            transfer.next = Some(Place::Last);
+        }
+        Some(transfer)
+    }
+
+    /// With the differences if they have so many octets at the most.
+    fn with_differences(
+        request: &TransferRequest,
+        zones: &Arc<OwnedZoneSet>,
+        journal: &Journal,
+        most: usize,
+    ) -> Option<Self> {
         let set = zones.as_zone_set();
         let zone = set.zone_at(request.apex.as_name())?;
         zone.soa()?;
@@ -75,13 +100,12 @@ impl OutgoingTransfer {
         if let Some(serial) = request.serial {
             if !is_newer(zone.serial(), serial) {
                 transfer.next = Some(Place::Last);
-            } else if let Some(differences) = journal.since(serial) {
-                let differences: Vec<_> = differences.cloned().collect();
-                let octets: usize = differences.iter().map(|d| d.wire_length()).sum();
+            } else if let Some(octets) = octets_since(journal, serial, most)
                 // RFC 1995 §3: as long as that is less than the zone.
-                if is_larger(zone, octets) {
-                    transfer.differences = differences;
-                }
+                && is_larger(zone, octets)
+            {
+                let differences = journal.since(serial).into_iter().flatten();
+                transfer.differences = differences.cloned().collect();
             }
         }
         Some(transfer)
@@ -244,6 +268,21 @@ fn append_edns(out: &mut [u8], length: usize, edns: &Edns<'_>) -> Result<usize, 
     room.copy_from_slice(&edns.fixed_octets());
     BigEndian::write_u16(&mut out[10..12], 1); // the additional section had nothing
     Ok(end)
+}
+
+/// How many octets the differences since a serial have, if they are known and not more than so many.
+fn octets_since(journal: &Journal, serial: u32, most: usize) -> Option<usize> {
+    let mut octets = 0usize;
+    for record in journal
+        .since(serial)?
+        .flat_map(|difference| difference.records())
+    {
+        octets = octets.saturating_add(record.wire_length());
+        if octets > most {
+            return None;
+        }
+    }
+    Some(octets)
 }
 
 /// Whether the records of a zone take more than so many octets uncompressed; no more of them are looked at than that takes.

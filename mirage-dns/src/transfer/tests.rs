@@ -378,3 +378,46 @@ fn records_outside_the_zone_are_left_out() {
     let expected = std::vec![soa(1), address("a.o", 2)];
     assert_eq!(came, Some(Transferred::Whole(expected)));
 }
+
+#[test]
+fn what_is_too_long_for_a_datagram_is_left_at_the_soa() {
+    let addresses =
+        |count: u16| (0..count).map(|number| address(&std::format!("n{number}.o"), number as u8));
+    let whole = |serial, count| {
+        let records: Vec<_> = core::iter::once(soa(serial))
+            .chain(addresses(count))
+            .collect();
+        zone(&records)
+    };
+    // How many addresses the zone has, and how many of them came with the last version.
+    for (count, added, records) in [(40, 3, Some(7)), (20, 20, Some(22)), (9_000, 4_000, None)] {
+        let mut journal = Journal::new(1 << 20);
+        journal.push(Arc::new(Difference {
+            old_soa: soa(1),
+            removed: Vec::new(),
+            new_soa: soa(2),
+            added: addresses(added).collect(),
+        }));
+        let zones = whole(2, count);
+        let mut out = std::vec![0; 1_232];
+        let transfer = OutgoingTransfer::for_datagram(&request(Some(1)), &zones, &journal).unwrap();
+        let is_soa_alone = records.is_none();
+        let length = transfer.write_datagram(&mut out).unwrap();
+        let header = *MessageReader::new(&out[..length]).unwrap().header();
+        assert_eq!(
+            usize::from(header.answer_count),
+            records.unwrap_or(1),
+            "{count}"
+        );
+        // It is what would have been found by looking at all of it.
+        let transfer = OutgoingTransfer::new(&request(Some(1)), &zones, &journal).unwrap();
+        let mut other = std::vec![0; 1_232];
+        assert_eq!(transfer.write_datagram(&mut other), Ok(length));
+        assert_eq!(out[..length], other[..length]);
+        let looked_at = OutgoingTransfer::for_datagram(&request(Some(1)), &zones, &journal);
+        assert_eq!(
+            looked_at.unwrap().is_incremental(),
+            is_soa_alone || added == 3
+        );
+    }
+}
