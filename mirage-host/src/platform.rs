@@ -156,6 +156,35 @@ impl HostPlatform {
         }
     }
 
+    fn park_until(&self, until: Option<Instant>) {
+        let asleep = until.map(|until| until.saturating_sub(self.spin));
+        if asleep.is_none_or(|asleep| self.now() < asleep) {
+            if !self.unparker.begin_park() {
+                self.look();
+                return;
+            }
+            self.parks.set(self.parks.get().wrapping_add(1));
+            if self.sleep(asleep) {
+                self.turns_covered.set(TURNS_COVERED_BY_A_SLEEP);
+            }
+            if self.unparker.end_park() {
+                return;
+            }
+            // A descriptor or a signal ended the sleep early: the caller looks who is ready.
+            if asleep.is_none_or(|asleep| self.now() < asleep) {
+                return;
+            }
+        }
+        let Some(until) = until else { return };
+        while self.now() < until {
+            if self.unparker.take() {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        self.look();
+    }
+
     /// One ppoll(2), at most until `until`; without one, until a descriptor is ready or the eventfd is written.
     /// `false`: it ended without a look at the descriptors.
     fn sleep(&self, until: Option<Instant>) -> bool {
@@ -201,32 +230,8 @@ impl Clock for HostPlatform {
 
 impl Platform for HostPlatform {
     fn park(&self, until: Option<Instant>) {
-        let asleep = until.map(|until| until.saturating_sub(self.spin));
-        if asleep.is_none_or(|asleep| self.now() < asleep) {
-            if !self.unparker.begin_park() {
-                self.look();
-                return;
-            }
-            self.parks.set(self.parks.get().wrapping_add(1));
-            if self.sleep(asleep) {
-                self.turns_covered.set(TURNS_COVERED_BY_A_SLEEP);
-            }
-            if self.unparker.end_park() {
-                return;
-            }
-            // A descriptor or a signal ended the sleep early: the caller looks who is ready.
-            if asleep.is_none_or(|asleep| self.now() < asleep) {
-                return;
-            }
-        }
-        let Some(until) = until else { return };
-        while self.now() < until {
-            if self.unparker.take() {
-                break;
-            }
-            std::hint::spin_loop();
-        }
-        self.look();
+        self.park_until(self.reactor.earliest(until));
+        self.reactor.release(|| self.now());
     }
 
     fn unparker(&self) -> &'static dyn Unpark {

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
+use mirage_core::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -23,6 +24,8 @@ pub(crate) struct Reactor {
     asked: Cell<Vec<PollFd<'static>>>,
     /// Who is to be woken after a poll(2), kept for its allocation alone.
     woken: Cell<Vec<Waker>>,
+    /// How many are held.
+    held: Cell<usize>,
     capacity: usize,
 }
 
@@ -30,6 +33,8 @@ pub(crate) struct Reactor {
 struct Waiting {
     readable: Option<Waker>,
     writable: Option<Waker>,
+    /// Who looks again at a time, and is not watched for until then.
+    held: Option<(Waker, Instant)>,
 }
 
 impl Waiting {
@@ -60,6 +65,7 @@ impl Reactor {
             waiting: RefCell::new(Vec::with_capacity(capacity)),
             asked: Cell::new(Vec::with_capacity(capacity.saturating_add(1))),
             woken: Cell::new(Vec::with_capacity(capacity.saturating_mul(2))),
+            held: Cell::new(0),
             capacity,
         }
     }
@@ -81,6 +87,9 @@ impl Reactor {
     fn deregister(&self, slot: usize) {
         let descriptor = self.descriptors.borrow_mut()[slot].take();
         let waiting = std::mem::take(&mut self.waiting.borrow_mut()[slot]);
+        if waiting.held.is_some() {
+            self.held.set(self.held.get() - 1);
+        }
         // After the borrows ended: a waker that goes may run the executor's code.
         drop((descriptor, waiting));
     }
@@ -97,6 +106,43 @@ impl Reactor {
             place => place.replace(waker.clone()),
         };
         drop(replaced);
+    }
+
+    fn wake_at(&self, slot: usize, waker: &Waker, at: Instant) {
+        let held = (waker.clone(), at);
+        let replaced = self.waiting.borrow_mut()[slot].held.replace(held);
+        if replaced.is_none() {
+            self.held.set(self.held.get() + 1);
+        }
+    }
+
+    /// When the first of those who are held is to be woken; `until` where that is earlier.
+    pub(crate) fn earliest(&self, until: Option<Instant>) -> Option<Instant> {
+        if self.held.get() == 0 {
+            return until;
+        }
+        let waiting = self.waiting.borrow();
+        let held = waiting.iter().filter_map(|waiting| waiting.held.as_ref());
+        held.map(|(_, at)| *at).chain(until).min()
+    }
+
+    /// Wakes those who are held no longer.
+    pub(crate) fn release(&self, now: impl FnOnce() -> Instant) {
+        if self.held.get() == 0 {
+            return;
+        }
+        let now = now();
+        let mut woken = self.woken.take();
+        for waiting in self.waiting.borrow_mut().iter_mut() {
+            if let Some((waker, _)) = waiting.held.take_if(|(_, at)| *at <= now) {
+                woken.push(waker);
+            }
+        }
+        self.held.set(self.held.get() - woken.len());
+        for waker in woken.drain(..) {
+            waker.wake();
+        }
+        self.woken.set(woken);
     }
 
     /// Whether a task waits until the descriptor of the slot is readable, and was not woken yet.
@@ -223,6 +269,12 @@ impl Source {
             .wake_when(self.slot, |waiting| &mut waiting.readable, cx.waker());
     }
 
+    /// Has the task of `cx` woken at a time, whatever becomes readable: for who would rather look at much that has come than be
+    /// woken for each. One task: a later one replaces it.
+    pub(crate) fn wake_at(&self, cx: &mut Context<'_>, at: Instant) {
+        self.reactor.wake_at(self.slot, cx.waker(), at);
+    }
+
     /// Whether a task waits for a read to succeed and was not woken: then nothing was to read at the last look.
     pub(crate) fn is_waited_for(&self) -> bool {
         self.reactor.is_waited_for(self.slot)
@@ -283,6 +335,30 @@ mod tests {
         tv_sec: 0,
         tv_nsec: 0,
     };
+
+    #[test]
+    fn who_is_held_is_woken_at_its_time_and_forgotten_with_its_source() {
+        let reactor = reactor(2);
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&count));
+        let woken = || count.0.load(Ordering::SeqCst);
+        let at = |nanoseconds| Instant::ZERO + std::time::Duration::from_nanos(nanoseconds);
+        let source = Source::new(reactor, event()).expect("a free slot");
+        assert_eq!(reactor.earliest(Some(at(7))), Some(at(7)));
+        source.wake_at(&mut Context::from_waker(&waker), at(5));
+        assert_eq!(reactor.earliest(None), Some(at(5)));
+        assert_eq!(reactor.earliest(Some(at(3))), Some(at(3)));
+        reactor.release(|| at(4));
+        assert_eq!(woken(), 0);
+        reactor.release(|| at(5));
+        assert_eq!(woken(), 1);
+        assert_eq!(reactor.earliest(None), None);
+        source.wake_at(&mut Context::from_waker(&waker), at(9));
+        drop(source);
+        assert_eq!(reactor.earliest(None), None);
+        reactor.release(|| panic!("nobody is held"));
+        assert_eq!(woken(), 1);
+    }
 
     #[test]
     fn an_event_between_the_look_and_the_registration_is_not_lost() {

@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
 
 use bench_common::report::Error;
 use mirage_core::executor::Executor;
@@ -12,6 +13,8 @@ use mirage_host::{EndSignals, HostPlatform, Xdp, XdpConfig};
 /// Pages of the pool, and of these what the kernel receives into: as many as the appliance has.
 const PAGES: usize = 1_024;
 const RECEIVE_PAGES: usize = 256;
+/// How long frames gather, as the appliance lets them.
+const GATHER: Duration = Duration::from_micros(100);
 /// Frames that are taken before others run: as many as the stack's driver takes.
 const BUDGET: usize = 64;
 
@@ -22,6 +25,7 @@ pub(crate) fn run(interface: &str) -> Result<(), Error> {
     let pool = Pool::leak(PAGES, 4_096)?;
     let mut config = XdpConfig::new(interface);
     config.receive_pages = RECEIVE_PAGES;
+    config.gather = GATHER;
     let mut xdp = Xdp::open(platform, pool, config)?;
     let mut end = EndSignals::new(platform)?;
     let answering = executor.spawn(async move {

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use mirage_core::{Frame, MacAddress, Netif, NetifError, Offloads, Pool, TransmitError};
 use mirage_host::{HostPlatform, Tap, TapConfig, Xdp, XdpConfig};
@@ -50,6 +51,7 @@ impl Device {
                 let mut config = XdpConfig::new(name);
                 config.mode = arguments.xdp_mode;
                 config.receive_pages = XDP_PAGES;
+                config.gather = Duration::from_micros(arguments.xdp_gather_us);
                 let xdp = Xdp::open(platform, pool, config).map_err(Failure::Xdp)?;
                 Ok(Self::Xdp(Box::new(xdp)))
             }
