@@ -32,6 +32,8 @@ pub struct Counters {
     pub updates_refused: u64,
     /// Updates that were decided and then could not be built or stored.
     pub updates_failed: u64,
+    /// Answers over UDP to these requests that a rate limiter held back.
+    pub rate_limited: u64,
     /// What became of signatures.
     pub tsig: tsig::Counters,
 }

@@ -306,10 +306,8 @@ impl<'k> Authority<'k> {
         let verified = match self.verifier.verify(request, now.unix) {
             Ok(verified) => verified,
             Err(rejected) => {
-                return match rejected.write_reply(request, now.unix, out) {
-                    Ok(length) => Handled::Answer(length),
-                    Err(_) => Handled::Ignored,
-                };
+                let written = rejected.write_reply(request, now.unix, out).ok();
+                return self.send(server, client, None, rejected.reason().rcode(), written);
             }
         };
         let Some(verified) = verified else {
@@ -356,7 +354,7 @@ impl<'k> Authority<'k> {
         if header.flags.contains(Flags::QR) {
             return self.answer(server, request, client, out);
         }
-        let replied = match header.opcode {
+        let (rcode, replied) = match header.opcode {
             Opcode::QUERY => match TransferRequest::parse(&reader) {
                 Ok(Some(transfer)) => {
                     return self.handle_transfer_request(
@@ -373,19 +371,38 @@ impl<'k> Authority<'k> {
                     (_, Ok(None)) => Rcode::NOTIMP,
                     (_, Err(_)) => Rcode::FORMERR,
                 };
-                reply::write(request, rcode, Flags::AA, out)
+                (rcode, reply::write(request, rcode, Flags::AA, out))
             }
             Opcode::UPDATE => match self.update(&reader, client, verified) {
                 Ok(Decided::Later(ticket)) => return Handled::Later(ticket),
-                Ok(Decided::Nothing) => reply::write(request, Rcode::NOERROR, Flags::empty(), out),
+                Ok(Decided::Nothing) => {
+                    let rcode = Rcode::NOERROR;
+                    (rcode, reply::write(request, rcode, Flags::empty(), out))
+                }
                 Err(rcode) => {
                     self.counters.updates_refused += 1;
-                    reply::write(request, rcode, Flags::empty(), out)
+                    (rcode, reply::write(request, rcode, Flags::empty(), out))
                 }
             },
             _ => return self.answer(server, request, client, out),
         };
-        replied.map_or(Handled::Ignored, Handled::Answer)
+        self.send(server, client, verified, rcode, replied)
+    }
+
+    /// Sends an answer of our own, unless it is one too many to an address that anybody may have written: who signs has not.
+    fn send(
+        &mut self,
+        server: &Server,
+        client: &Client,
+        verified: Option<&Verified<'k>>,
+        rcode: Rcode,
+        written: Option<usize>,
+    ) -> Handled<'k> {
+        if verified.is_none() && server.holds_back(client, rcode) {
+            self.counters.rate_limited += 1;
+            return Handled::Ignored;
+        }
+        written.map_or(Handled::Ignored, Handled::Answer)
     }
 
     fn answer(
@@ -420,18 +437,19 @@ impl<'k> Authority<'k> {
             (Ok(_), _) => self.counters.whole_transfers_out += 1,
         }
         let request = reader.octets();
-        let written = match (transfer, client.transport) {
-            (Err(rcode), _) => reply::write(request, rcode, Flags::empty(), out),
+        let (rcode, written) = match (transfer, client.transport) {
+            (Err(rcode), _) => (rcode, reply::write(request, rcode, Flags::empty(), out)),
             (Ok(transfer), Transport::Udp) => {
                 let limit = reply::datagram_limit(request, server.limits()).min(out.len());
-                transfer.write_datagram(&mut out[..limit]).ok()
+                let written = transfer.write_datagram(&mut out[..limit]);
+                (Rcode::NOERROR, written.ok())
             }
             (Ok(transfer), Transport::Tcp) => {
                 let signer = verified.map(Verified::stream);
                 return Handled::Transfer(Box::new(SignedTransfer::new(transfer, signer)));
             }
         };
-        written.map_or(Handled::Ignored, Handled::Answer)
+        self.send(server, client, verified, rcode, written)
     }
 
     fn may_transfer(

@@ -1116,3 +1116,54 @@ fn notices_that_are_not_answered_keep_others_waiting_until_their_time_is_over() 
     assert!(authority.poll_task(world.now, &mut world.rng).is_none());
     assert_eq!(authority.poll_timeout(), None);
 }
+
+#[test]
+fn refusals_to_an_address_that_anybody_may_write_are_limited_and_signed_requests_are_not() {
+    use crate::server::{Extensions, RateBucket, RateLimiter, RateLimits};
+    let limits = RateLimits {
+        per_second: 5,
+        slip: 0,
+        ..RateLimits::default()
+    };
+    let mut buckets = [RateBucket::default(); 64];
+    let limiter = RateLimiter::new(limits, [1; 16], &mut buckets, &[]);
+    let extensions = Extensions::NONE.with_rate_limiter(&limiter);
+    let server = Server::with_extensions(Limits::default(), extensions);
+    let mut world = World::new();
+    world.add(zones(1, ""), primary(Some("k.example"), &[]));
+    let mut request = [0; 512];
+    let length = TransferRequest::write(7, name("o").as_name(), None, &mut request).unwrap();
+    let ask = |world: &mut World, transport, key: Option<&str>| {
+        let mut request = request[..length].to_vec();
+        if let Some(key) = key {
+            let key = Key::from_text(key).unwrap();
+            request.resize(1_024, 0);
+            let (length, _) = sign_request(&key, &mut request, length, world.now.unix).unwrap();
+            request.truncate(length);
+        }
+        let client = Client {
+            address: address(9).ip(),
+            transport,
+            now: world.now.unix,
+        };
+        let mut out = [0; 1_232];
+        let host = &mut world.hosts[0];
+        let handled = host.handle_request(&server, &mut request, &client, world.now, &mut out);
+        !matches!(handled, Handled::Ignored)
+    };
+    for (transport, key, expected) in [
+        (Transport::Udp, None, 5),
+        // Of a key that is not known, and so another code.
+        (
+            Transport::Udp,
+            Some("hmac-sha256:unknown.example:d3Jvbmc="),
+            5,
+        ),
+        (Transport::Udp, Some(KEY), 50),
+        (Transport::Tcp, None, 50),
+    ] {
+        let answered = (0..50).filter(|_| ask(&mut world, transport, key)).count();
+        assert_eq!(answered, expected, "{transport:?} {key:?}");
+    }
+    assert_eq!(world.hosts[0].counters().rate_limited, 90);
+}

@@ -331,6 +331,21 @@ pub struct Server<'a> {
 }
 
 impl<'a> Server<'a> {
+    /// Counts an answer with this code that others than the server write, and says whether it is one too many for its client: as
+    /// all answers without records of a name, by their code.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn holds_back(&self, client: &Client, rcode: Rcode) -> bool {
+        let (Transport::Udp, Some(limiter)) = (client.transport, self.extensions.rate_limiter)
+        else {
+            return false;
+        };
+        let kind = Kind {
+            class: Class::Error,
+            subject: rcode.0.into(),
+        };
+        limiter.rule(client.address, kind, client.now) == Ruling::Hold
+    }
+
     /// A server with these limits that has counted nothing.
     pub const fn new(limits: Limits) -> Self {
         Self::with_extensions(limits, Extensions::NONE)

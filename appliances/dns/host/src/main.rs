@@ -21,7 +21,7 @@ use mirage_core::Instant;
 use mirage_core::executor::Executor;
 use mirage_dns::authority::Now;
 use mirage_dns::server::{Limits, Server};
-use mirage_host::{EndSignals, HostPlatform};
+use mirage_host::{EndSignals, HangupSignal, HostPlatform};
 
 use arguments::Arguments;
 use error::Failure;
@@ -50,10 +50,12 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let changing = &arguments.changing;
-    let zones = Zones::load(&arguments.zones, !changing.secondary.is_empty())?;
     let platform = HostPlatform::leak()?;
     let executor = Executor::leak(platform);
+    // Before the zones are read, which may take seconds: by itself the signal ends the process.
+    let hangup = HangupSignal::new(platform)?;
+    let changing = &arguments.changing;
+    let zones = Zones::load(&arguments.zones, !changing.secondary.is_empty())?;
     let mut end = EndSignals::new(platform)?;
     let now = Now {
         elapsed: executor.now().saturating_duration_since(Instant::ZERO),
@@ -72,7 +74,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     service.set_time(executor.now(), executor.wall());
 
     let (files, source) = (arguments.zones.clone(), arguments.listen.ip());
-    changing::start(platform, executor, service, state, files, source)?;
+    changing::start(executor, service, state, hangup, files, source)?;
 
     let mut said = zones.describe(&served);
     let result = match &arguments.net {

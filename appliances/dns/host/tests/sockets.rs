@@ -576,6 +576,19 @@ fn arguments_that_make_no_sense_are_refused() {
         &["--ip", "10.0.0.2/24"],
         &["--listen", "localhost"],
         &["--tcp-connections", "0"],
+        // What is fetched is updated at its primary; and without a place to keep them updates would be lost.
+        &[
+            "--secondary",
+            "o=192.0.2.1",
+            "--update",
+            "o=192.0.2.1@k",
+            "--state",
+            "/nonexistent/x",
+        ],
+        &["--update", "192.0.2.1@k"],
+        &["--update", "192.0.2.1", "--state", "/nonexistent/x"],
+        &["--transfer", "192.0.2.1@no-such-key"],
+        &["--notify", "no.such.zone=192.0.2.1"],
     ] {
         let (status, error) = fails(arguments);
         assert_eq!(status, Some(2), "{arguments:?}: {error}");

@@ -15,6 +15,7 @@ pub(crate) fn describe(counters: &Counters) -> Vec<String> {
         ("updates-done", counters.updates_done),
         ("updates-refused", counters.updates_refused),
         ("updates-failed", counters.updates_failed),
+        ("replies-rate-limited", counters.rate_limited),
         ("zone-versions", counters.versions),
         ("zone-changes-failed", counters.changes_failed),
         ("zones-expired", counters.zones_expired),

@@ -15,7 +15,7 @@ use mirage_dns::serial::is_newer;
 use mirage_dns::tsig::{Key, KeyFile};
 use mirage_dns::zone_compiler::ZoneFile;
 use mirage_dns::zone_set::{OwnedZoneSet, ZoneSetBuilder};
-use mirage_host::{HangupSignal, HostPlatform, OutgoingSockets, SystemRng, run_apart};
+use mirage_host::{HangupSignal, OutgoingSockets, SystemRng, run_apart};
 
 use crate::error::Failure;
 use crate::zones::compile;
@@ -36,6 +36,13 @@ pub(crate) fn authority(
     now: Now,
 ) -> Result<(Authority<'static>, Option<Arc<State>>), Failure> {
     let keys = read_keys(arguments)?;
+    let fetched = |zone: &NameBuf| arguments.secondary.iter().any(|of| of.zone == *zone);
+    let updated = arguments.update.iter().filter_map(|of| of.zone.as_ref());
+    if let Some(zone) = updated.into_iter().find(|zone| fetched(zone)) {
+        return Err(Failure::Arguments(format!(
+            "--update {zone}=…: this zone is fetched (--secondary), so it is to be updated at its primary"
+        )));
+    }
     let mut configs = configs(&zones, arguments);
     let state = match &arguments.state {
         None => None,
@@ -140,10 +147,10 @@ fn restore(
 
 /// Starts the tasks that keep the zones up to date.
 pub(crate) fn start(
-    platform: &'static HostPlatform,
     executor: &'static Executor,
     service: &'static Service<'static>,
     state: Option<Arc<State>>,
+    mut hangup: HangupSignal,
     files: Vec<ZoneFile>,
     source: IpAddr,
 ) -> Result<(), Failure> {
@@ -157,8 +164,6 @@ pub(crate) fn start(
     let maintaining = executor
         .spawn(async move { maintain(service, executor, sockets, workshop, &mut rng).await });
     maintaining.map_err(system)?.detach();
-    // Without files to read the signal is taken as well: by itself it would end the process.
-    let mut hangup = HangupSignal::new(platform)?;
     let files = Rc::new(files);
     let reloading = executor.spawn(async move {
         loop {
