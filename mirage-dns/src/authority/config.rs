@@ -1,7 +1,10 @@
 //! What an authority is told of its zones.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::error::Error;
+use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -12,6 +15,7 @@ use crate::notify::Schedule;
 use crate::secondary::Intervals;
 use crate::transfer::TransferLimits;
 use crate::update::UpdateLimits;
+use crate::zone_set::BuildError;
 
 /// Another server, and the key that is shared with it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -94,3 +98,33 @@ impl Default for Bounds {
         }
     }
 }
+
+/// What is wrong with the configuration of an authority: the fault of who wrote it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A key of this name is used and not there.
+    UnknownKey(Box<NameBuf>),
+    /// A zone of this name is not in the set, and has no primaries that it could be fetched from.
+    UnknownZone(Box<NameBuf>),
+    /// A zone of this name is configured twice.
+    RepeatedZone(Box<NameBuf>),
+    /// The zones can't be laid out.
+    Build(BuildError),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownKey(name) => write!(f, "there is no key {name}"),
+            Self::UnknownZone(name) => write!(
+                f,
+                "the zone {name} is neither served nor fetched from a primary"
+            ),
+            Self::RepeatedZone(name) => write!(f, "the zone {name} is configured twice"),
+            Self::Build(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for ConfigError {}

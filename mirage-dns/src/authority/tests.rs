@@ -10,11 +10,14 @@ use rand_core::{Rng, TryCryptoRng, TryRng};
 
 use super::*;
 use crate::client::Query;
+use crate::difference::RecordBuf;
 use crate::master_file::{NoFiles, Source};
-use crate::message::{Header, MessageBuilder, Section};
+use crate::message::{Header, MessageBuilder, MessageReader, Section};
 use crate::name::NameBuf;
-use crate::record::{RecordClass, RecordType};
+use crate::notify::Notify;
+use crate::record::{Opcode, Rcode, RecordClass, RecordType};
 use crate::server::Limits;
+use crate::transfer::TransferRequest;
 use crate::tsig::sign_request;
 use crate::zone_compiler::ZoneCompiler;
 
