@@ -67,7 +67,7 @@ impl<'k> Authority<'k> {
         Ok(Decided::Later(ticket))
     }
 
-    /// The next answer that was announced with [`Handled::Later`], if there is one.
+    /// The next answer that was announced with [`Handled::Later`](super::Handled::Later), if there is one.
     pub fn poll_reply(&mut self) -> Option<Reply> {
         self.replies.pop_front()
     }

@@ -12,7 +12,7 @@ use crate::zone_set::{OwnedZoneSet, sort_key};
 
 impl<'k> Authority<'k> {
     /// Zones were read again: those that are ours and differ take the place of the current ones; those that are fetched from
-    /// primaries stay. Nothing is seen of it before [`Task::Build`] is done.
+    /// primaries stay. Nothing is seen of it before [`Task::Build`](super::Task::Build) is done.
     pub fn reload(&mut self, reload: Reload) {
         for apex in reload.changed {
             let serial_of = |zones: &OwnedZoneSet| {
@@ -36,7 +36,7 @@ impl<'k> Authority<'k> {
         }
     }
 
-    /// [`Task::Build`] is done: from now on answers are from this version.
+    /// [`Task::Build`](super::Task::Build) is done: from now on answers are from this version.
     pub fn handle_built(&mut self, built: Built, now: Now) {
         self.building = false;
         if !Arc::ptr_eq(&built.zones, &self.zones) {
