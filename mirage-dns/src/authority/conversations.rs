@@ -12,14 +12,14 @@ use crate::secondary::{Action, Outcome, Secondary};
 use crate::transfer::Transferred;
 
 impl<'k> Authority<'k> {
-    /// What came of [`Task::QuerySoa`](super::Task::QuerySoa): the primary's serial, or nothing.
+    /// What came of [`Task::QuerySoa`]: the primary's serial, or nothing.
     pub fn handle_soa(&mut self, query: &SoaQuery<'_>, serial: Option<u32>, now: Now) {
         if let Some(secondary) = self.secondary(query.zone) {
             secondary.handle_soa(now.elapsed, serial);
         }
     }
 
-    /// What came of [`Task::Transfer`](super::Task::Transfer): the last message's result, or `None` where the connection failed or was no transfer.
+    /// What came of [`Task::Transfer`]: the last message's result, or `None` where the connection failed or was no transfer.
     pub fn handle_transfer(
         &mut self,
         transfer: &ZoneTransfer<'_>,
@@ -53,7 +53,7 @@ impl<'k> Authority<'k> {
         }
     }
 
-    /// What came of [`Task::Notify`](super::Task::Notify): whether the secondary has answered.
+    /// What came of [`Task::Notify`]: whether the secondary has answered.
     pub fn handle_notified(&mut self, notice: &NotifyRequest<'_>, is_answered: bool) {
         self.notices = self.notices.saturating_sub(1);
         if is_answered && let Some(state) = self.states.get_mut(notice.zone) {
