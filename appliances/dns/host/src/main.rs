@@ -67,8 +67,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         authority,
         Server::with_extensions(Limits::default(), extensions::leak(arguments)?),
     );
-    if let Some(answers) = arguments.memo {
-        service = service.with_memo(extensions::leak_memo(answers));
+    let memo = arguments.memo.map(extensions::leak_memo);
+    if let Some(memo) = memo {
+        service = service.with_memo(memo);
     }
     let service: &'static Service<'static> = Box::leak(Box::new(service));
     service.set_time(executor.now(), executor.wall());
@@ -118,6 +119,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
     };
     say(&["ended; counted:".into(), service.counters().to_string()]);
+    let hits = memo.map(|memo| format!("{:<22}{:>12}", "memo-hits", memo.borrow().hits()));
+    say(&Vec::from_iter(hits));
     say(&service
         .authority(|authority| changing::describe(&authority.counters()))
         .unwrap_or_default());

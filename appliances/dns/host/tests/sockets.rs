@@ -105,6 +105,11 @@ fn what_is_kept_in_a_memo_is_answered_alike() {
         });
         assert_eq!(plain, memo, "{question:?}");
     }
+    let [plain, memo] = servers.map(|server| server.interrupt().0);
+    assert!(!plain.contains("memo-hits"), "{plain}");
+    let hits = memo.lines().find_map(|line| line.strip_prefix("memo-hits"));
+    let hits: u64 = hits.expect("a line").trim().parse().expect("a number");
+    assert!(hits > 0, "{memo}");
 }
 
 #[test]
