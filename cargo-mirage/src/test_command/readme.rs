@@ -406,6 +406,10 @@ fn is_answered(words: &[String], output: &str) -> bool {
             .lines()
             .any(|line| !line.trim().is_empty() && !line.starts_with(';'));
     }
+    // What dig says at the end of a transfer, which has no header.
+    if output.contains(";; XFR size: ") {
+        return true;
+    }
     let answered = |line: &str| {
         line.to_ascii_uppercase()
             .split_once("ANSWER: ")
@@ -495,6 +499,11 @@ mod tests {
         assert!(is_answered(&short, "192.0.2.1\n"));
         assert!(!is_answered(&short, ";; connection timed out\n"));
         assert!(!is_answered(&short, "\n"));
+        assert!(is_answered(
+            &dig,
+            ";; XFR size: 5 records (messages 1, bytes 180)\n"
+        ));
+        assert!(!is_answered(&dig, "; Transfer failed.\n"));
     }
 
     #[test]
