@@ -66,7 +66,7 @@ struct Arguments {
     /// Only these, with commas between: null, xdp, xdp-memo, tap, sockets, nsd, nsd-offload, knot.
     #[arg(long, value_delimiter = ',', value_enum)]
     peers: Vec<Peer>,
-    /// One short run at two sizes, to see that it works. The figures mean nothing.
+    /// One short run at one size, to see that it works. The figures mean nothing.
     #[arg(long)]
     quick: bool,
     /// Measures nothing: draws the figure again, from the results that are there.
@@ -105,16 +105,16 @@ fn main() -> ExitCode {
 
 fn settings(arguments: Arguments) -> Settings {
     let quick = arguments.quick;
-    let seconds = |seconds: u32| if quick { seconds.min(3) } else { seconds };
-    let sizes = if quick {
-        vec![100, arguments.steady_size]
+    let seconds = |seconds: u32| if quick { 1 } else { seconds };
+    let (sizes, steady_size) = if quick {
+        (vec![100], 100)
     } else {
-        arguments.sizes
+        (arguments.sizes, arguments.steady_size)
     };
     Settings {
         runs: if quick { 1 } else { arguments.runs.max(1) },
         sizes,
-        steady_size: arguments.steady_size,
+        steady_size,
         rates: arguments.rates,
         offers: if quick {
             vec![100_000]

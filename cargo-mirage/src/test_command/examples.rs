@@ -90,6 +90,8 @@ fn documented_arguments(text: &str, name: &str, target: &Path) -> Vec<OsString> 
 pub(super) fn benches(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
     let obstacle = lab::obstacle()?;
     let (mut names, mut left_out) = (Vec::new(), Vec::new());
+    // Those of which a part can't run.
+    let mut hindered: Vec<String> = Vec::new();
     for name in context.workspace.benches() {
         let manifest = context.workspace.bench(&name)?;
         let text = fs::read_to_string(&manifest).map_err(Error::file("read", &manifest))?;
@@ -97,9 +99,15 @@ pub(super) fn benches(context: &Context<'_>, log: &Log) -> Result<Outcome, Failu
             Some(reason) if needs(&text, "lab") => left_out.push(format!("{name}: {reason}")),
             _ if needs(&text, "root") && !rustix::process::geteuid().is_root() => {
                 left_out.push(format!("{name}: it makes network namespaces, as root"));
+                hindered.extend(part_of(&text).map(str::to_owned));
             }
+            // The one that it is a part of runs it.
+            _ if part_of(&text).is_some() => {}
             _ => names.push(name),
         }
+    }
+    for name in names.extract_if(.., |name| hindered.contains(name)) {
+        left_out.push(format!("{name}: a part of it can't run"));
     }
     for name in &names {
         let mut command = context.cargo(&["mirage", "bench", name, "--quick", "--output"]);
@@ -114,10 +122,22 @@ pub(super) fn benches(context: &Context<'_>, log: &Log) -> Result<Outcome, Failu
 
 /// Whether a benchmark's manifest says `WHAT = true` in `[package.metadata.mirage]`.
 fn needs(manifest: &str, what: &str) -> bool {
-    let mut lines = manifest.lines().map(str::trim);
-    let says = |line: &str| line.strip_prefix(what) == Some(" = true");
-    lines.any(|line| line == "[package.metadata.mirage]")
-        && lines.take_while(|line| !line.starts_with('[')).any(says)
+    metadata(manifest, what) == Some("true")
+}
+
+/// The benchmark that one is a part of, as its manifest says.
+fn part_of(manifest: &str) -> Option<&str> {
+    metadata(manifest, "part-of")
+}
+
+/// What a benchmark's manifest says of `key` in `[package.metadata.mirage]`, without quotes.
+fn metadata<'m>(manifest: &'m str, key: &str) -> Option<&'m str> {
+    let lines = manifest.lines().map(str::trim);
+    let mut lines = lines.skip_while(|line| *line != "[package.metadata.mirage]");
+    lines.next()?;
+    let mut lines = lines.take_while(|line| !line.starts_with('['));
+    let value = lines.find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix('='))?;
+    Some(value.trim().trim_matches('"'))
 }
 
 #[cfg(test)]
@@ -145,6 +165,9 @@ mod tests {
             format!("[package]\nname = \"x\"\n\n{table}\n\n[lints]\nworkspace = true\n")
         };
         assert!(needs(&with("[package.metadata.mirage]\nlab = true"), "lab"));
+        let part = with("[package.metadata.mirage]\npart-of = \"dns\"\nroot = true");
+        assert_eq!(part_of(&part), Some("dns"));
+        assert!(needs(&part, "root") && !needs(&part, "lab"));
         for without in [
             "",
             "[package.metadata.mirage]\nlab = false",
