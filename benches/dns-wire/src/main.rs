@@ -43,10 +43,10 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_values_t = [20_000, 40_000])]
     rates: Vec<u32>,
     /// How long a steady load lasts, in seconds.
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 10)]
     steady_seconds: u32,
     /// How long as many queries are asked as are answered, in seconds.
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 4)]
     saturation_seconds: u32,
     /// How many of them may wait for their answers at once (dnsperf).
     #[arg(long, default_value_t = 100)]

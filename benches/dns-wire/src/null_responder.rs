@@ -14,7 +14,7 @@ use mirage_host::{EndSignals, HostPlatform, Xdp, XdpConfig};
 const PAGES: usize = 1_024;
 const RECEIVE_PAGES: usize = 256;
 /// How long frames gather, as the appliance lets them.
-const GATHER: Duration = Duration::from_micros(100);
+const GATHER: Duration = Duration::from_micros(200);
 /// Frames that are taken before others run: as many as the stack's driver takes.
 const BUDGET: usize = 64;
 

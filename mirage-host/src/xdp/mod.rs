@@ -93,7 +93,8 @@ pub struct XdpConfig {
     pub accept_partial_checksums: bool,
     /// How long frames that come in quick succession are let gather before they are looked at together, as a network card's
     /// interrupt moderation does (`ethtool -C`, rx-usecs): fewer wake-ups, and fewer system calls for the answers, for so much more
-    /// delay at most. Only while frames come at least that often. By default none.
+    /// delay at most, and the system's timer slack (50 us by default, `PR_SET_TIMERSLACK`). Only while frames come at least that
+    /// often. By default none.
     pub gather: Duration,
 }
 

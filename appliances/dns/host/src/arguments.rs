@@ -63,7 +63,7 @@ pub(crate) struct Arguments {
 
     /// How long frames that come by AF_XDP in quick succession gather before they are looked at together, in microseconds: less
     /// processor time, for so much more delay at most. 0: none.
-    #[arg(long, value_name = "MICROSECONDS", requires = "net", default_value_t = 100,
+    #[arg(long, value_name = "MICROSECONDS", requires = "net", default_value_t = 200,
         value_parser = clap::value_parser!(u64).range(..=10_000))]
     pub(crate) xdp_gather_us: u64,
 
