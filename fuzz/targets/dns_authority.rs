@@ -106,7 +106,7 @@ fn work(authority: &mut Authority<'static>, now: Now, rng: &mut Counter) {
                 authority.handle_transfer(&transfer, None::<Transferred>, now);
             }
             Some(Task::Notify(notice)) => authority.handle_notified(&notice, true),
-            Some(Task::Build(job)) => authority.handle_built(job.run(), now),
+            Some(Task::Build(job)) => drop(authority.handle_built(job.run(), now)),
         }
     }
     panic!("work without end");

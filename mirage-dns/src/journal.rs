@@ -6,16 +6,20 @@
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use crate::difference::Difference;
+use crate::serial::is_newer;
 
 /// The differences that lead to the current version of a zone, as many as fit a bound.
 ///
-/// Each begins where the one before it ended. Full, the oldest goes; a difference that is larger than the bound, or that
-/// does not begin where the last ended, empties the journal: whoever asks for what came before is given the whole zone.
+/// Each begins where the one before it ended, and leads to a newer serial. Full, the oldest goes; a difference that is larger than
+/// the bound, that does not begin where the last ended, or that leads to no newer serial (RFC 1982), empties the journal: whoever asks
+/// for what came before is given the whole zone.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    differences: VecDeque<Arc<Difference>>,
+    /// Each with its octets.
+    differences: VecDeque<(Arc<Difference>, usize)>,
     octets: usize,
     bound: usize,
 }
@@ -32,22 +36,46 @@ impl Journal {
 
     /// Adds what led to the version that is current from now on.
     pub fn push(&mut self, difference: Arc<Difference>) {
+        let octets = difference.wire_length();
+        self.push_measured(difference, octets, &mut Vec::new());
+    }
+
+    /// [`Self::push`] of a difference with so many octets. What goes is put into `gone`: to measure and to free a large difference is
+    /// work in proportion to it.
+    pub(crate) fn push_measured(
+        &mut self,
+        difference: Arc<Difference>,
+        octets: usize,
+        gone: &mut Vec<Arc<Difference>>,
+    ) {
+        let (old, new) = (difference.old_serial(), difference.new_serial());
         let last = self.differences.back();
-        if last.is_some_and(|last| last.new_serial() != difference.old_serial()) {
-            self.clear();
+        let leads_on = last.is_none_or(|(last, _)| last.new_serial() == old);
+        if !leads_on || !is_newer(new, old) || octets > self.bound {
+            self.clear_into(gone);
         }
-        self.octets += difference.wire_length();
-        self.differences.push_back(difference);
+        if !is_newer(new, old) || octets > self.bound {
+            gone.push(difference);
+            return;
+        }
+        self.octets += octets;
+        self.differences.push_back((difference, octets));
         while self.octets > self.bound
-            && let Some(oldest) = self.differences.pop_front()
+            && let Some((oldest, octets)) = self.differences.pop_front()
         {
-            self.octets -= oldest.wire_length();
+            self.octets -= octets;
+            gone.push(oldest);
         }
     }
 
     /// Forgets everything: the zone was replaced by one that no difference leads to.
     pub fn clear(&mut self) {
-        self.differences.clear();
+        self.clear_into(&mut Vec::new());
+    }
+
+    /// [`Self::clear`], with what goes put into `gone`.
+    pub(crate) fn clear_into(&mut self, gone: &mut Vec<Arc<Difference>>) {
+        gone.extend(self.differences.drain(..).map(|(difference, _)| difference));
         self.octets = 0;
     }
 
@@ -58,8 +86,9 @@ impl Journal {
         let first = self
             .differences
             .iter()
-            .rposition(|difference| difference.old_serial() == serial)?;
-        Some(self.differences.range(first..))
+            .rposition(|(difference, _)| difference.old_serial() == serial)?;
+        let range = self.differences.range(first..);
+        Some(range.map(|(difference, _)| difference))
     }
 
     /// How many differences it has.
@@ -84,7 +113,6 @@ mod tests {
     use crate::difference::RecordBuf;
     use crate::name::Name;
     use crate::record::RecordType;
-    use std::vec::Vec;
 
     fn soa(serial: u32) -> RecordBuf {
         let mut rdata = std::vec![0, 0];
@@ -130,6 +158,22 @@ mod tests {
         }
         assert_eq!((journal.len(), since(&journal, 2)), (2, None));
         assert_eq!(since(&journal, 3), Some(std::vec![4, 5]));
+    }
+
+    #[test]
+    fn difference_that_leads_back_is_no_step_for_anybody() {
+        let mut journal = Journal::new(10_000);
+        for (from, to) in [(9, 10), (10, 5), (5, 5), (5, 11)] {
+            journal.push(step(from, to));
+        }
+        // RFC 1995 §4: each version of an answer is newer than the one before.
+        assert_eq!((since(&journal, 9), since(&journal, 10)), (None, None));
+        assert_eq!(since(&journal, 5), Some(std::vec![11]));
+        // Serials go round.
+        journal.push(step(11, u32::MAX / 2));
+        journal.push(step(u32::MAX / 2, u32::MAX));
+        journal.push(step(u32::MAX, 3));
+        assert_eq!(since(&journal, u32::MAX), Some(std::vec![3]));
     }
 
     #[test]

@@ -27,11 +27,19 @@ impl Network {
         if length > bits {
             return Err(NetworkError::Length);
         }
-        Ok(Self { address, length })
+        // What lies within ::ffff:0:0/96 are addresses of IPv4 in IPv6's form.
+        match (address, address.to_canonical(), length.checked_sub(96)) {
+            (IpAddr::V6(_), canonical @ IpAddr::V4(_), Some(length)) => Ok(Self {
+                address: canonical,
+                length,
+            }),
+            _ => Ok(Self { address, length }),
+        }
     }
 
     /// One address alone.
     pub fn host(address: IpAddr) -> Self {
+        let address = address.to_canonical();
         let length = if address.is_ipv4() { 32 } else { 128 };
         Self { address, length }
     }
@@ -40,8 +48,8 @@ impl Network {
     /// gives it, counts as what it is.
     pub fn contains(self, address: IpAddr) -> bool {
         let shift = |bits: u32| bits - u32::from(self.length);
-        match (self.address.to_canonical(), address.to_canonical()) {
-            (IpAddr::V4(ours), IpAddr::V4(other)) if self.length <= 32 => {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(ours), IpAddr::V4(other)) => {
                 let differ = u64::from(ours.to_bits() ^ other.to_bits());
                 differ >> shift(32) == 0
             }
@@ -130,6 +138,10 @@ mod tests {
     fn families_are_apart_and_mapped_addresses_are_what_they_are() {
         assert!(!contains("0.0.0.0/0", "::1") && !contains("::/0", "192.0.2.1"));
         assert!(contains("192.0.2.0/24", "::ffff:192.0.2.7"));
+        assert!(contains("::ffff:192.0.2.0/120", "192.0.2.7"));
+        assert!(!contains("::ffff:192.0.2.0/120", "192.0.3.7"));
+        assert!(contains("::ffff:192.0.2.7", "192.0.2.7"));
+        assert!(contains("::ffff:0:0/96", "203.0.113.1") && !contains("::ffff:0:0/96", "::1"));
         assert!(!contains("192.0.2.0/24", "::ffff:192.0.3.7"));
     }
 

@@ -48,11 +48,15 @@ impl Notify {
             let record = record?;
             let is_hint =
                 record.section == Section::Answer && record.record_type == RecordType::SOA;
-            if !is_hint || record.owner()? != question.name {
+            if !is_hint {
                 continue;
             }
-            let mut buffer = [0; 2 * 255 + 20];
-            serial = soa_serial(RecordType::SOA, record.rdata(&mut buffer)?);
+            // A zone has one. To expand the names of others is work that nobody asked for.
+            if record.owner()? == question.name {
+                let mut buffer = [0; 2 * 255 + 20];
+                serial = soa_serial(RecordType::SOA, record.rdata(&mut buffer)?);
+            }
+            break;
         }
         if about != (RecordType::SOA, RecordClass::IN) {
             return Ok(None);

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec;
+use core::fmt::{self, Display};
 use core::future::Future;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
@@ -11,7 +12,8 @@ use embedded_io_async::{Read, Write};
 use mirage_core::Instant;
 use mirage_core::executor::{Executor, yield_now};
 use mirage_dns::authority::{
-    BuildJob, Built, NotifyRequest, SoaQuery, Task, ZoneTransfer, ZoneTransferError,
+    BuildJob, Built, Leftovers, NotifyRequest, SoaAnswer, SoaQuery, Task, ZoneTransfer,
+    ZoneTransferError,
 };
 use mirage_dns::name::Name;
 use mirage_dns::tcp::{FrameReader, length_prefix};
@@ -25,6 +27,11 @@ pub trait Surroundings {
     /// Makes the next version of the zones ([`BuildJob::run`]) where it keeps no query waiting, and stores what changed, if
     /// anything is stored; what could not be is [discarded](Built::discard).
     fn build(&self, job: BuildJob) -> impl Future<Output = Built>;
+
+    /// Drops what nobody needs any more: where it is large, so that it keeps no query waiting.
+    fn abandon(&self, left: Leftovers) {
+        drop(left);
+    }
 
     /// A primary said that this secondary zone is current.
     fn is_current(&self, apex: Name<'_>) {
@@ -40,7 +47,7 @@ const SOA_ATTEMPTS: usize = 3;
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a primary may take to accept a connection, and to send something on it.
-const TRANSFER_SILENCE: Duration = Duration::from_secs(20);
+const TCP_SILENCE: Duration = Duration::from_secs(20);
 
 /// How long a transfer may last.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3_600);
@@ -133,7 +140,7 @@ async fn work<N, S>(
             let fetching = fetch(service, executor, network, &mut transfer);
             let result = match executor.timeout(TRANSFER_TIMEOUT, fetching).await {
                 Ok(result) => result,
-                Err(_) => Err(FetchError::Silent),
+                Err(_) => Err(TcpError::Silent),
             };
             match &result {
                 Ok(Transferred::UpToDate) => {
@@ -174,38 +181,81 @@ async fn work<N, S>(
                     Err(error) => log::error!("{}: no new version: {error}", change.apex()),
                 }
             }
-            service.authority(|authority| authority.handle_built(built, time()));
+            let left = service.authority(|authority| authority.handle_built(built, time()));
+            if let Some(left) = left {
+                surroundings.abandon(left);
+            }
         }
     }
 }
 
 /// The primary's serial, if it gives one in time.
-async fn query_soa<N: UdpBind>(
+async fn query_soa<N: UdpBind + TcpConnect>(
     service: &Service<'_>,
     executor: &'static Executor,
     network: &N,
     query: &SoaQuery<'_>,
 ) -> Option<u32> {
-    let server = query.server();
+    let (apex, server) = (query.apex(), query.server());
+    let mut answer = query_soa_over_udp(service, executor, network, query).await?;
+    if answer == SoaAnswer::Truncated {
+        let accept = |message: &mut [u8]| {
+            let answer = query.accept(message, service.unix_time(executor.now()));
+            answer.map(Some)
+        };
+        answer = match ask_over_tcp(executor, network, server, query.message(), accept).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                log::warn!(
+                    "{apex}: {server} was asked over TCP, as its answer is truncated: {error}"
+                );
+                return None;
+            }
+        };
+    }
+    match answer {
+        SoaAnswer::Serial(serial) => Some(serial),
+        other => {
+            log::warn!("{apex}: {server} answers {other}");
+            None
+        }
+    }
+}
+
+/// What the primary answers, if it does so in time.
+async fn query_soa_over_udp<N: UdpBind>(
+    service: &Service<'_>,
+    executor: &'static Executor,
+    network: &N,
+    query: &SoaQuery<'_>,
+) -> Option<SoaAnswer> {
+    let (apex, server) = (query.apex(), query.server());
+    // The last message that came from its address and was no answer to use.
+    let mut unused = None;
     for attempt in 0..SOA_ATTEMPTS {
         // A port of its own for each attempt: an answer can't be forged without a guess at it.
-        let mut socket = network.bind(any_port(server)).await.ok()?;
+        let Ok(mut socket) = network.bind(any_port(server)).await else {
+            log::error!("{apex}: there is no socket to ask {server} with");
+            return None;
+        };
         if socket.send(server, query.message()).await.is_err() {
             continue;
         }
-        let accept = |answer: &mut [u8]| query.accept(answer, service.unix_time(executor.now()));
+        let accept = |answer: &mut [u8]| {
+            let answer = query.accept(answer, service.unix_time(executor.now()));
+            answer.map_err(|reason| unused = Some(reason)).ok()
+        };
         let answer = receive(&mut socket, server, accept);
-        match executor.timeout(SOA_TIMEOUT, answer).await {
-            Ok(Some(Ok(serial))) => return Some(serial),
-            Ok(Some(Err(rcode))) => {
-                log::warn!("{}: {server} answers {rcode}", query.apex());
-                return None;
-            }
-            Ok(None) | Err(_) => {}
+        if let Ok(Some(answer)) = executor.timeout(SOA_TIMEOUT, answer).await {
+            return Some(answer);
         }
-        log::debug!("{}: {server} is silent, attempt {attempt}", query.apex());
+        log::debug!("{apex}: {server} is silent, attempt {attempt}");
     }
-    log::warn!("{}: {server} is silent", query.apex());
+    match unused {
+        // Anybody may have written its address on it.
+        Some(reason) => log::warn!("{apex}: no answer of {server} can be used: {reason}"),
+        None => log::warn!("{apex}: {server} is silent"),
+    }
     None
 }
 
@@ -260,25 +310,25 @@ fn any_port(server: SocketAddr) -> SocketAddr {
     SocketAddr::new(address, 0)
 }
 
-/// Why a zone was not fetched.
-enum FetchError {
+/// Why a question over TCP came to nothing.
+enum TcpError<E> {
     /// No connection.
     Connect,
     /// The connection failed, or ended too early.
     Broken,
     /// Nothing came for too long.
     Silent,
-    /// What came is no transfer.
-    Transfer(ZoneTransferError),
+    /// What came is no answer.
+    Answer(E),
 }
 
-impl core::fmt::Display for FetchError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl<E: Display> Display for TcpError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connect => "it can't be connected to",
-            Self::Broken => "the connection ended before the transfer did",
+            Self::Broken => "the connection ended before the answer did",
             Self::Silent => "it was silent for too long",
-            Self::Transfer(error) => return error.fmt(f),
+            Self::Answer(error) => return error.fmt(f),
         })
     }
 }
@@ -288,56 +338,67 @@ async fn fetch<N: TcpConnect>(
     executor: &'static Executor,
     network: &N,
     transfer: &mut ZoneTransfer<'_>,
-) -> Result<Transferred, FetchError> {
-    let connecting = network.connect(transfer.server());
-    let mut socket = match executor.timeout(TRANSFER_SILENCE, connecting).await {
+) -> Result<Transferred, TcpError<ZoneTransferError>> {
+    let (server, request) = (transfer.server(), transfer.message().to_vec());
+    let handle =
+        |message: &mut [u8]| transfer.handle_message(message, service.unix_time(executor.now()));
+    ask_over_tcp(executor, network, server, &request, handle).await
+}
+
+/// Asks on a connection of its own; each message that comes is handled, until that gives something.
+async fn ask_over_tcp<N: TcpConnect, T, E>(
+    executor: &'static Executor,
+    network: &N,
+    server: SocketAddr,
+    request: &[u8],
+    handle: impl FnMut(&mut [u8]) -> Result<Option<T>, E>,
+) -> Result<T, TcpError<E>> {
+    let connecting = network.connect(server);
+    let mut socket = match executor.timeout(TCP_SILENCE, connecting).await {
         Ok(Ok(socket)) => socket,
-        Ok(Err(_)) => return Err(FetchError::Connect),
-        Err(_) => return Err(FetchError::Silent),
+        Ok(Err(_)) => return Err(TcpError::Connect),
+        Err(_) => return Err(TcpError::Silent),
     };
-    let result = converse(service, executor, &mut socket, transfer).await;
+    let result = converse(executor, &mut socket, request, handle).await;
     // Whatever came of it: nothing more is wanted on this connection.
-    let _ = executor.timeout(TRANSFER_SILENCE, socket.abort()).await;
+    let _ = executor.timeout(TCP_SILENCE, socket.abort()).await;
     result
 }
 
-async fn converse(
-    service: &Service<'_>,
+async fn converse<T, E>(
     executor: &'static Executor,
     socket: &mut (impl Read + Write),
-    transfer: &mut ZoneTransfer<'_>,
-) -> Result<Transferred, FetchError> {
-    let request = transfer.message();
-    let prefix = length_prefix(request.len()).ok_or(FetchError::Broken)?;
+    request: &[u8],
+    mut handle: impl FnMut(&mut [u8]) -> Result<Option<T>, E>,
+) -> Result<T, TcpError<E>> {
+    let prefix = length_prefix(request.len()).ok_or(TcpError::Broken)?;
     let whole: Box<[u8]> = [&prefix[..], request].concat().into();
     let writing = async {
         socket.write_all(&whole).await?;
         socket.flush().await
     };
-    match executor.timeout(TRANSFER_SILENCE, writing).await {
+    match executor.timeout(TCP_SILENCE, writing).await {
         Ok(Ok(())) => {}
-        Ok(Err(_)) => return Err(FetchError::Broken),
-        Err(_) => return Err(FetchError::Silent),
+        Ok(Err(_)) => return Err(TcpError::Broken),
+        Err(_) => return Err(TcpError::Silent),
     }
     let mut buffer = vec![0; TCP_BUFFER];
     let mut frames = FrameReader::new(&mut buffer);
     loop {
-        while let Some(message) = frames.message().map_err(|_| FetchError::Broken)? {
+        while let Some(message) = frames.message().map_err(|_| TcpError::Broken)? {
             let mut message = message.to_vec();
-            let unix = service.unix_time(executor.now());
-            let result = transfer.handle_message(&mut message, unix);
-            if let Some(transferred) = result.map_err(FetchError::Transfer)? {
-                return Ok(transferred);
+            if let Some(result) = handle(&mut message).map_err(TcpError::Answer)? {
+                return Ok(result);
             }
             frames.consume();
             // A primary whose messages are always there must not keep queries waiting.
             yield_now().await;
         }
         let reading = socket.read(frames.space());
-        let read = match executor.timeout(TRANSFER_SILENCE, reading).await {
-            Ok(Ok(0)) | Ok(Err(_)) => return Err(FetchError::Broken),
+        let read = match executor.timeout(TCP_SILENCE, reading).await {
+            Ok(Ok(0)) | Ok(Err(_)) => return Err(TcpError::Broken),
             Ok(Ok(read)) => read,
-            Err(_) => return Err(FetchError::Silent),
+            Err(_) => return Err(TcpError::Silent),
         };
         frames.handle_received(read);
     }
@@ -361,7 +422,6 @@ mod tests {
     use mirage_dns::message::{Flags, Header, MessageBuilder, Section};
     use mirage_dns::name::NameBuf;
     use mirage_dns::record::{RecordClass, RecordType};
-    use mirage_dns::server::{Limits, Server};
     use mirage_dns::zone_set::{OwnedZoneSet, ZoneSetBuilder};
     use rand_chacha::ChaCha8Rng;
     use rand_chacha::rand_core::SeedableRng;
@@ -482,7 +542,6 @@ mod tests {
         let Some(Task::Transfer(mut transfer)) = authority.poll_task(now, &mut rng) else {
             panic!("a transfer was expected");
         };
-        let service = Service::with_authority(authority, Server::new(Limits::default()));
         let executor = Executor::leak(Box::leak(Box::new(VirtualPlatform::new())));
         let id = [transfer.message()[0], transfer.message()[1]];
         let taken = Rc::new(Cell::new(0));
@@ -494,7 +553,9 @@ mod tests {
             taken: Rc::clone(&taken),
             octets,
         };
-        let conversing = converse(&service, executor, &mut socket, &mut transfer);
+        let request = transfer.message().to_vec();
+        let handle = |message: &mut [u8]| transfer.handle_message(message, now.unix);
+        let conversing = converse(executor, &mut socket, &request, handle);
         assert!(!poll_once(conversing));
         assert!(taken.get() > 0);
     }

@@ -42,10 +42,11 @@ pub async fn serve_udp<S: UdpReceive + UdpSend>(
         for _ in 0..BUDGET {
             #[cfg(feature = "authority")]
             let received = {
-                let late = first(socket.receive(request), service.late_answers());
+                // Answers that came late have waited: what can always be received must not keep them.
+                let late = first(service.late_answers(), socket.receive(request));
                 match late.await {
-                    Ok(received) => received,
-                    Err(()) => {
+                    Err(received) => received,
+                    Ok(()) => {
                         while let Some((remote, answer)) = service.next_late_answer() {
                             if socket.send(remote, &answer).await.is_err() {
                                 service.count(Counter::UdpSendErrors);

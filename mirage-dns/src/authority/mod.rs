@@ -70,10 +70,13 @@ mod updates;
 mod versions;
 
 pub use access::{AccessList, AccessRule};
-pub use build::{BuildJob, Built, BuiltChange, Reload};
+pub use build::{BuildJob, Built, BuiltChange, Leftovers, Reload};
 pub use config::{Bounds, ConfigError, Peer, ZoneConfig};
 pub use counters::Counters;
-pub use tasks::{NotifyRequest, SignedTransfer, SoaQuery, Task, ZoneTransfer, ZoneTransferError};
+pub use tasks::{
+    NoAnswer, NotifyRequest, SignedTransfer, SoaAnswer, SoaQuery, Task, ZoneTransfer,
+    ZoneTransferError,
+};
 
 use build::{Change, ZoneChange};
 
@@ -347,16 +350,16 @@ impl<'k> Authority<'k> {
                 self.change(apex, Change::Clear);
             }
         }
-        let (turn, zones) = (self.turn, self.states.len());
-        // One zone after the other, so that those whose primaries are silent keep no other one waiting for ever.
-        for place in (0..zones).map(|step| (turn + step) % zones) {
-            if !self.may_converse() {
-                break;
-            }
-            let task = self.ask_or_tell(place, now, rng);
-            if task.is_some() {
-                self.turn = place + 1;
-                return task;
+        // Whether another conversation may begin changes with what is given out alone: it is looked at once, not for each zone.
+        if self.may_converse() {
+            let (turn, zones) = (self.turn, self.states.len());
+            // One zone after the other, so that those whose primaries are silent keep no other one waiting for ever.
+            for place in (0..zones).map(|step| (turn + step) % zones) {
+                let task = self.ask_or_tell(place, now, rng);
+                if task.is_some() {
+                    self.turn = place + 1;
+                    return task;
+                }
             }
         }
         if self.building || self.changes.is_empty() {

@@ -6,9 +6,9 @@ use core::fmt;
 use core::net::SocketAddr;
 
 use super::build::BuildJob;
-use crate::client::Query;
+use crate::client::{Query, ReplyError};
 use crate::difference::{RecordBuf, soa_serial};
-use crate::message::{Section, WriteError};
+use crate::message::{Flags, Section, WriteError};
 use crate::name::{Name, NameBuf};
 use crate::notify::{Notice, Notify};
 use crate::record::{Rcode, RecordType};
@@ -123,32 +123,98 @@ impl<'k> SoaQuery<'k> {
         &self.request.octets
     }
 
-    /// The serial in an answer that came from [`Self::server`]; `None` for a message that is none: wait further.
-    pub fn accept(&self, answer: &mut [u8], unix: u64) -> Option<Result<u32, Rcode>> {
-        let answer = self.request.verify(answer, unix).ok()?;
+    /// What a message says that came from [`Self::server`].
+    ///
+    /// # Errors
+    /// [`NoAnswer`]: the message is not the answer, or nobody knows that it is. Wait for another one until the time is over.
+    pub fn accept(&self, answer: &mut [u8], unix: u64) -> Result<SoaAnswer, NoAnswer> {
+        let answer = match self.request.verify(answer, unix) {
+            Ok(answer) => answer,
+            Err(error) if error.is_from_server() => return Ok(SoaAnswer::Rejected(error)),
+            Err(error) => return Err(NoAnswer::Signature(error)),
+        };
         let query = Query {
             edns: None,
             ..Query::new(self.id, self.apex.as_name(), RecordType::SOA)
         };
-        let reader = query.accept(answer).ok()?;
+        let reader = match query.accept(answer) {
+            Ok(reader) => reader,
+            Err(ReplyError::Truncated) => return Ok(SoaAnswer::Truncated),
+            Err(error) => return Err(NoAnswer::Reply(error)),
+        };
         let header = reader.header();
         if header.rcode != Rcode::NOERROR {
-            return Some(Err(header.rcode));
+            return Ok(SoaAnswer::Refused(header.rcode));
         }
+        // What a cache says is no sign of life of the zone (RFC 1034 §4.3.5 wants it of the primary).
+        if !header.flags.contains(Flags::AA) {
+            return Ok(SoaAnswer::NotAuthoritative);
+        }
+        let malformed = |error| NoAnswer::Reply(ReplyError::Malformed(error));
         for record in reader.section(Section::Answer) {
-            let record = record.ok()?;
-            let is_soa = record.record_type == RecordType::SOA;
-            if !is_soa || record.owner().ok()?.as_name() != self.apex.as_name() {
+            let record = record.map_err(malformed)?;
+            let owner = record.owner().map_err(malformed)?;
+            if record.record_type != RecordType::SOA || owner.as_name() != self.apex.as_name() {
                 continue;
             }
             let mut buffer = [0; 2 * 255 + 20];
-            let rdata = record.rdata(&mut buffer).ok()?;
-            return soa_serial(RecordType::SOA, rdata).map(Ok);
+            let rdata = record.rdata(&mut buffer).map_err(malformed)?;
+            if let Some(serial) = soa_serial(RecordType::SOA, rdata) {
+                return Ok(SoaAnswer::Serial(serial));
+            }
         }
-        // A server that does not have the zone.
-        Some(Err(Rcode::NOTAUTH))
+        Ok(SoaAnswer::NotAuthoritative)
     }
 }
+
+/// What the server of a [`SoaQuery`] says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum SoaAnswer {
+    /// The serial of its version.
+    Serial(u32),
+    /// Not all of its answer: it is to be asked over TCP (RFC 7766 §5).
+    Truncated,
+    /// That it has no answer for us.
+    Refused(Rcode),
+    /// Nothing with authority, or no SOA record of the zone: it does not serve the zone.
+    NotAuthoritative,
+    /// That our signature does not count, or it signed in a way that does not: which is proven, so there will be no other answer.
+    Rejected(AnswerError),
+}
+
+impl fmt::Display for SoaAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serial(serial) => write!(f, "serial {serial}"),
+            Self::Truncated => f.write_str("a truncated answer"),
+            Self::Refused(rcode) => rcode.fmt(f),
+            Self::NotAuthoritative => f.write_str("without authority for the zone"),
+            Self::Rejected(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Why a message is not the answer to a [`SoaQuery`]: to be reported where no better one comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum NoAnswer {
+    /// It is not signed as it must be, which somebody else than the server may be the cause of.
+    Signature(AnswerError),
+    /// It is no reply, or not to this question.
+    Reply(ReplyError),
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signature(error) => error.fmt(f),
+            Self::Reply(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for NoAnswer {}
 
 impl fmt::Debug for SoaQuery<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,9 +1,10 @@
 //! Versions of zones: what changes, what is built, what follows from it.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use super::build::{Change, ZoneChange};
-use super::{Authority, Built, Now, Reload};
+use super::{Authority, Built, Leftovers, Now, Reload};
 use crate::difference::Difference;
 use crate::name::NameBuf;
 use crate::secondary::{Outcome, Secondary, SoaTimers};
@@ -36,8 +37,10 @@ impl<'k> Authority<'k> {
         }
     }
 
-    /// [`Task::Build`](super::Task::Build) is done: from now on answers are from this version.
-    pub fn handle_built(&mut self, built: Built, now: Now) {
+    /// [`Task::Build`](super::Task::Build) is done: from now on answers are from this version. What it has no more use for is
+    /// given back, as to drop it here could keep queries waiting.
+    pub fn handle_built(&mut self, built: Built, now: Now) -> Leftovers {
+        let mut gone = Vec::new();
         self.building = false;
         if !Arc::ptr_eq(&built.zones, &self.zones) {
             self.generation += 1;
@@ -45,6 +48,7 @@ impl<'k> Authority<'k> {
         }
         for change in built.changes {
             let Some(&place) = self.places.get(&sort_key(change.apex.as_name())) else {
+                gone.extend(change.result.into_iter().flatten());
                 continue;
             };
             let installed = self.states[place].installing == Some(change.number);
@@ -54,7 +58,10 @@ impl<'k> Authority<'k> {
             self.states[place].replacing &= self.is_replacing(&change.apex);
             let done = change.result.is_ok();
             let outcome = match change.result {
-                Ok(differences) => self.version_changed(place, &differences, now),
+                Ok(differences) => {
+                    let measured = differences.into_iter().zip(change.octets);
+                    self.version_changed(place, measured, now, &mut gone)
+                }
                 Err(_) => {
                     self.counters.changes_failed += 1;
                     Outcome::Failed
@@ -71,6 +78,7 @@ impl<'k> Authority<'k> {
                 }
             }
         }
+        Leftovers(gone)
     }
 
     /// Whether a zone that was read again still waits to be built.
@@ -84,24 +92,20 @@ impl<'k> Authority<'k> {
     pub(super) fn version_changed(
         &mut self,
         place: usize,
-        differences: &[Arc<Difference>],
+        differences: impl ExactSizeIterator<Item = (Arc<Difference>, usize)>,
         now: Now,
+        gone: &mut Vec<Arc<Difference>>,
     ) -> Outcome {
         let state = &mut self.states[place];
         let set = self.zones.as_zone_set();
         let soa = set
             .zone_at(state.config.apex.as_name())
             .and_then(|zone| zone.soa());
-        if differences.is_empty() {
-            state.journal.clear();
+        if differences.len() == 0 {
+            state.journal.clear_into(gone);
         }
-        for difference in differences {
-            // A zone that was read again and has the same serial leads nowhere: no secondary could ask for what came after.
-            if difference.new_serial() == difference.old_serial() {
-                state.journal.clear();
-            } else {
-                state.journal.push(difference.clone());
-            }
+        for (difference, octets) in differences {
+            state.journal.push_measured(difference, octets, gone);
         }
         match soa.and_then(|soa| SoaTimers::from_rdata(soa.rdata)) {
             Some(timers) => {

@@ -47,6 +47,8 @@ mod edns;
 mod reader;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod work;
 
 pub use builder::{MessageBuilder, WriteError};
 pub use edns::{Edns, EdnsOptions, MIN_PAYLOAD_SIZE};

@@ -315,6 +315,8 @@ pub(super) fn read_name_counted(
     let mut pointers = 0;
     loop {
         *steps += 1;
+        #[cfg(test)]
+        super::work::count();
         let &length = message.get(at).ok_or(MessageError::Truncated)?;
         match length {
             0 => return Ok((name, end.unwrap_or(at + 1))),
@@ -346,6 +348,8 @@ pub(super) fn read_name_counted(
 fn skip_name(message: &[u8], start: usize) -> Result<usize, MessageError> {
     let mut at = start;
     loop {
+        #[cfg(test)]
+        super::work::count();
         let &length = message.get(at).ok_or(MessageError::Truncated)?;
         match length {
             0 => return Ok(at + 1),

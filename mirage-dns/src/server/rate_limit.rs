@@ -30,7 +30,8 @@ use crate::network::Network;
 pub struct RateLimits {
     /// Answers of a kind to a network in a second; 0 counts as 1. As many may come at once.
     pub per_second: u32,
-    /// For how many seconds of excess one pays: the level of a kind does not rise above what leaks away in this time.
+    /// For how many seconds of excess one pays: the level of a kind does not rise above what leaks away in this time,
+    /// and the burst of one second.
     pub window: u32,
     /// Of the answers beyond, each so many-th is sent with TC and without content; 0: none, 1: all.
     pub slip: u32,

@@ -216,7 +216,9 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
             zone = self.zones.zone(node.zone);
             exact = self.zones.name(above).len() == current.name.len();
             // The zone above does not delegate this name, but it exists.
-            if !exact && NodeIndex::from_entry(node.cut).is_none() && !node.is_redirection() {
+            let is_there = self.zones.rrset(zone.soa).is_some();
+            let is_above = NodeIndex::from_entry(node.cut).is_some() || node.is_redirection();
+            if is_there && !exact && !is_above {
                 return self.negative(current, zone, Rcode::NOERROR);
             }
         }

@@ -89,8 +89,9 @@ fn serial_of(message: &MessageReader<'_>, apex: Name<'_>) -> Result<u32, Message
         if record.section != Section::Authority || record.record_type != RecordType::SOA {
             continue;
         }
+        // RFC 1995 §3: it is that of the zone, and the only one. To expand the names of others is work that nobody asked for.
         if record.owner()?.as_name() != apex {
-            continue;
+            break;
         }
         let mut buffer = [0; 2 * 255 + 20];
         let rdata = record.rdata(&mut buffer)?;

@@ -93,7 +93,7 @@ pub struct UpdateLimits {
     /// Records in one message, prerequisites and updates.
     pub records: usize,
     /// Octets of all records of the names that one update touches, and of the names that wait to be built: all records
-    /// of such a name are kept, uncompressed, with 64 octets more for each.
+    /// of such a name are kept, uncompressed, their data twice (with and without case), with 64 octets more for each.
     pub octets: usize,
 }
 

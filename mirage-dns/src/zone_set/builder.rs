@@ -3,7 +3,8 @@
 //! The builder refuses what the server could not answer for. What a careful author also wants to hear (a name server
 //! without address, a TTL that differs inside an RRset) is the business of the zone checker that feeds it.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 
 use super::MAX_TTL;
@@ -108,16 +109,13 @@ impl ZoneSetBuilder {
         let rrset = node.rrsets.entry(record_type).or_insert(DraftRrset {
             ttl,
             records: Vec::new(),
-            canonical: BTreeSet::new(),
+            places: BTreeMap::new(),
         });
-        if rrset.records.len() == usize::from(u16::MAX) {
+        if rrset.len() == usize::from(u16::MAX) {
             return fail(BuildErrorKind::TooManyRecords);
         }
         rrset.ttl = rrset.ttl.min(ttl);
-        let canonical = canonical_rdata(record_type, rdata);
-        if rrset.canonical.insert(canonical) {
-            rrset.records.push(rdata.to_vec());
-        }
+        rrset.insert(record_type, rdata);
         Ok(())
     }
 
@@ -226,7 +224,7 @@ impl DraftZone {
                 |record_type, kind| Err(BuildError::at(node.name(), Some(record_type), kind));
             for single in [RecordType::SOA, RecordType::CNAME, RecordType::DNAME] {
                 let rrset = node.rrsets.get(&single);
-                if rrset.is_some_and(|rrset| rrset.records.len() > 1) {
+                if rrset.is_some_and(|rrset| rrset.len() > 1) {
                     return fail(single, BuildErrorKind::SeveralRecords);
                 }
             }
@@ -296,7 +294,33 @@ impl DraftNode {
 #[derive(Clone, Debug)]
 pub(super) struct DraftRrset {
     pub(super) ttl: u32,
-    /// In the order of their coming.
-    pub(super) records: Vec<Vec<u8>>,
-    pub(super) canonical: BTreeSet<Vec<u8>>,
+    /// In the order of their coming; `None` where one was taken out.
+    records: Vec<Option<Vec<u8>>>,
+    /// Where the record with this canonical data is.
+    places: BTreeMap<Vec<u8>, usize>,
+}
+
+impl DraftRrset {
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(super) fn records(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.records.iter().flatten()
+    }
+
+    /// Adds a record, unless it is there.
+    fn insert(&mut self, record_type: RecordType, rdata: &[u8]) {
+        if let Entry::Vacant(place) = self.places.entry(canonical_rdata(record_type, rdata)) {
+            place.insert(self.records.len());
+            self.records.push(Some(rdata.to_vec()));
+        }
+    }
+
+    /// Takes a record out; whether it was there.
+    pub(super) fn remove(&mut self, record_type: RecordType, rdata: &[u8]) -> bool {
+        let place = self.places.remove(&canonical_rdata(record_type, rdata));
+        let record = place.and_then(|place| self.records.get_mut(place));
+        record.and_then(Option::take).is_some()
+    }
 }

@@ -3,7 +3,7 @@
 use alloc::collections::btree_map::Entry;
 
 use super::build_error::{BuildError, BuildErrorKind};
-use super::builder::{ZoneHandle, ZoneSetBuilder, canonical_rdata, sort_key};
+use super::builder::{ZoneHandle, ZoneSetBuilder, sort_key};
 use super::{Zone, ZoneSet};
 use crate::difference::Difference;
 use crate::name::Name;
@@ -90,13 +90,10 @@ impl ZoneSetBuilder {
         let Entry::Occupied(mut rrset) = node.rrsets.entry(record_type) else {
             return Err(missing());
         };
-        let canonical = canonical_rdata(record_type, rdata);
-        if !rrset.get_mut().canonical.remove(&canonical) {
+        if !rrset.get_mut().remove(record_type, rdata) {
             return Err(missing());
         }
-        let records = &mut rrset.get_mut().records;
-        records.retain(|record| canonical_rdata(record_type, record) != canonical);
-        if records.is_empty() {
+        if rrset.get().len() == 0 {
             rrset.remove();
         }
         draft.remove_if_empty(owner);

@@ -177,7 +177,7 @@ impl<'a> Layout<'a> {
         let first_reference = self.references.len();
         let mut targets = BTreeSet::new();
         let mut anchors = Anchors::new(owner);
-        for rdata in &rrset.records {
+        for rdata in rrset.records() {
             self.octets.reserve(RECORD_HEADER_LENGTH + rdata.len());
             self.octets.extend([0xc0, 0x0c]);
             self.octets.extend(record_type.0.to_be_bytes());
@@ -203,7 +203,7 @@ impl<'a> Layout<'a> {
         let reference_count = self.references.len() - first_reference;
         self.rrsets.push(RrsetEntry {
             record_type: U16::new(record_type.0),
-            record_count: U16::new(rrset.records.len() as u16), // checked when they were added
+            record_count: U16::new(rrset.len() as u16), // checked when they were added
             ttl: U32::new(rrset.ttl),
             octets: U32::new(number(start)?),
             length: U32::new(number(self.octets.len() - start)?),

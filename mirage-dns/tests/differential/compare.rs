@@ -37,8 +37,8 @@ pub(crate) enum Rule {
     /// NSD 4.6 has no answer when NSEC3 is asked for, be it an alias or data, as no name of a zone has that type
     /// (RFC 5155 §7.2.8). RFC 1034 §4.3.2 and RFC 6604 make no exception for it.
     NoAnswerForNsec3,
-    /// NSD implements NOTIFY, and refuses it by zone; we don't, and say NOTIMP (RFC 1996 §3.12 leaves it to the
-    /// server).
+    /// NSD implements NOTIFY, and refuses it by zone. A [`Server`](mirage_dns::server::Server) alone, which is what is compared
+    /// here, doesn't, and says NOTIMP (RFC 1996 §3.12 leaves it to the server); an authority does.
     Notify,
     /// NSD leaves AA as it is in the question when it answers with an error before it looks at any zone.
     AaOfTheQuestionInErrors,
@@ -52,8 +52,8 @@ pub(crate) enum Rule {
     QuestionOfErrors,
     /// A negative answer to class ANY isn't authoritative, so RFC 2308 §3 doesn't ask for a SOA record; NSD gives none.
     SoaForClassAny,
-    /// RFC 7873 §5.4 gives a message without question a meaning together with a cookie option, which we don't know
-    /// yet; NSD answers it without one, too. We say FORMERR.
+    /// RFC 7873 §5.4 gives a message without question a meaning together with a cookie option; NSD answers it without one, too. We
+    /// say FORMERR then.
     NoQuestion,
     /// RFC 1035 §3.2.5's class ANY never gets an authoritative answer from us; from NSD it does when it follows an
     /// alias.

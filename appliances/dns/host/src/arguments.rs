@@ -62,10 +62,9 @@ pub(crate) struct Arguments {
     pub(crate) xdp_mode: Option<XdpMode>,
 
     /// How long frames that come by AF_XDP in quick succession gather before they are looked at together, in microseconds: less
-    /// processor time, for so much more delay at most. 0: none.
-    #[arg(long, value_name = "MICROSECONDS", requires = "net", default_value_t = 200,
-        value_parser = clap::value_parser!(u64).range(..=10_000))]
-    pub(crate) xdp_gather_us: u64,
+    /// processor time, for so much more delay at most. 0: none; by default 200.
+    #[arg(long, value_name = "MICROSECONDS", requires = "net", value_parser = clap::value_parser!(u64).range(..=10_000))]
+    pub(crate) xdp_gather_us: Option<u64>,
 
     /// Writes every frame to and from our own stack to this file, in pcap format.
     #[arg(long, value_name = "FILE", requires = "net")]
@@ -105,8 +104,9 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) changing: ChangingArguments,
 
-    /// Keeps so many encoded answers, of 256 octets each, for when they are asked for again.
-    #[arg(long, value_name = "NUMBER",
+    /// Keeps so many encoded answers, of 256 octets each, for when they are asked for again. Not where answers are limited: there
+    /// each has to be counted.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "rate_limit",
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1 << 24))]
     pub(crate) memo: Option<usize>,
 

@@ -14,6 +14,8 @@ use crate::error::Failure;
 const TAP_PAGES: usize = 64;
 /// The same by AF_XDP, where what came in a burst lies in them.
 const XDP_PAGES: usize = 256;
+/// How long frames gather by AF_XDP, unless it is said: as long as network cards let them under load.
+const GATHER: Duration = Duration::from_micros(200);
 
 /// A device of the host.
 pub(crate) enum Device {
@@ -34,6 +36,11 @@ impl Device {
     ) -> Result<Self, Failure> {
         match net {
             Net::Tap(name) => {
+                if arguments.xdp_mode.is_some() || arguments.xdp_gather_us.is_some() {
+                    let reason =
+                        "--xdp-mode and --xdp-gather-us are for --net xdp=NAME: a tap has neither";
+                    return Err(Failure::Stack(reason.into()));
+                }
                 let mut config = TapConfig::new(name);
                 config.host_address = Some(host);
                 config.mac = arguments.mac;
@@ -51,7 +58,9 @@ impl Device {
                 let mut config = XdpConfig::new(name);
                 config.mode = arguments.xdp_mode;
                 config.receive_pages = XDP_PAGES;
-                config.gather = Duration::from_micros(arguments.xdp_gather_us);
+                config.gather = arguments
+                    .xdp_gather_us
+                    .map_or(GATHER, Duration::from_micros);
                 let xdp = Xdp::open(platform, pool, config).map_err(Failure::Xdp)?;
                 Ok(Self::Xdp(Box::new(xdp)))
             }

@@ -594,6 +594,24 @@ fn arguments_that_make_no_sense_are_refused() {
         &["--update", "192.0.2.1", "--state", "/nonexistent/x"],
         &["--transfer", "192.0.2.1@no-such-key"],
         &["--notify", "no.such.zone=192.0.2.1"],
+        // Each would have no effect.
+        &["--memo", "100", "--rate-limit", "5"],
+        &[
+            "--net",
+            "tap=x",
+            "--ip",
+            "10.0.0.2/24",
+            "--xdp-gather-us",
+            "50",
+        ],
+        &[
+            "--net",
+            "tap=x",
+            "--ip",
+            "10.0.0.2/24",
+            "--xdp-mode",
+            "native",
+        ],
     ] {
         let (status, error) = fails(arguments);
         assert_eq!(status, Some(2), "{arguments:?}: {error}");

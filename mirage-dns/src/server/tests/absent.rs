@@ -3,9 +3,15 @@
 use super::*;
 use crate::zone_set::ZoneSetBuilder;
 
-/// `o.`, which delegates `sub.o.`, with `sub.o.` and `lone.` in the set but not there.
+/// `o.`, which delegates `sub.o.`, with `sub.o.` and `lone.` in the set but not there; `child.lone.`, which is.
 fn image() -> Vec<u8> {
-    let parent = compile(&["
+    let zones = compile(&[
+        "
+        $ORIGIN child.lone.
+        $TTL 60
+        @ SOA ns root 1 2 3 4 5
+        @ NS ns.o.",
+        "
         $ORIGIN o.
         $TTL 60
         @ SOA ns root 1 2 3 4 5
@@ -14,8 +20,9 @@ fn image() -> Vec<u8> {
         sub NS ns.sub
         sub DS \\# 36 00010d02 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
         ns.sub A 192.0.2.2
-        to.sub-alias CNAME x.sub"]);
-    let set = ZoneSet::from_bytes(&parent).unwrap();
+        to.sub-alias CNAME x.sub",
+    ]);
+    let set = ZoneSet::from_bytes(&zones).unwrap();
     let mut builder = ZoneSetBuilder::from_zone_set(&set).unwrap();
     for absent in ["sub.o", "lone"] {
         let apex = NameBuf::from_text(absent).unwrap();
@@ -33,6 +40,8 @@ fn names_of_a_zone_that_is_not_there_are_servfail_and_not_nxdomain() {
         "sub.o. NS",
         "a.b.sub.o. ANY",
         "lone. DS",
+        // Whether it is delegated, and with which keys, the zone above knows.
+        "child.lone. DS",
     ] {
         let reply = ask(&image, question);
         assert_eq!(reply.answer.rcode, Rcode::SERVFAIL, "{question}");
@@ -49,6 +58,9 @@ fn zone_above_still_answers_for_its_own_data() {
     assert_eq!(ask(&image, "ns.o. A").answer.rcode, Rcode::NOERROR);
     assert_eq!(ask(&image, "nothing.o. A").answer.rcode, Rcode::NXDOMAIN);
     let reply = ask(&image, "sub.o. DS");
+    assert_eq!(reply.answer.rcode, Rcode::NOERROR);
+    assert!(reply.answer.flags.contains(Flags::AA));
+    let reply = ask(&image, "child.lone. NS");
     assert_eq!(reply.answer.rcode, Rcode::NOERROR);
     assert!(reply.answer.flags.contains(Flags::AA));
 }

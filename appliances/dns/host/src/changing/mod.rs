@@ -9,7 +9,9 @@ use std::sync::Arc;
 use dns_appliance::{Service, Surroundings, maintain};
 use log::{error, info, warn};
 use mirage_core::executor::Executor;
-use mirage_dns::authority::{Authority, Bounds, BuildJob, Built, Now, Reload, ZoneConfig};
+use mirage_dns::authority::{
+    Authority, Bounds, BuildJob, Built, Leftovers, Now, Reload, ZoneConfig,
+};
 use mirage_dns::name::{Name, NameBuf};
 use mirage_dns::serial::is_newer;
 use mirage_dns::tsig::{Key, KeyFile};
@@ -223,6 +225,9 @@ fn warn_of_old_serials(read: &[(NameBuf, u32)], reload: &Reload, current: &Owned
     }
 }
 
+/// So many records are freed in less time than a thread takes to begin.
+const FEW_RECORDS: usize = 1_000;
+
 /// Where the next version of the zones is made and stored.
 struct Workshop {
     state: Option<Arc<State>>,
@@ -250,6 +255,14 @@ impl Surroundings for Workshop {
                 error!("the zones stay as they are: {error}");
                 abandoned
             }
+        }
+    }
+
+    fn abandon(&self, left: Leftovers) {
+        if left.record_count() > FEW_RECORDS {
+            // Where there can be no thread, it is dropped here: late answers are better than none.
+            let thread = std::thread::Builder::new().name("leftovers".into());
+            let _ = thread.spawn(move || drop(left));
         }
     }
 

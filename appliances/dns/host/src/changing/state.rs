@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use mirage_dns::authority::Built;
@@ -29,6 +29,9 @@ pub(crate) struct State {
     directory: PathBuf,
     /// The zones that are kept, in small letters.
     zones: HashSet<NameBuf>,
+    /// Those whose whole lies here, perhaps, in a version that nobody saw, as keeping it failed: the next version is written whole,
+    /// for no change leads from that one to it.
+    unsure: Mutex<HashSet<NameBuf>>,
     /// Held as long as this process uses the directory.
     _lock: File,
 }
@@ -67,6 +70,7 @@ impl State {
         Ok(Self {
             directory: directory.to_path_buf(),
             zones: zones.collect(),
+            unsure: Mutex::default(),
             _lock: lock,
         })
     }
@@ -79,6 +83,8 @@ impl State {
     ) -> Result<Option<Restored>, Failure> {
         let (snapshot_path, journal) = (self.path(apex, "zone"), self.journal(apex));
         let at = |path: &Path, reason: String| Failure::State(path.to_path_buf(), reason);
+        // To cut off what was not written whole changes when the journal was.
+        let age = self.age(apex);
         let recorded = journal
             .read()
             .map_err(|error| at(journal.path(), error.to_string()))?;
@@ -116,7 +122,6 @@ impl State {
                 .rposition(|difference| difference.old_serial() == serial);
             found.or((serial == end).then_some(differences.len()))
         };
-        let age = self.age(apex);
         if let Some(file) = file {
             if is_newer(file.serial(), end) {
                 log::warn!(
@@ -159,15 +164,24 @@ impl State {
         ))
     }
 
-    /// Writes what changed to the medium. On an error nothing of it is kept: what takes room is written first, and only then
-    /// do whole zones take the place of the ones before.
+    /// Writes what changed to the medium. What takes room is written first, and only then do whole zones take the place of the
+    /// ones before. On an error nothing of it is kept, but for a whole zone that took its place already.
     pub(crate) fn keep(&self, built: &Built) -> io::Result<()> {
         let mut appended = Vec::new();
         let mut whole = Vec::new();
         let written = self.write(built, &mut appended, &mut whole);
-        let Err(error) = written.and_then(|()| self.put_in_place(&whole)) else {
+        let placed = written.and_then(|()| self.put_in_place(&whole));
+        let mut unsure = self.unsure.lock().unwrap_or_else(PoisonError::into_inner);
+        let small = whole.iter().copied().map(|apex| {
+            let mut apex = apex.to_owned();
+            apex.make_lowercase();
+            apex
+        });
+        let Err(error) = placed else {
+            small.for_each(|apex| drop(unsure.remove(&apex)));
             return Ok(());
         };
+        unsure.extend(small);
         for (journal, length) in appended.into_iter().rev() {
             if let Err(error) = journal.truncate(length) {
                 log::error!("{}: {error}", journal.path().display());
@@ -209,7 +223,10 @@ impl State {
                 && differences
                     .iter()
                     .all(|difference| is_newer(difference.new_serial(), difference.old_serial()));
-            if leads_on && length < LONGEST_JOURNAL {
+            let unsure = self.unsure.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_unsure = unsure.contains(&apex);
+            drop(unsure);
+            if leads_on && length < LONGEST_JOURNAL && !is_unsure {
                 appended.push((self.journal(apex.as_name()), length));
                 journal.append(differences)?;
             } else {
@@ -548,5 +565,34 @@ mod tests {
         let zone = zone.expect("the zone");
         assert!(zone.records().any(|record| record.rdata == [192, 0, 2, 2]));
         assert!(directory.path().join("b.example.journal").is_file());
+    }
+
+    #[test]
+    fn whole_zone_that_took_its_place_in_vain_is_followed_by_a_whole_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = |name: &str| directory.path().join(name);
+        let apexes = ["a.example", "b.example"];
+        let names = apexes.map(|apex| NameBuf::from_text(apex).expect("a name"));
+        let state = State::open(directory.path(), names.clone()).expect("a state");
+        let before = apexes.map(|apex| zone_text(apex, 1, 1));
+        // Both serials stay, so both zones are written whole; the second one can't take its place.
+        let after = apexes.map(|apex| zone_text(apex, 1, 2));
+        let obstacle = file("b.example.zone");
+        fs::create_dir_all(obstacle.join("x")).expect("a directory");
+        assert!(state.keep(&reloaded(&before, &after)).is_err());
+        fs::remove_dir_all(obstacle).expect("it is removed");
+        // Nobody saw that version of the first one: what changes next does not lead from it.
+        let next = [zone_text(apexes[0], 2, 3), before[1].clone()];
+        state.keep(&reloaded(&before, &next)).expect("it is kept");
+        assert!(!file("a.example.journal").exists());
+        let last = [zone_text(apexes[0], 3, 4), before[1].clone()];
+        state.keep(&reloaded(&next, &last)).expect("it is kept");
+        assert!(file("a.example.journal").is_file());
+        let kept = state.restore(names[0].as_name(), None).expect("no error");
+        let kept = kept.expect("something was kept");
+        let zone = kept.zones.as_zone_set().zone_at(names[0].as_name());
+        let zone = zone.expect("the zone");
+        assert_eq!((zone.serial(), zone.record_count()), (3, 3));
+        assert!(zone.records().any(|record| record.rdata == [192, 0, 2, 4]));
     }
 }

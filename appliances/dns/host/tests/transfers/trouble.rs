@@ -120,23 +120,28 @@ fn primary_that_goes_back_is_not_followed_until_it_is_ahead() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     let (nsd_at, ours_at) = (free_port(), free_port());
-    write(folder, "moving.zone", &small(5));
+    // It is asked every two seconds.
+    let often = |serial| small(serial).replace("1h 10m", "2 2");
+    write(folder, "moving.zone", &often(5));
     let zone = format!(
         "zone:\n  name: {APEX}\n  zonefile: moving.zone\n  provide-xfr: 127.0.0.1 NOKEY\n  notify: 127.0.0.1@{} NOKEY\n",
         ours_at.port()
     );
     let nsd = Nsd::start(folder, nsd_at, &[], &zone);
     let secondary = format!("{APEX}={nsd_at}");
-    let _ours = Ours::start(
+    let ours = Ours::start(
         folder,
         ours_at,
-        &["--secondary", &secondary, "--transfer", "127.0.0.1"],
+        &["--secondary", &secondary, "--transfer", "127.0.0.1", "-v"],
     );
     has_serial(ours_at, APEX, 5);
-    write(folder, "moving.zone", &small(3));
+    write(folder, "moving.zone", &often(3));
     nsd.reload();
     has_serial(nsd_at, APEX, 3);
-    write(folder, "moving.zone", &small(6));
+    // Ours has asked, and heard it, and stays where it is.
+    ours.says("has serial 3");
+    assert_eq!(serial(ours_at, APEX), Some(5));
+    write(folder, "moving.zone", &often(6));
     nsd.reload();
     eventually("serial 6", || {
         let serial = serial(ours_at, APEX);
