@@ -65,6 +65,32 @@ pub enum XdpError {
     },
 }
 
+impl XdpError {
+    /// Of socket(2).
+    pub(super) fn of_the_socket(errno: Errno) -> Self {
+        let step = "open a socket of AF_XDP";
+        match errno {
+            Errno::AFNOSUPPORT => Self::NoKernelSupport,
+            Errno::PERM | Errno::ACCESS => Self::NotPermitted { step },
+            errno => Self::Os { step, errno },
+        }
+    }
+
+    /// Of bpf(2).
+    pub(super) fn of_the_program(errno: Errno) -> Self {
+        match errno {
+            Errno::NOSYS => Self::NoKernelSupport,
+            Errno::PERM | Errno::ACCESS => Self::NotPermitted {
+                step: "attach an XDP program",
+            },
+            errno => Self::Os {
+                step: "load the XDP program",
+                errno,
+            },
+        }
+    }
+}
+
 impl fmt::Display for XdpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -118,3 +144,27 @@ impl fmt::Display for XdpError {
 }
 
 impl std::error::Error for XdpError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_without_af_xdp_is_told_from_one_that_refuses() {
+        for (error, words) in [
+            (
+                XdpError::of_the_socket(Errno::AFNOSUPPORT),
+                "CONFIG_XDP_SOCKETS",
+            ),
+            (XdpError::of_the_program(Errno::NOSYS), "CONFIG_BPF_SYSCALL"),
+            (XdpError::of_the_socket(Errno::PERM), "CAP_NET_RAW"),
+            (XdpError::of_the_program(Errno::PERM), "CAP_BPF"),
+            (XdpError::of_the_socket(Errno::MFILE), "socket of AF_XDP"),
+        ] {
+            let text = error.to_string();
+            assert!(text.contains(words), "{text}");
+        }
+        let missing = XdpError::of_the_socket(Errno::AFNOSUPPORT);
+        assert!(missing.to_string().contains("tap=NAME"), "{missing}");
+    }
+}

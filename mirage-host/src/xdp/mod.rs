@@ -93,8 +93,7 @@ pub struct XdpConfig {
     pub accept_partial_checksums: bool,
     /// How long frames that come in quick succession are let gather before they are looked at together, as a network card's
     /// interrupt moderation does (`ethtool -C`, rx-usecs): fewer wake-ups, and fewer system calls for the answers, for so much more
-    /// delay at most, and the system's timer slack (50 us by default, `PR_SET_TIMERSLACK`). Only while frames come at least that
-    /// often. By default none.
+    /// delay at most. Only while frames come at least that often. By default none.
     pub gather: Duration,
 }
 
@@ -847,16 +846,7 @@ fn attach(
     socket: BorrowedFd<'_>,
 ) -> Result<(Link, SocketMap, XdpMode), XdpError> {
     let name = || config.name.clone();
-    let refused = |errno| match errno {
-        Errno::PERM | Errno::ACCESS => XdpError::NotPermitted {
-            step: "attach an XDP program",
-        },
-        Errno::NOSYS => XdpError::NoKernelSupport,
-        errno => XdpError::Os {
-            step: "load the XDP program",
-            errno,
-        },
-    };
+    let refused = XdpError::of_the_program;
     let map = SocketMap::new().map_err(refused)?;
     map.set(socket).map_err(|errno| XdpError::Os {
         step: "put the socket into the map",

@@ -139,16 +139,7 @@ fn prepare(pool: &'static Pool, options: SocketOptions) -> Result<(OwnedFd, Ring
         SocketFlags::CLOEXEC,
         None,
     )
-    .map_err(|errno| match errno {
-        Errno::AFNOSUPPORT => XdpError::NoKernelSupport,
-        Errno::PERM | Errno::ACCESS => XdpError::NotPermitted {
-            step: "open a socket of AF_XDP",
-        },
-        errno => XdpError::Os {
-            step: "open a socket of AF_XDP",
-            errno,
-        },
-    })?;
+    .map_err(XdpError::of_the_socket)?;
     let length = pool.blocks() * pool.block_size();
     let region = XdpUmemReg {
         // The kernel's address of the region: from here on it reaches the blocks that it is given.
