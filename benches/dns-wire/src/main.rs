@@ -14,6 +14,8 @@ mod zone;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::Duration;
 
 use bench_common::machine::{Machine, rustc_version};
 use bench_common::report::{Error, Results};
@@ -69,7 +71,10 @@ struct Arguments {
     /// One short run at one size, to see that it works. The figures mean nothing.
     #[arg(long)]
     quick: bool,
-    /// Measures nothing: draws the figure again, from the results that are there.
+    /// Measures the steady loads alone, with the settings of the results that are there, and puts them in the place of theirs.
+    #[arg(long, conflicts_with = "quick")]
+    steady: bool,
+    /// Measures nothing: concludes and draws again, from the loads that are there.
     #[arg(long)]
     draw: bool,
     /// Where the results go.
@@ -136,10 +141,21 @@ fn settings(arguments: Arguments) -> Settings {
 
 fn run(arguments: Arguments) -> Result<(), Error> {
     if arguments.draw {
-        return Report::read(&arguments.output)?.draw(&arguments.output);
+        let mut report = Report::read(&arguments.output)?;
+        report.conclude();
+        report.write(&arguments.output)?;
+        report.print();
+        return Ok(());
     }
     let output = arguments.output.clone();
-    let settings = settings(arguments);
+    let earlier = match arguments.steady {
+        true => Some(Report::read(&output)?),
+        false => None,
+    };
+    let settings = match &earlier {
+        Some(earlier) => earlier.settings.clone(),
+        None => settings(arguments),
+    };
     let workspace = Workspace::find(Some(Path::new(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../.."
@@ -165,6 +181,7 @@ fn run(arguments: Arguments) -> Result<(), Error> {
             definitions: DEFINITIONS.map(str::to_owned).to_vec(),
             versions,
             machine,
+            steady_machine: None,
             settings,
             published: published(),
             loads: Vec::new(),
@@ -172,15 +189,21 @@ fn run(arguments: Arguments) -> Result<(), Error> {
             goals: Vec::new(),
         },
     };
-    let mut sizes = bench.report.settings.sizes.clone();
+    let mut sizes = match &earlier {
+        Some(_) => Vec::new(),
+        None => bench.report.settings.sizes.clone(),
+    };
     if !sizes.contains(&bench.report.settings.steady_size) {
         sizes.push(bench.report.settings.steady_size);
     }
     for names in sizes {
-        bench.size(names)?;
+        bench.size(names, earlier.is_none())?;
     }
     let mut report = bench.report;
     report.machine = report.machine.after();
+    if let Some(earlier) = earlier {
+        report = earlier.with_steady_of(report)?;
+    }
     report.conclude();
     report.write(&output)?;
     report.print();
@@ -206,6 +229,11 @@ fn versions(programs: &Programs, generators: &Generators) -> Versions {
     }
 }
 
+/// How often a load is made again during which the host took much away.
+const REPETITIONS: u32 = 4;
+/// And after how long: what disturbs it may be over.
+const PAUSE: Duration = Duration::from_secs(5);
+
 struct Bench {
     namespace: Namespace,
     /// The servers' files.
@@ -216,8 +244,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// Everything at one size of the zone.
-    fn size(&mut self, names: usize) -> Result<(), Error> {
+    /// Everything at one size of the zone, or the steady loads alone.
+    fn size(&mut self, names: usize, saturation: bool) -> Result<(), Error> {
         let settings = self.report.settings.clone();
         let folder = self.folder.path().join(names.to_string());
         fs::create_dir_all(&folder)?;
@@ -245,7 +273,7 @@ impl Bench {
             let Some(server) = servers.get(index) else {
                 continue;
             };
-            for load in loads(&settings, names) {
+            for load in loads(&settings, names, saturation) {
                 self.load(run, server, names, load, &queries)?;
             }
         }
@@ -262,29 +290,38 @@ impl Bench {
     ) -> Result<(), Error> {
         let processors = self.report.machine.processors;
         let pair = server.peer.pair();
-        let (outcome, taken) =
-            self.generators
-                .run(load, pair, queries, server.process(), processors)?;
-        let row = LoadRow {
-            peer: server.peer,
-            names,
-            run,
-            load,
-            outcome,
-            window_seconds: taken.seconds,
-            busy_seconds: taken.busy,
-            stolen_seconds: taken.stolen,
-            server_seconds: taken.server,
-            client_seconds: taken.client,
-        };
-        eprintln!("round {}: {names} names, {row}", run + 1);
-        self.report.loads.push(row);
-        Ok(())
+        let mut repeated = 0;
+        loop {
+            let (outcome, taken) =
+                self.generators
+                    .run(load, pair, queries, server.process(), processors)?;
+            let row = LoadRow {
+                peer: server.peer,
+                names,
+                run,
+                load,
+                outcome,
+                window_seconds: taken.seconds,
+                busy_seconds: taken.busy,
+                stolen_seconds: taken.stolen,
+                server_seconds: taken.server,
+                client_seconds: taken.client,
+                repeated,
+            };
+            eprintln!("round {}: {names} names, {row}", run + 1);
+            if repeated == REPETITIONS || !row.is_disturbed(processors) {
+                self.report.loads.push(row);
+                return Ok(());
+            }
+            eprintln!("the host took {:.1} s away: again", row.stolen_seconds);
+            repeated += 1;
+            thread::sleep(PAUSE);
+        }
     }
 }
 
-/// All that a server is asked at one size, in order.
-fn loads(settings: &Settings, names: usize) -> Vec<Load> {
+/// All that a server is asked at one size, in order; with or without saturation.
+fn loads(settings: &Settings, names: usize, saturation: bool) -> Vec<Load> {
     let mut loads = Vec::new();
     let load = |generator, queries_per_second, seconds| Load {
         generator,
@@ -301,7 +338,7 @@ fn loads(settings: &Settings, names: usize) -> Vec<Load> {
             ));
         }
     }
-    if settings.sizes.contains(&names) {
+    if saturation && settings.sizes.contains(&names) {
         loads.push(load(Generator::Dnsperf, None, settings.saturation_seconds));
         for &offer in &settings.offers {
             let seconds = settings.saturation_seconds;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use bench_common::figure::{Figure, number};
 use bench_common::machine::Machine;
-use bench_common::report::{Goal, Published, Results};
+use bench_common::report::{Error, Goal, Published, Results};
 use bench_common::statistics::Spread;
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +19,11 @@ mod tests;
 /// What our busy time a query, less the null responder's, may be of NSD's.
 pub(crate) const SHARE: f64 = 0.5;
 
+/// What the host may take away of all processors' time while a load is measured: more, and the load is made again.
+const MOST_STOLEN: f64 = 0.01;
+
 /// What the numbers mean.
-pub(crate) const DEFINITIONS: [&str; 7] = [
+pub(crate) const DEFINITIONS: [&str; 8] = [
     "busy time a query: time in which any processor of the machine was not idle (/proc/stat, stolen time apart) in a window within the \
      load, divided by the queries answered in it; client, kernel and server together",
     "less the null responder's: the same minus that of the null responder in the same round at the same load, whose work is the \
@@ -32,6 +35,8 @@ pub(crate) const DEFINITIONS: [&str; 7] = [
     "without an answer: sent and not answered, in percent; at saturation by kxdpgun that is what was offered too much",
     "checksums: every UDP checksum is computed and verified, on all pairs, but for the row that says otherwise, where Linux leaves \
      them out between the ends of a pair",
+    "stolen time: what the host took away of this machine's processors; a load is made again, up to four times, while that is more \
+     than a hundredth of their time; rounds in which it is so all the same are in the loads and not in the figures",
     "published curves: of the paper's Figure 10, on other hardware; the plateaus that its text tells",
 ];
 
@@ -41,6 +46,9 @@ pub(crate) const DEFINITIONS: [&str; 7] = [
 pub(crate) struct Report {
     pub(crate) definitions: Vec<String>,
     pub(crate) machine: Machine,
+    /// As it was for the steady loads, where they were measured again by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) steady_machine: Option<Machine>,
     pub(crate) versions: Versions,
     pub(crate) settings: Settings,
     pub(crate) published: Vec<Curve>,
@@ -135,9 +143,21 @@ pub(crate) struct LoadRow {
     pub(crate) server_seconds: f64,
     /// What the client's ran in it.
     pub(crate) client_seconds: f64,
+    /// How often it was made before, in vain, as the host took too much away.
+    #[serde(default)]
+    pub(crate) repeated: u32,
 }
 
 impl LoadRow {
+    /// Whether the host took away so much that the machine's busy time tells more of the host than of the server.
+    pub(crate) fn is_disturbed(&self, processors: usize) -> bool {
+        self.stolen_seconds > MOST_STOLEN * self.window_seconds * processors as f64
+    }
+
+    fn is_steady(&self) -> bool {
+        matches!(self.kind(), Kind::Steady { .. })
+    }
+
     fn kind(&self) -> Kind {
         match (self.load.generator, self.load.queries_per_second) {
             (Generator::Dnsperf, Some(rate)) => Kind::Steady { rate },
@@ -253,13 +273,34 @@ impl Results for Report {
 }
 
 impl Report {
-    /// The runs of one peer at one load; of those of kxdpgun in a round the one that was answered most.
+    /// The same with the steady loads of another run, of the same programs.
+    pub(crate) fn with_steady_of(mut self, other: Self) -> Result<Self, Error> {
+        if self.versions != other.versions {
+            return Err(format!(
+                "the results that are there are of other versions: {:?}, now {:?}",
+                self.versions, other.versions
+            )
+            .into());
+        }
+        self.loads.retain(|row| !row.is_steady());
+        self.loads
+            .extend(other.loads.into_iter().filter(LoadRow::is_steady));
+        self.steady_machine = Some(other.machine);
+        Ok(self)
+    }
+
+    /// The runs of one peer at one load; of those of kxdpgun in a round the one that was answered most. Rounds in which the host
+    /// disturbed one of them are left out, unless it disturbed all.
     fn rows(&self, names: usize, kind: Kind, peer: Peer) -> Vec<&LoadRow> {
+        let all = || {
+            let rows = self.loads.iter();
+            rows.filter(move |row| (row.names, row.kind(), row.peer) == (names, kind, peer))
+        };
+        let processors = self.machine.processors;
+        let is_disturbed = |run| all().any(|row| row.run == run && row.is_disturbed(processors));
+        let keeps_all = all().all(|row| is_disturbed(row.run));
         let mut best: Vec<&LoadRow> = Vec::new();
-        for row in &self.loads {
-            if (row.names, row.kind(), row.peer) != (names, kind, peer) {
-                continue;
-            }
+        for row in all().filter(|row| keeps_all || !is_disturbed(row.run)) {
             match best.iter_mut().find(|other| other.run == row.run) {
                 Some(other) => {
                     if other.outcome.queries_per_second < row.outcome.queries_per_second {
