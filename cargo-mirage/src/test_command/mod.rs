@@ -19,9 +19,11 @@ mod suites;
 use std::env;
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::OnceLock;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -41,13 +43,27 @@ const FUZZ_QUICK: Duration = Duration::from_secs(20);
 /// Where proptest reads what its random numbers begin with.
 const PROPTEST_SEED: &str = "PROPTEST_RNG_SEED";
 
+/// The step that has the programs fetched which tests talk to.
+const PROGRAMS: &str = "peers";
+
 /// One row of the list of steps.
 struct Step {
     name: &'static str,
     about: &'static str,
     /// Whether `--quick` runs it.
     quick: bool,
+    lane: Lane,
     run: fn(&Context<'_>, &Log) -> Result<Outcome, Failure>,
+}
+
+/// Which steps follow each other. The lanes run side by side where there is more than one processor: much of a step is a link, a
+/// machine that is emulated, or a test that waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    /// What builds with the stable compiler into the target folder itself.
+    Main,
+    /// What has a target folder of its own. It begins when the programs that tests talk to are there.
+    Beside,
 }
 
 /// In this order: what fails fast comes first.
@@ -56,108 +72,126 @@ const STEPS: &[Step] = &[
         name: "fmt",
         about: "rustfmt has nothing to change",
         quick: true,
+        lane: Lane::Main,
         run: static_checks::fmt,
     },
     Step {
         name: "lock",
         about: "every Cargo.lock is what its workspace depends on",
         quick: true,
+        lane: Lane::Main,
         run: static_checks::lock,
     },
     Step {
-        name: "peers",
+        name: PROGRAMS,
         about: "the programs that tests talk to are there, or are fetched",
         quick: true,
+        lane: Lane::Main,
         run: peers::fetch,
     },
     Step {
         name: "clippy",
         about: "no warnings: all targets, each crate without features and with each",
         quick: true,
+        lane: Lane::Main,
         run: static_checks::clippy,
     },
     Step {
         name: "doc",
         about: "the documentation builds without warnings",
         quick: true,
+        lane: Lane::Main,
         run: static_checks::doc,
     },
     Step {
         name: "no-std",
         about: "programs without std link and run on nothing, for each crate and feature",
         quick: true,
+        lane: Lane::Main,
         run: no_std::run,
     },
     Step {
         name: "test",
         about: "all tests and documentation examples, with all features",
         quick: true,
+        lane: Lane::Main,
         run: suites::all_features,
     },
     Step {
         name: "features",
         about: "the tests of each crate without features",
         quick: true,
+        lane: Lane::Main,
         run: suites::without_features,
     },
     Step {
         name: "examples",
         about: "every example runs to its end",
         quick: true,
+        lane: Lane::Main,
         run: examples::run,
     },
     Step {
         name: "readme",
         about: "the README's commands do what it says",
         quick: true,
+        lane: Lane::Main,
         run: readme::run,
     },
     Step {
         name: "lab",
         about: "the appliances on a real Xen: answers, suspension, migration, what memory forbids; what their images weigh",
         quick: false,
+        lane: Lane::Main,
         run: lab::run,
     },
     Step {
         name: "author",
         about: "an author outside the checkout installs the tool, makes an appliance, and runs it on a real Xen",
         quick: false,
+        lane: Lane::Main,
         run: lab::author,
     },
     Step {
         name: "bench",
         about: "every benchmark runs, small, and its results are whole",
         quick: true,
+        lane: Lane::Main,
         run: examples::benches,
     },
     Step {
         name: "package",
         about: "every crate packages and builds from its package; the tool installs",
         quick: false,
+        lane: Lane::Main,
         run: package::run,
     },
     Step {
         name: "loom",
         about: "every interleaving of what threads share",
         quick: false,
+        lane: Lane::Beside,
         run: suites::loom,
     },
     Step {
         name: "sanitizer",
         about: "the tests of crates with unsafe code under AddressSanitizer",
         quick: false,
+        lane: Lane::Beside,
         run: nightly::address_sanitizer,
     },
     Step {
         name: "miri",
         about: "the tests that meet most unsafe code under Miri",
         quick: false,
+        lane: Lane::Beside,
         run: nightly::miri,
     },
     Step {
         name: "fuzz",
         about: "each fuzz target over its corpus, then on its own",
         quick: true,
+        lane: Lane::Beside,
         run: fuzz::run,
     },
 ];
@@ -310,29 +344,67 @@ pub fn run(workspace: &Workspace, arguments: &TestArguments) -> Result<ExitCode,
         path: OnceLock::new(),
     };
     let begun = Instant::now();
+    let lane = |lane: Lane| {
+        let steps = STEPS.iter().filter(move |step| step.lane == lane);
+        steps.filter(|step| is_wanted(arguments, step))
+    };
     let mut rows = Vec::new();
-    for step in STEPS {
-        let chosen =
-            arguments.only.is_empty() || arguments.only.iter().any(|name| name == step.name);
-        // The programs are needed by whatever is chosen.
-        if !chosen && step.name != "peers" {
-            continue;
-        }
-        let row = if arguments.quick && !step.quick && arguments.only.is_empty() {
-            let reason = "takes minutes; left out by --quick".into();
-            Row {
-                name: step.name,
-                took: Duration::ZERO,
-                verdict: Verdict::Skipped(reason),
+    thread::scope(|scope| {
+        let several = thread::available_parallelism().is_ok_and(|count| count.get() > 1);
+        let mut beside = None;
+        for step in lane(Lane::Main) {
+            rows.push(run_or_skip(&context, step, arguments)?);
+            if step.name == PROGRAMS && several {
+                beside = Some(scope.spawn(|| run_all(&context, lane(Lane::Beside), arguments)));
             }
-        } else {
-            run_step(&context, step)?
-        };
-        report(&context, &row);
-        rows.push(row);
-    }
+        }
+        rows.extend(match beside {
+            None => run_all(&context, lane(Lane::Beside), arguments)?,
+            Some(beside) => match beside.join() {
+                Ok(rows) => rows?,
+                Err(panic) => resume_unwind(panic),
+            },
+        });
+        Ok::<_, Error>(())
+    })?;
     context.progress.finish_and_clear();
     Ok(summary(&rows, begun.elapsed()))
+}
+
+/// Whether a step is run, or listed as left out.
+fn is_wanted(arguments: &TestArguments, step: &Step) -> bool {
+    let chosen = arguments.only.is_empty() || arguments.only.iter().any(|name| name == step.name);
+    // The programs are needed by whatever is chosen.
+    chosen || step.name == PROGRAMS
+}
+
+fn run_all<'s>(
+    context: &Context<'_>,
+    steps: impl Iterator<Item = &'s Step>,
+    arguments: &TestArguments,
+) -> Result<Vec<Row>, Error> {
+    steps
+        .map(|step| run_or_skip(context, step, arguments))
+        .collect()
+}
+
+fn run_or_skip(
+    context: &Context<'_>,
+    step: &Step,
+    arguments: &TestArguments,
+) -> Result<Row, Error> {
+    let row = if arguments.quick && !step.quick && arguments.only.is_empty() {
+        let reason = "takes minutes; left out by --quick".into();
+        Row {
+            name: step.name,
+            took: Duration::ZERO,
+            verdict: Verdict::Skipped(reason),
+        }
+    } else {
+        run_step(context, step)?
+    };
+    report(context, &row);
+    Ok(row)
 }
 
 fn run_step(context: &Context<'_>, step: &Step) -> Result<Row, Error> {
@@ -464,5 +536,11 @@ mod tests {
                 step.name
             );
         }
+    }
+
+    #[test]
+    fn programs_are_fetched_before_what_runs_beside() {
+        let programs = STEPS.iter().find(|step| step.name == PROGRAMS);
+        assert!(programs.is_some_and(|step| step.lane == Lane::Main && step.quick));
     }
 }
