@@ -178,7 +178,9 @@ impl State {
             apex
         });
         let Err(error) = placed else {
-            small.for_each(|apex| drop(unsure.remove(&apex)));
+            for apex in small {
+                unsure.remove(&apex);
+            }
             return Ok(());
         };
         unsure.extend(small);
