@@ -51,10 +51,11 @@ impl Journal {
         let (old, new) = (difference.old_serial(), difference.new_serial());
         let last = self.differences.back();
         let leads_on = last.is_none_or(|(last, _)| last.new_serial() == old);
-        if !leads_on || !is_newer(new, old) || octets > self.bound {
+        let is_step = is_newer(new, old) && octets <= self.bound;
+        if !leads_on || !is_step {
             self.clear_into(gone);
         }
-        if !is_newer(new, old) || octets > self.bound {
+        if !is_step {
             gone.push(difference);
             return;
         }

@@ -124,8 +124,6 @@ pub(super) fn address_sanitizer(context: &Context<'_>, log: &Log) -> Result<Outc
         command.arg("--no-fail-fast");
         command
             .env("RUSTFLAGS", "-Zsanitizer=address")
-            // A part of the cases that the step `test` tries: memory is misused in the first of them, or in none.
-            .env("PROPTEST_CASES", "64")
             .env("CARGO_PROFILE_TEST_DEBUG", "1");
         // Pools live as long as the process: what is never freed is no mistake here.
         command.env(

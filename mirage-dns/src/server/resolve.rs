@@ -217,8 +217,8 @@ impl<'a, 'w, 'b> Resolver<'a, 'w, 'b> {
             exact = self.zones.name(above).len() == current.name.len();
             // The zone above does not delegate this name, but it exists.
             let is_there = self.zones.rrset(zone.soa).is_some();
-            let is_above = NodeIndex::from_entry(node.cut).is_some() || node.is_redirection();
-            if is_there && !exact && !is_above {
+            let leads_away = NodeIndex::from_entry(node.cut).is_some() || node.is_redirection();
+            if is_there && !exact && !leads_away {
                 return self.negative(current, zone, Rcode::NOERROR);
             }
         }

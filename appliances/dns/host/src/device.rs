@@ -14,7 +14,7 @@ use crate::error::Failure;
 const TAP_PAGES: usize = 64;
 /// The same by AF_XDP, where what came in a burst lies in them.
 const XDP_PAGES: usize = 256;
-/// How long frames gather by AF_XDP, unless it is said: as long as network cards let them under load.
+/// How long frames gather by AF_XDP, unless it is said: eight of them at 40,000 a second.
 const GATHER: Duration = Duration::from_micros(200);
 
 /// A device of the host.
