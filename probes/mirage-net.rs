@@ -150,6 +150,7 @@ fn datagram(pool: &'static Pool) -> Option<Frame> {
         destination: OUR_ADDRESS,
         protocol: IpProtocol::Udp,
         payload_len: 12,
+        type_of_service: 0,
         time_to_live: 64,
         identification: 1,
         dont_fragment: false,

@@ -490,6 +490,7 @@ fn build(packet: &Packet) -> Vec<u8> {
                 destination,
                 protocol: IpProtocol::from(*protocol),
                 payload_len: payload.len() as u16,
+                type_of_service: 0,
                 time_to_live: 64,
                 identification: u16::from(*identification),
                 dont_fragment: false,

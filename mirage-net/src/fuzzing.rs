@@ -1,4 +1,8 @@
-//! A small stack that is fed arbitrary frames: for fuzz targets and property tests.
+//! A small stack that is fed arbitrary frames, and the queues of a TCP connection: for fuzz targets and property tests.
+
+mod tcp;
+
+pub use tcp::tcp_queues;
 
 use core::convert::Infallible;
 use core::net::{IpAddr, Ipv4Addr};
@@ -7,7 +11,8 @@ use core::time::Duration;
 use mirage_core::{Frame, Instant, MacAddress, OffloadFlags, Offloads, Pool};
 use rand_core::{TryCryptoRng, TryRng};
 
-use crate::wire::checksum::checksum;
+use crate::tcp::{ConnectionOptions, ListenOptions, TcpHandle, TcpMemory};
+use crate::wire::checksum::{Checksum, checksum};
 use crate::{
     Cidr, ConflictConfig, Fragmentation, ServiceOptions, ServiceSlot, Stack, StackConfig,
     StackMemory, UdpOptions, UdpRequest, UdpService,
@@ -17,14 +22,14 @@ use crate::{
 pub const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 /// The stack's address, in a /24.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-/// A service echoes what comes to this port; a socket listens on the next one.
+/// A service echoes what comes to this port by UDP, and so does a listener by TCP; a socket listens on the next one.
 pub const PORT: u16 = 53;
 
 /// Feeds a stack with the frames that `input` describes, and lets it answer, send and time out.
 ///
 /// Each frame is: one byte of flags, two of length (big-endian, taken modulo 2,048), its bytes.
 /// Flags 1: the address, version and header checksum are made right, so that the frame gets
-/// beyond IPv4's checks; 2: the checksum of UDP or ICMP too; 4: it comes in small segments; 8: half a second
+/// beyond IPv4's checks; 2: the checksum of UDP, TCP or ICMP too; 4: it comes in small segments; 8: half a second
 /// passes before; 16: a datagram is sent to its source; 32: the socket is read; 64: the device vouches
 /// for the checksum; 128: the queue is transmitted.
 ///
@@ -39,7 +44,8 @@ pub fn ingress(pool: &'static Pool, input: &[u8]) {
         let mut memory = StackMemory::<8, 8, 16, 2, 8>::new();
         let mut echo = Echo;
         let mut services = [const { ServiceSlot::EMPTY }; 1];
-        let storage = memory.storage(&mut services);
+        let mut tcp = TcpMemory::<4, 64, 2, 2>::new();
+        let storage = memory.storage(&mut services).with_tcp(tcp.storage());
         let flags = OffloadFlags::RECEIVE_VERIFIED | OffloadFlags::RECEIVE_PARTIAL;
         let offloads = Offloads {
             flags,
@@ -61,6 +67,16 @@ pub fn ingress(pool: &'static Pool, input: &[u8]) {
         let mut options = UdpOptions::bind((Ipv4Addr::UNSPECIFIED, PORT + 1).into());
         options.fragmentation = Fragmentation::Refused;
         let socket = stack.udp_bind(options).ok();
+        let listen = ListenOptions {
+            connection: ConnectionOptions {
+                receive_pages: 8,
+                send_pages: 8,
+                ..ConnectionOptions::DEFAULT
+            },
+            ..ListenOptions::bind((Ipv4Addr::UNSPECIFIED, PORT).into())
+        };
+        let listener = stack.tcp_listen(listen).ok();
+        let mut connections: [Option<TcpHandle>; 4] = [None; 4];
         let mut now = Instant::from_secs(1);
         let mut input = input;
         let mut buffer = [0; 2_048];
@@ -114,19 +130,54 @@ pub fn ingress(pool: &'static Pool, input: &[u8]) {
                     }
                 }
             }
+            if let Some(listener) = listener
+                && let Some(free) = connections.iter_mut().find(|place| place.is_none())
+            {
+                *free = stack.tcp_accept(listener).ok().flatten();
+            }
+            for place in &mut connections {
+                let Some(handle) = *place else { continue };
+                if has(32) {
+                    // As much as there is room for of what there is to read comes back.
+                    let mut echo = [0; 300];
+                    match stack.tcp_read(now, handle, &mut echo) {
+                        Ok(count) => drop(stack.tcp_write(now, handle, &echo[..count])),
+                        Err(_) => drop(stack.tcp_close(now, handle)),
+                    }
+                }
+                if stack.tcp_is_drained(handle) {
+                    let _ = stack.tcp_shutdown(now, handle);
+                }
+                if stack.tcp_state(handle).is_none() || has(16) && has(64) {
+                    stack.tcp_close(now, handle);
+                    *place = None;
+                }
+            }
             if has(128) {
                 while stack.poll_transmit(now).is_some() {}
             }
             while stack.poll_udp().is_some() || stack.poll_event().is_some() {}
+            while stack.poll_tcp().is_some() || stack.poll_tcp_listener().is_some() {}
+        }
+        if let Some(listener) = listener {
+            stack.tcp_close_listener(now, listener);
+        }
+        for handle in connections.into_iter().flatten() {
+            stack.tcp_close(now, handle);
         }
         // Whatever it was: after a while nothing is held but what sockets have received.
-        for _ in 0..40 {
+        for _ in 0..300 {
             now = now.saturating_add(Duration::from_secs(3));
             stack.handle_timeout(now);
             while stack.poll_transmit(now).is_some() {}
         }
         assert_eq!(stack.pending(), 0, "a datagram waits for ever");
         assert_eq!(stack.reassembly_pages(), 0, "a fragment waits for ever");
+        assert_eq!(
+            stack.tcp_population(),
+            (0, 0, 0),
+            "a connection waits for ever"
+        );
     }
     assert_eq!(pool.free_in_all(), whole, "a page is missing");
 }
@@ -155,6 +206,10 @@ fn make_right(bytes: &mut [u8], transport: bool) {
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
     let total = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
     let protocol = packet[9];
+    let mut addresses = [[0; 4]; 2];
+    addresses[0].copy_from_slice(&packet[12..16]);
+    addresses[1].copy_from_slice(&packet[16..20]);
+    let [source, destination] = addresses;
     let payload = &mut packet[header_len..total];
     if !transport || payload.len() < 8 {
         return;
@@ -163,6 +218,14 @@ fn make_right(bytes: &mut [u8], transport: bool) {
         payload[2..4].fill(0);
         let sum = checksum(payload);
         payload[2..4].copy_from_slice(&sum.to_be_bytes());
+    } else if protocol == 6 && payload.len() >= 20 {
+        payload[16..18].fill(0);
+        let length = payload.len() as u32;
+        let mut sum = Checksum::new();
+        let (source, destination) = (Ipv4Addr::from(source), Ipv4Addr::from(destination));
+        sum.add_pseudo_header(source.into(), destination.into(), 6, length);
+        sum.add_bytes(payload);
+        payload[16..18].copy_from_slice(&sum.finish().to_be_bytes());
     } else if protocol == 17 {
         // None is a valid checksum.
         payload[6..8].fill(0);
@@ -238,6 +301,13 @@ mod tests {
                     payload[2..4].copy_from_slice(&[0, PORT as u8 + id % 3]);
                     let length = payload.len() as u16;
                     payload[4..6].copy_from_slice(&length.to_be_bytes());
+                }
+                if protocol == 6 && payload.len() >= 20 {
+                    payload[..4].copy_from_slice(&[4, id, 0, PORT as u8]);
+                    // Few sequence numbers and flags, so that something comes of it.
+                    payload[4..12].copy_from_slice(&[0, 0, 0, offset as u8 % 4, 0, 0, 0, 0]);
+                    payload[12] = 0x50;
+                    payload[13] &= 0x17;
                 }
                 if protocol == 1 && payload.len() >= 8 {
                     payload[0] = [8, 0, 3, 11][usize::from(id)];

@@ -1,6 +1,6 @@
 //! A zero-copy network stack of pure state machines, without allocation.
 //!
-//! Ethernet, ARP, IPv4, ICMP and UDP for one interface. The whole of it is [`Stack`]: frames and
+//! Ethernet, ARP, IPv4, ICMP, UDP and TCP for one interface. The whole of it is [`Stack`]: frames and
 //! the time go in, frames, events and the next deadline come out; it touches no device, no
 //! clock, no executor and no lock. A thin shell ([`SharedStack`]) lets a driver task and
 //! sockets share it.
@@ -17,6 +17,7 @@
 //! | [`Stack::add_route`], [`Route`], [`Cidr`] | routes |
 //! | [`UdpService`], [`ServiceOptions`], [`Stack::bind_service`] | a server that answers in place |
 //! | [`UdpOptions`], [`Stack::udp_bind`], [`udp_send`](Stack::udp_send), [`udp_receive`](Stack::udp_receive) | sockets with bounded queues |
+//! | [`tcp`], [`Stack::tcp_listen`], [`tcp_accept`](Stack::tcp_accept), [`tcp_connect`](Stack::tcp_connect), [`tcp_write`](Stack::tcp_write), [`tcp_receive`](Stack::tcp_receive) … | connections |
 //! | [`Stack::ping`] | echo requests |
 //! | [`drive`] | the task that moves frames between a device and a stack whose services answer in place |
 //! | [`SharedStack`], [`UdpSocket`] | the asynchronous shell that tasks share; with the feature `edge-nal` its sockets implement `edge-nal`'s traits |
@@ -41,6 +42,8 @@
 //! | A service's request and answer | none: it reads the received page, and writes into the page that is sent |
 //! | An echo reply, an ARP reply | none: made in the page of the request |
 //! | [`Stack::udp_receive`], [`UdpSocket::receive`] | none: the payload in the page that it was received in |
+//! | [`Stack::tcp_send`], [`tcp_receive`](Stack::tcp_receive), [`tcp_peek`](Stack::tcp_peek) | none: data stay in their pages; one where the device takes fewer segments |
+//! | [`Stack::tcp_write`], [`tcp_read`](Stack::tcp_read) | one, between the slice and the pages |
 //! | [`Stack::udp_send_page`], [`udp_send_frame`](Stack::udp_send_frame) | none; one where the device takes fewer segments |
 //! | [`Stack::udp_send`], [`udp_send_from`](Stack::udp_send_from), [`UdpSocket::send`], [`send_from`](UdpSocket::send_from), `edge_nal::UdpSend` | one, from the slice into the pages that are sent |
 //! | `edge_nal::UdpReceive` | one, from the received page into the caller's buffer |
@@ -52,7 +55,7 @@
 //!
 //! # Checksums
 //!
-//! The checksums of IPv4 and ICMP are always verified here, UDP's here or by a device that
+//! The checksums of IPv4 and ICMP are always verified here, UDP's and TCP's here or by a device that
 //! negotiated it and says so for the frame ([`Checksum::Verified`](mirage_core::Checksum)); a
 //! partial one, of a frame that never crossed a wire, is taken from a device that negotiated it and
 //! counted apart. Reassembled datagrams are verified here in any case.
@@ -102,12 +105,14 @@
 //!
 //! # What is not implemented
 //!
-//! - TCP and DHCP (the next steps), IPv6 (counted and dropped in one match arm; public addresses
+//! - Of TCP: an asynchronous shell, segmentation offload, urgent data to send (RFC 6093 advises against it; received ones stay
+//!   in line, and [`Stack::tcp_urgent`] tells where they end), Fast Open, probing upwards for a larger path MTU (RFC 4821 §7.3: a
+//!   path that swallows large segments is found, and tried again after ten minutes).
+//! - DHCP (the next step), IPv6 (counted and dropped in one match arm; public addresses
 //!   are of either family already), multicast reception (IGMP), VLAN tags.
 //! - Forwarding between interfaces; a loopback interface: nothing can be sent to oneself.
-//! - IPv4 options: skipped on receive, never sent. Type of service, ECN: zero, ignored.
+//! - IPv4 options: skipped on receive, never sent. Type of service: zero, ignored, but for TCP's ECN.
 //! - ICMP Redirect, Source Quench, Timestamp, Router Discovery: counted and ignored.
-//! - RFC 4821's probing of the path MTU, which needs a transport that acknowledges.
 //! - With pages of 4,096 bytes a reassembled datagram may have all 65,515 bytes; with smaller ones
 //!   at most 17 pages' worth.
 #![no_std]
@@ -128,6 +133,7 @@ mod limit;
 mod random;
 mod shell;
 mod stack;
+pub mod tcp;
 mod udp;
 pub mod wire;
 

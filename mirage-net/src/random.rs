@@ -57,6 +57,24 @@ impl Random {
     }
 }
 
+/// A key of its own for hashes that must stay what they are when the generator is
+/// [reseeded](crate::Stack::reseed): those that a table is ordered by.
+#[derive(Clone, Copy)]
+pub(crate) struct HashKey([u64; 2]);
+
+impl HashKey {
+    /// A key drawn from a generator.
+    pub(crate) fn new(random: &mut Random) -> Self {
+        HashKey([random.next_u64(), random.next_u64()])
+    }
+
+    /// The keyed hash of `bytes`.
+    #[inline]
+    pub(crate) fn hash(&self, bytes: &[u8]) -> u64 {
+        siphash(self.0, bytes)
+    }
+}
+
 /// SipHash-2-4 of `bytes`.
 fn siphash(key: [u64; 2], bytes: &[u8]) -> u64 {
     let mut v = [

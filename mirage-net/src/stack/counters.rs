@@ -2,6 +2,7 @@
 
 use crate::arp::NeighbourCounters;
 use crate::ip::ReassemblyCounters;
+use crate::tcp::TcpCounters;
 
 /// What a stack has counted since it was made.
 ///
@@ -32,6 +33,8 @@ pub struct Counters {
     pub icmp: IcmpCounters,
     /// UDP.
     pub udp: UdpCounters,
+    /// TCP.
+    pub tcp: TcpCounters,
     /// What was not sent.
     pub send: SendCounters,
 }

@@ -22,7 +22,7 @@ const MAX_QUOTE: usize = 576 - ipv4::HEADER_LEN - HEADER_LEN;
 
 /// What ICMP said of a datagram of ours: for its transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TransportError {
+pub(super) enum TransportError {
     Unreachable(Unreachable),
     TimeExceeded,
     /// The path takes this many bytes.
@@ -75,6 +75,7 @@ impl Stack<'_> {
             source,
             destination,
             protocol: IpProtocol::Icmp,
+            type_of_service: 0,
             time_to_live: 64,
             fragmentation: Fragmentation::Allowed,
             origin: Origin::Own,
@@ -150,6 +151,7 @@ impl Stack<'_> {
             source: received.repr.destination,
             destination: received.repr.source,
             protocol: IpProtocol::Icmp,
+            type_of_service: 0,
             time_to_live: 64,
             fragmentation: Fragmentation::Allowed,
             origin: Origin::Answer,
@@ -283,12 +285,18 @@ impl Stack<'_> {
                 }
                 known
             }
-            _ => false,
+            IpProtocol::Tcp => self.handle_quoted_tcp(now, quoted, error),
+            IpProtocol::Other(_) => false,
         }
     }
 
     /// RFC 1191: lowers what is sent to a destination; says whether the report was news.
-    fn learn_path_mtu(&mut self, now: Instant, quoted: &Ipv4Packet<'_>, mtu: u16) -> bool {
+    pub(super) fn learn_path_mtu(
+        &mut self,
+        now: Instant,
+        quoted: &Ipv4Packet<'_>,
+        mtu: u16,
+    ) -> bool {
         let destination = IpAddr::V4(quoted.destination());
         let length = quoted.total_len() as u16;
         let learned =
@@ -385,6 +393,7 @@ impl Stack<'_> {
                 source,
                 destination,
                 protocol: IpProtocol::Icmp,
+                type_of_service: 0,
                 time_to_live: 64,
                 fragmentation: Fragmentation::Allowed,
                 origin: Origin::Answer,

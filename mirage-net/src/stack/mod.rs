@@ -7,6 +7,7 @@ mod icmp;
 mod receive;
 mod send;
 mod storage;
+mod tcp;
 mod transmit;
 mod udp;
 
@@ -38,6 +39,8 @@ use crate::ip::{
 };
 use crate::limit::{RateLimit, TokenBucket};
 use crate::random::Random;
+use crate::tcp::TcpConfig;
+use crate::tcp::engine::Engine;
 use crate::udp::{BindError, ServiceOptions, Services, Sockets, UdpHandle, UdpService};
 use crate::wire::arp::{ArpOperation, ArpRepr};
 use crate::wire::ethernet::{EtherType, EthernetRepr};
@@ -68,8 +71,10 @@ pub struct StackConfig {
     pub icmp_errors: RateLimit,
     /// Echo requests that we answer.
     pub echo_replies: RateLimit,
-    /// Pages set aside for what must be sent in any case: ARP, ICMP errors.
+    /// Pages set aside for what must be sent in any case: ARP, ICMP errors, acknowledgements.
     pub reserve: usize,
+    /// TCP.
+    pub tcp: TcpConfig,
 }
 
 impl StackConfig {
@@ -86,6 +91,7 @@ impl StackConfig {
             icmp_errors: RateLimit::per_second(100, 20),
             echo_replies: RateLimit::per_second(1_000, 100),
             reserve: 8,
+            tcp: TcpConfig::default(),
         }
     }
 
@@ -149,7 +155,7 @@ impl fmt::Display for AddressError {
 
 impl core::error::Error for AddressError {}
 
-/// One interface with ARP, IPv4, ICMP and UDP above it: a pure state machine.
+/// One interface with ARP, IPv4, ICMP, UDP and TCP above it: a pure state machine.
 ///
 /// It touches no device, no clock and no executor. Its methods are of four kinds:
 ///
@@ -157,9 +163,10 @@ impl core::error::Error for AddressError {}
 /// - *inputs*: [`handle_frame`](Self::handle_frame), [`handle_timeout`](Self::handle_timeout),
 ///   [`handle_link`](Self::handle_link);
 /// - *mutators*, which the owner calls: `add_address`, `add_route`, `udp_bind`, `udp_send`,
-///   `udp_receive`, `ping` …;
+///   `udp_receive`, `tcp_listen`, `tcp_connect`, `tcp_write`, `ping` …;
 /// - *outputs*: [`poll_transmit`](Self::poll_transmit), [`poll_event`](Self::poll_event),
-///   [`poll_udp`](Self::poll_udp), and last [`poll_timeout`](Self::poll_timeout).
+///   [`poll_udp`](Self::poll_udp), [`poll_tcp`](Self::poll_tcp),
+///   [`poll_tcp_listener`](Self::poll_tcp_listener), and last [`poll_timeout`](Self::poll_timeout).
 ///
 /// After any input or mutator, call the outputs until they give nothing; then sleep until the
 /// deadline of `poll_timeout`, call `handle_timeout`, and go on. An early call does no harm.
@@ -185,6 +192,7 @@ pub struct Stack<'a> {
     transmit: transmit::TransmitQueue<'a>,
     sockets: Sockets<'a>,
     services: Services<'a>,
+    tcp: Engine<'a>,
     echoes: echo::Echoes<'a>,
     echo_identifier: u16,
     icmp_errors: TokenBucket,
@@ -192,6 +200,8 @@ pub struct Stack<'a> {
     events: event::Events<'a>,
     /// No page was there for ARP: not before this again.
     starved: Instant,
+    /// No page or no room was there for a segment: not before this again.
+    tcp_starved: Instant,
     counters: Counters,
 }
 
@@ -238,12 +248,14 @@ impl<'a> Stack<'a> {
         let most = (pool.block_size() - HEADROOM) * segments;
         let identifications = Identifications::new(&mut random);
         let key = random.next_u64() as u32;
+        let mtu = config.mtu.min(u16::try_from(most).unwrap_or(u16::MAX));
+        let tcp = Engine::new(storage.tcp, config.tcp, pool, mtu, now, &mut random);
         Ok(Stack {
             pool,
             reserve,
             reserve_size: config.reserve,
             mac: config.mac,
-            mtu: config.mtu.min(u16::try_from(most).unwrap_or(u16::MAX)),
+            mtu,
             offloads: config.offloads,
             link_up: true,
             addresses: storage.addresses,
@@ -266,12 +278,14 @@ impl<'a> Stack<'a> {
                 pool,
             ),
             services: Services::new(storage.services),
+            tcp,
             echoes: echo::Echoes::new(storage.echoes, random.next_u64() as u16),
             echo_identifier: random.next_u64() as u16,
             icmp_errors: TokenBucket::new(config.icmp_errors, now),
             echo_replies: TokenBucket::new(config.echo_replies, now),
             events: event::Events::new(storage.events),
             starved: Instant::ZERO,
+            tcp_starved: Instant::ZERO,
             counters: Counters::default(),
             random,
         })
@@ -297,6 +311,7 @@ impl<'a> Stack<'a> {
         Counters {
             neighbours: self.neighbours.counters,
             reassembly: self.reassembly.counters,
+            tcp: self.tcp.counters(),
             ..self.counters
         }
     }
@@ -343,6 +358,7 @@ impl<'a> Stack<'a> {
         self.random = Random::new(rng);
         self.identifications = Identifications::new(&mut self.random);
         self.echo_identifier = self.random.next_u64() as u16;
+        self.tcp.reseed(&mut self.random);
     }
 
     /// Starts to take an address: it is probed for as `config` says, and is ours when
@@ -487,6 +503,7 @@ impl<'a> Stack<'a> {
         while let Some(timed_out) = self.reassembly.poll_timed_out(now) {
             self.send_time_exceeded(now, timed_out.quote());
         }
+        self.tcp.handle_timeout(now);
     }
 
     /// The next frame for the device (output). To be called while the device has room.
@@ -494,7 +511,11 @@ impl<'a> Stack<'a> {
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
         let frame = self.poll_arp(now).or_else(|| {
             self.flush_resolved(now);
-            self.transmit.pop()
+            self.transmit.pop().or_else(|| {
+                self.poll_tcp_segment(now);
+                // A segment to a neighbour that is not known asks for it.
+                self.transmit.pop().or_else(|| self.poll_arp(now))
+            })
         });
         self.counters.transmitted += u64::from(frame.is_some());
         frame
@@ -519,7 +540,11 @@ impl<'a> Stack<'a> {
             .chain(self.neighbours.poll_timeout())
             .min()
             .map(|deadline| deadline.max(self.starved));
-        arp.into_iter().chain(self.reassembly.poll_timeout()).min()
+        let tcp = [self.tcp.poll_timeout(), self.tcp_retry()];
+        arp.into_iter()
+            .chain(self.reassembly.poll_timeout())
+            .chain(tcp.into_iter().flatten())
+            .min()
     }
 
     /// Whether an event waits to be taken (getter).

@@ -328,8 +328,7 @@ impl Stack<'_> {
         match received.repr.protocol {
             IpProtocol::Udp => self.handle_udp(now, received),
             IpProtocol::Icmp => self.handle_icmp(now, received),
-            // A transport finds its connection by the same addresses and ports, with
-            // `Checksum::add_pseudo_header` and the events of `handle_transport_error`.
+            IpProtocol::Tcp if self.tcp.is_there() => self.handle_tcp(now, received),
             IpProtocol::Tcp | IpProtocol::Other(_) => {
                 self.counters.ipv4.unknown_protocol += 1;
                 let message = Icmpv4Message::Unreachable(Unreachable::Protocol);

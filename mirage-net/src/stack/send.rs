@@ -90,6 +90,7 @@ pub(super) struct Outgoing {
     pub(super) source: Ipv4Addr,
     pub(super) destination: Ipv4Addr,
     pub(super) protocol: IpProtocol,
+    pub(super) type_of_service: u8,
     pub(super) time_to_live: u8,
     pub(super) fragmentation: Fragmentation,
     pub(super) origin: Origin,
@@ -205,6 +206,7 @@ impl Stack<'_> {
             source: out.source,
             destination: out.destination,
             protocol: out.protocol,
+            type_of_service: out.type_of_service,
             payload_len: payload.len() as u16,
             time_to_live: out.time_to_live,
             identification,
@@ -240,7 +242,8 @@ impl Stack<'_> {
                 }
             }
         }
-        if dont_fragment {
+        // TCP knows by its sequence numbers what it has sent.
+        if dont_fragment && out.protocol != IpProtocol::Tcp {
             self.sent.record(Sent {
                 source: out.source.into(),
                 destination: out.destination.into(),

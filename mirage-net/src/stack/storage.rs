@@ -7,6 +7,7 @@ use super::event::EventSlot;
 use super::transmit::TransmitSlot;
 use crate::arp::{AddressSlot, NeighbourSlot, PendingSlot};
 use crate::ip::{PathMtuSlot, ReassemblySlot, RouteSlot, SentSlot};
+use crate::tcp::TcpStorage;
 use crate::udp::{DatagramSlot, PortBucket, ServiceSlot, UdpSlot};
 
 /// All tables of a stack: the length of each is the bound of what it holds.
@@ -45,6 +46,16 @@ pub struct StackStorage<'a> {
     pub echoes: ManagedSlice<'a, EchoSlot>,
     /// Events that the owner has not taken. Full: the oldest is lost and counted.
     pub events: ManagedSlice<'a, EventSlot>,
+    /// TCP; none in what [`StackMemory`] and [`allocate`](StackStorage::allocate) make, see [`with_tcp`](StackStorage::with_tcp).
+    pub tcp: TcpStorage<'a>,
+}
+
+impl<'a> StackStorage<'a> {
+    /// The same, with TCP.
+    pub fn with_tcp(mut self, tcp: TcpStorage<'a>) -> Self {
+        self.tcp = tcp;
+        self
+    }
 }
 
 /// Memory for a stack of one interface, sized by what varies most.
@@ -128,6 +139,7 @@ impl<
             services: services.into(),
             echoes: (&mut self.echoes[..]).into(),
             events: (&mut self.events[..]).into(),
+            tcp: TcpStorage::none(),
         }
     }
 }
@@ -225,6 +237,7 @@ impl<'a> StackStorage<'a> {
             services: slots(capacities.services),
             echoes: slots(capacities.echoes),
             events: slots(capacities.events),
+            tcp: TcpStorage::none(),
         }
     }
 }

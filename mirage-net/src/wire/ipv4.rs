@@ -158,6 +158,11 @@ impl<'a> Ipv4Packet<'a> {
         self.total_len() - self.header_len()
     }
 
+    /// The octet that was Type of Service: DSCP in the high six bits (RFC 2474), ECN in the low two (RFC 3168).
+    pub fn type_of_service(&self) -> u8 {
+        self.header.type_of_service
+    }
+
     /// Identification: what the fragments of a datagram have in common.
     pub fn identification(&self) -> u16 {
         self.header.identification.get()
@@ -229,6 +234,8 @@ pub struct Ipv4Repr {
     pub destination: Ipv4Addr,
     /// The payload's protocol.
     pub protocol: IpProtocol,
+    /// DSCP in the high six bits (RFC 2474), ECN in the low two (RFC 3168).
+    pub type_of_service: u8,
     /// Bytes of payload; at most 65,515.
     pub payload_len: u16,
     /// Time to live.
@@ -250,6 +257,7 @@ impl Ipv4Repr {
             source: packet.source(),
             destination: packet.destination(),
             protocol: packet.protocol(),
+            type_of_service: packet.type_of_service(),
             payload_len: packet.payload_len() as u16,
             time_to_live: packet.time_to_live(),
             identification: packet.identification(),
@@ -272,7 +280,7 @@ impl Ipv4Repr {
         }
         let mut header = Header {
             version_ihl: 0x45,
-            type_of_service: 0,
+            type_of_service: self.type_of_service,
             total_length: self.payload_len.saturating_add(HEADER_LEN as u16).into(),
             identification: self.identification.into(),
             flags_offset: flags_offset.into(),
@@ -320,6 +328,7 @@ mod tests {
         source: Ipv4Addr::new(172, 16, 10, 99),
         destination: Ipv4Addr::new(172, 16, 10, 12),
         protocol: IpProtocol::Tcp,
+        type_of_service: 0,
         payload_len: 40,
         time_to_live: 64,
         identification: 0x1c46,

@@ -4,7 +4,8 @@
 //! when its `new_checked` has passed, and then no accessor panics, whatever the bytes are: each
 //! header is a fixed-size structure of network-endian integers, and each variable part is a slice
 //! that was cut once. A representation (`EthernetRepr`, …) is the header in the machine's own
-//! terms; its `emit` writes into an array of exactly the header's size, so it can't fail either.
+//! terms; its `emit` writes into an array of exactly the header's size (TCP's, of the largest
+//! header's), so it can't fail either.
 //!
 //! | Module | View | Representation | Source |
 //! |---|---|---|---|
@@ -13,6 +14,7 @@
 //! | [`ipv4`] | [`Ipv4Packet`] | [`Ipv4Repr`] | RFC 791 |
 //! | [`icmpv4`] | [`Icmpv4Packet`] | [`Icmpv4Repr`] | RFC 792, RFC 1191 |
 //! | [`udp`] | [`UdpPacket`] | [`UdpRepr`] | RFC 768 |
+//! | [`tcp`] | [`TcpPacket`] | [`TcpRepr`] | RFC 9293, RFC 7323, RFC 2018, RFC 3168 |
 //! | [`checksum`] | | [`Checksum`] | RFC 1071, RFC 1624 |
 //!
 //! A packet may lie in several segments. A view therefore borrows the first segment (which must
@@ -23,6 +25,7 @@ pub mod checksum;
 pub mod ethernet;
 pub mod icmpv4;
 pub mod ipv4;
+pub mod tcp;
 pub mod udp;
 
 pub use arp::{ArpOperation, ArpPacket, ArpRepr};
@@ -30,6 +33,9 @@ pub use checksum::Checksum;
 pub use ethernet::{EtherType, EthernetPacket, EthernetRepr};
 pub use icmpv4::{Icmpv4Message, Icmpv4Packet, Icmpv4Repr};
 pub use ipv4::{IpProtocol, Ipv4Packet, Ipv4Repr};
+pub use tcp::{
+    SackBlock, SackBlocks, TcpFlags, TcpOptions, TcpPacket, TcpQuote, TcpRepr, Timestamps,
+};
 pub use udp::{UdpPacket, UdpRepr};
 
 use core::fmt;

@@ -1,0 +1,158 @@
+//! When what was received is acknowledged (RFC 9293 §3.8.6.3, RFC 5681 §4.2).
+
+use core::time::Duration;
+
+use mirage_core::Instant;
+
+use super::{Connection, Context};
+use crate::tcp::{CongestionControl, SequenceNumber};
+
+/// Segments at the beginning of a connection that are acknowledged at once: the peer's window is small then, and each
+/// acknowledgement opens it.
+const QUICK: u8 = 8;
+
+/// The state of what is owed to the peer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Acknowledging {
+    /// When an acknowledgement is due at the latest.
+    due: Option<Instant>,
+    /// One is due now, whatever the time.
+    now: bool,
+    /// Octets received since the last one.
+    octets: u32,
+    /// The largest payload that came so far: what the peer's full-sized segments are like.
+    largest: u32,
+    /// Segments that are still acknowledged at once.
+    quick: u8,
+    /// Last.ACK.sent (RFC 7323 §4.3).
+    last: SequenceNumber,
+}
+
+impl Acknowledging {
+    pub(crate) fn new(next: SequenceNumber) -> Self {
+        Acknowledging {
+            due: None,
+            now: false,
+            octets: 0,
+            largest: 0,
+            quick: QUICK,
+            last: next,
+        }
+    }
+
+    /// One goes out with the next segment, at once.
+    pub(crate) fn at_once(&mut self) {
+        self.now = true;
+    }
+
+    /// A segment with `octets` of payload advanced RCV.NXT.
+    fn data(&mut self, now: Instant, octets: u32, longest: Duration) {
+        self.largest = self.largest.max(octets);
+        self.octets = self.octets.saturating_add(octets);
+        // RFC 9293 (SHLD-18), RFC 5681 §4.2: every second full-sized segment.
+        if self.quick > 0 || self.octets >= self.largest.saturating_mul(2) {
+            self.quick = self.quick.saturating_sub(1);
+            self.now = true;
+        } else if self.due.is_none() {
+            self.due = Some(now.saturating_add(longest));
+        }
+    }
+
+    /// Time has passed: what was due is due now.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        if self.due.is_some_and(|due| due <= now) {
+            self.due = None;
+            self.now = true;
+        }
+    }
+
+    /// Whether one is due.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.now || self.due.is_some_and(|due| due <= now)
+    }
+
+    /// Whether one is owed, now or later.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.now || self.due.is_some()
+    }
+
+    /// When one is due at the latest, if it may wait.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// A segment went out that acknowledges everything before `next`.
+    pub(crate) fn sent(&mut self, next: SequenceNumber) {
+        self.due = None;
+        self.now = false;
+        self.octets = 0;
+        self.last = next;
+    }
+
+    /// Last.ACK.sent.
+    pub(crate) fn last(&self) -> SequenceNumber {
+        self.last
+    }
+
+    /// What a full-sized segment of the peer's is like, in octets.
+    pub(crate) fn peer_segment(&self) -> u32 {
+        self.largest
+    }
+}
+
+impl<C: CongestionControl> Connection<C> {
+    /// Data came that moved RCV.NXT on.
+    pub(super) fn owe_acknowledgement(&mut self, cx: &Context<'_, '_>, octets: u32) {
+        // RFC 9293, MUST-58: below half a second.
+        let longest = cx
+            .config
+            .delayed_acknowledgement
+            .min(Duration::from_millis(499));
+        self.acknowledging.data(cx.now, octets, longest);
+    }
+
+    /// The device or the network layer refused a segment after `poll_transmit` gave it: an acknowledgement that it carried was
+    /// not sent (input). Data in it are lost as if on the wire.
+    pub(crate) fn handle_refused(&mut self) {
+        self.acknowledging.at_once();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONGEST: Duration = Duration::from_millis(40);
+
+    fn settled() -> Acknowledging {
+        let mut acknowledging = Acknowledging::new(SequenceNumber::new(0));
+        for _ in 0..QUICK {
+            acknowledging.data(Instant::ZERO, 1_000, LONGEST);
+            assert!(acknowledging.is_due(Instant::ZERO));
+            acknowledging.sent(SequenceNumber::new(1));
+        }
+        acknowledging
+    }
+
+    #[test]
+    fn rfc5681_4_2_every_second_full_sized_segment() {
+        let mut acknowledging = settled();
+        acknowledging.data(Instant::ZERO, 1_000, LONGEST);
+        assert!(!acknowledging.is_due(Instant::ZERO) && acknowledging.is_owed());
+        acknowledging.data(Instant::ZERO, 1_000, LONGEST);
+        assert!(acknowledging.is_due(Instant::ZERO));
+    }
+
+    #[test]
+    fn rfc9293_must_58_no_longer_than_the_delay() {
+        let mut acknowledging = settled();
+        acknowledging.data(Instant::ZERO, 10, LONGEST);
+        acknowledging.data(Instant::from_millis(39), 10, LONGEST);
+        assert_eq!(acknowledging.deadline(), Some(Instant::from_millis(40)));
+        assert!(!acknowledging.is_due(Instant::from_millis(39)));
+        assert!(acknowledging.is_due(Instant::from_millis(40)));
+        acknowledging.sent(SequenceNumber::new(2));
+        assert!(!acknowledging.is_owed());
+        assert_eq!(acknowledging.last(), SequenceNumber::new(2));
+    }
+}

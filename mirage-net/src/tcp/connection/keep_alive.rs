@@ -1,0 +1,73 @@
+//! Keep-alives (RFC 9293 §3.8.4): off unless the owner wants them.
+
+use mirage_core::Instant;
+
+use super::{Connection, Context, TcpState};
+use crate::tcp::CongestionControl;
+use crate::tcp::config::KeepAlive;
+use crate::tcp::error::TcpError;
+
+/// Questions that the peer has not answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KeepAliveState {
+    /// Questions since the peer was last heard.
+    asked: u8,
+    /// When the last one was asked.
+    asked_at: Instant,
+    /// One is to be sent.
+    pub(super) due: bool,
+}
+
+impl KeepAliveState {
+    pub(crate) fn new() -> Self {
+        KeepAliveState {
+            asked: 0,
+            asked_at: Instant::ZERO,
+            due: false,
+        }
+    }
+
+    /// The peer was heard.
+    pub(super) fn heard(&mut self) {
+        self.asked = 0;
+        self.due = false;
+    }
+}
+
+impl<C: CongestionControl> Connection<C> {
+    /// MUST-26: only while nothing is outstanding, for what is outstanding asks too.
+    fn asks_peer(&self) -> Option<KeepAlive> {
+        let idle = matches!(
+            self.state,
+            TcpState::Established | TcpState::CloseWait | TcpState::FinWait2
+        );
+        self.options
+            .keep_alive
+            .filter(|_| idle && self.outstanding() == 0 && !self.has_unsent())
+    }
+
+    pub(super) fn keep_alive_deadline(&self) -> Option<Instant> {
+        let settings = self.asks_peer()?;
+        Some(if self.keep_alive.asked == 0 {
+            self.heard_at.saturating_add(settings.idle)
+        } else {
+            self.keep_alive.asked_at.saturating_add(settings.interval)
+        })
+    }
+
+    pub(super) fn handle_keep_alive_timeout(&mut self, cx: &mut Context<'_, '_>) {
+        let Some(settings) = self.asks_peer() else {
+            return;
+        };
+        if self.keep_alive.asked >= settings.probes {
+            // The peer may be there after all: it shall know.
+            cx.counters.timed_out += 1;
+            self.reset_due = Some(self.send_next());
+            self.fail(cx, TcpError::TimedOut);
+            return;
+        }
+        self.keep_alive.asked += 1;
+        self.keep_alive.asked_at = cx.now;
+        self.keep_alive.due = true;
+    }
+}

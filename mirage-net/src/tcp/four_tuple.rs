@@ -1,0 +1,113 @@
+//! What names a connection: two addresses and two ports.
+
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+
+/// Bytes of the longest encoding of a four-tuple, with room for a word and a domain byte.
+const LONGEST: usize = 2 * 17 + 4 + 8 + 1;
+
+/// The four-tuple of a connection (RFC 9293 §3.3.1, Key Connection State Variables): 38 bytes.
+///
+/// Flow labels and scopes of IPv6 don't tell connections apart, so a `SocketAddr` would carry too
+/// much.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FourTuple {
+    pub(crate) local_address: IpAddr,
+    pub(crate) remote_address: IpAddr,
+    pub(crate) local_port: u16,
+    pub(crate) remote_port: u16,
+}
+
+const _: () = assert!(size_of::<FourTuple>() == 38);
+
+impl FourTuple {
+    pub(crate) fn new(local: SocketAddr, remote: SocketAddr) -> Self {
+        FourTuple {
+            local_address: local.ip(),
+            remote_address: remote.ip(),
+            local_port: local.port(),
+            remote_port: remote.port(),
+        }
+    }
+
+    pub(crate) fn local(&self) -> SocketAddr {
+        (self.local_address, self.local_port).into()
+    }
+
+    pub(crate) fn remote(&self) -> SocketAddr {
+        (self.remote_address, self.remote_port).into()
+    }
+
+    /// Gives `with` an unambiguous encoding: a byte that says what it is for, the addresses with
+    /// their families, the ports, and a word of the caller's.
+    pub(crate) fn encoded<T>(&self, domain: u8, word: u64, with: impl FnOnce(&[u8]) -> T) -> T {
+        let mut bytes = [0; LONGEST];
+        let mut length = 0;
+        let mut put = |part: &[u8]| {
+            if let Some(room) = bytes.get_mut(length..length + part.len()) {
+                room.copy_from_slice(part);
+                length += part.len();
+            }
+        };
+        put(&[domain]);
+        for address in [self.local_address, self.remote_address] {
+            match address {
+                IpAddr::V4(address) => {
+                    put(&[4]);
+                    put(&address.octets());
+                }
+                IpAddr::V6(address) => {
+                    put(&[6]);
+                    put(&address.octets());
+                }
+            }
+        }
+        put(&self.local_port.to_be_bytes());
+        put(&self.remote_port.to_be_bytes());
+        put(&word.to_be_bytes());
+        with(bytes.get(..length).unwrap_or(&bytes))
+    }
+}
+
+impl fmt::Debug for FourTuple {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} - {}", self.local(), self.remote())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    pub(crate) fn tuple(local_port: u16, remote: [u8; 4], remote_port: u16) -> FourTuple {
+        FourTuple::new(
+            ([10, 0, 0, 1], local_port).into(),
+            (remote, remote_port).into(),
+        )
+    }
+
+    #[test]
+    fn every_part_and_the_domain_are_encoded() {
+        let base = tuple(80, [10, 0, 0, 2], 4_000);
+        let encode = |tuple: &FourTuple, domain, word| -> Vec<u8> {
+            tuple.encoded(domain, word, |bytes| bytes.to_vec())
+        };
+        let mut seen = std::vec![encode(&base, 1, 7)];
+        let v6: std::net::SocketAddr = "[::1]:80".parse().unwrap();
+        for other in [
+            encode(&base, 2, 7),
+            encode(&base, 1, 8),
+            encode(&tuple(81, [10, 0, 0, 2], 4_000), 1, 7),
+            encode(&tuple(80, [10, 0, 0, 3], 4_000), 1, 7),
+            encode(&tuple(80, [10, 0, 0, 2], 4_001), 1, 7),
+            encode(&FourTuple::new(v6, v6), 1, 7),
+        ] {
+            assert!(!seen.contains(&other));
+            seen.push(other);
+        }
+        // The longest loses nothing: its last byte is the word's.
+        assert_eq!(seen.last().unwrap().len(), LONGEST);
+        assert_eq!(seen.last().unwrap().last(), Some(&7));
+    }
+}

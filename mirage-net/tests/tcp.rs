@@ -1,0 +1,511 @@
+//! TCP of whole stacks over a virtual Ethernet, in virtual time, with every fault.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::*;
+use mirage_core::doubles::{Chance, Faults, PortConfig, VirtualEthernet};
+use mirage_core::{Instant, MacAddress, OffloadFlags, Offloads, Pool};
+use mirage_net::tcp::*;
+use mirage_net::wire::checksum::checksum;
+use mirage_net::wire::tcp::{
+    MAX_HEADER_LEN, TcpFlags, TcpOptions, TcpPacket, TcpRepr, segment_checksum,
+};
+use mirage_net::*;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+type Tcp = TcpMemory<64, 1024, 32, 64>;
+
+/// A stack with TCP whose address is assigned, and whose announcements are over when it comes to that.
+fn tcp_stack(config: StackConfig, pool: &'static Pool, seed: u64, number: u8) -> Stack<'static> {
+    let memory = Box::leak(Box::new(Memory::new()));
+    let tcp = Box::leak(Box::new(Tcp::new()));
+    let services = Box::leak(Box::new([const { ServiceSlot::EMPTY }; 1]));
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let storage = memory.storage(services).with_tcp(tcp.storage());
+    let mut stack = Stack::new(config, storage, pool, Instant::ZERO, &mut rng).unwrap();
+    let cidr = Cidr::new(ip(number).into(), 24).unwrap();
+    stack
+        .add_address(Instant::ZERO, cidr, ConflictConfig::assigned())
+        .unwrap();
+    stack
+}
+
+/// Two machines with TCP.
+fn net(seed: u64, change: impl Fn(u8, &mut PortConfig)) -> Net {
+    let ethernet = VirtualEthernet::new(seed);
+    let nodes = (1..=2)
+        .map(|number| {
+            let pool = Pool::leak(1_024, 2048).unwrap();
+            let mut config = PortConfig::new(mac(number));
+            change(number, &mut config);
+            let netif = ethernet.attach(config, pool.reserve(64).unwrap());
+            let config = StackConfig::for_netif(&netif);
+            Node {
+                pool,
+                stack: tcp_stack(config, pool, seed ^ u64::from(number) << 32, number),
+                netif,
+                events: vec![],
+            }
+        })
+        .collect();
+    let mut net = Net {
+        now: Instant::ZERO,
+        ethernet,
+        nodes,
+    };
+    net.run(Duration::from_secs(5));
+    net
+}
+
+fn connect(net: &mut Net, options: ConnectionOptions) -> (TcpHandle, TcpHandle) {
+    let mut listen = ListenOptions::bind(([0, 0, 0, 0], 80).into());
+    listen.connection = options;
+    let listener = net.nodes[1].stack.tcp_listen(listen).unwrap();
+    let now = net.now;
+    let client = net.nodes[0]
+        .stack
+        .tcp_connect(now, ([0, 0, 0, 0], 0).into(), at(2, 80), options)
+        .unwrap();
+    net.run(Duration::from_secs(30));
+    assert_eq!(net.nodes[1].stack.poll_tcp_listener(), Some(listener));
+    let server = net.nodes[1].stack.tcp_accept(listener).unwrap().unwrap();
+    assert_eq!(
+        net.nodes[0].stack.tcp_state(client),
+        Some(TcpState::Established)
+    );
+    assert_eq!(
+        net.nodes[1].stack.tcp_remote(server),
+        net.nodes[0].stack.tcp_local(client)
+    );
+    assert!(net.nodes[1].stack.tcp_close_listener(now, listener));
+    (client, server)
+}
+
+/// Sends from one node to the other, reading as it comes.
+fn transfer(
+    net: &mut Net,
+    (from, sender): (usize, TcpHandle),
+    (to, receiver): (usize, TcpHandle),
+    bytes: &[u8],
+    patience: Duration,
+) {
+    let until = net.now + patience;
+    let (mut written, mut read) = (0, Vec::new());
+    let mut buffer = vec![0; 65_536];
+    while read.len() < bytes.len() {
+        let now = net.now;
+        written += net.nodes[from]
+            .stack
+            .tcp_write(now, sender, &bytes[written..])
+            .unwrap();
+        let more = net.step(until);
+        loop {
+            let now = net.now;
+            let count = net.nodes[to]
+                .stack
+                .tcp_read(now, receiver, &mut buffer)
+                .unwrap();
+            if count == 0 {
+                break;
+            }
+            read.extend_from_slice(&buffer[..count]);
+        }
+        assert!(more, "{} of {}", read.len(), bytes.len());
+    }
+    assert!(read == bytes, "the bytes are others");
+}
+
+/// Closes both ends; every page and slot is back after a while.
+fn finish(mut net: Net, client: TcpHandle, server: TcpHandle) {
+    let now = net.now;
+    net.nodes[0].stack.tcp_close(now, client);
+    net.nodes[1].stack.tcp_close(now, server);
+    net.run(Duration::from_secs(700));
+    for node in &net.nodes {
+        assert_eq!(node.stack.tcp_population(), (0, 0, 0));
+    }
+    net.assert_whole();
+}
+
+#[test]
+fn both_ways_with_and_without_offloads() {
+    let partial = OffloadFlags::TRANSMIT_PARTIAL_V4 | OffloadFlags::RECEIVE_PARTIAL;
+    for (flags, fragments, segment) in [
+        (OffloadFlags::empty(), 18, usize::MAX),
+        (OffloadFlags::empty(), 1, usize::MAX),
+        (OffloadFlags::empty(), 2, 300),
+        (partial, 18, usize::MAX),
+        (partial, 1, 200),
+        (OffloadFlags::RECEIVE_VERIFIED, 18, usize::MAX),
+    ] {
+        let mut net = net(1, |_, config| {
+            config.offloads = Offloads { flags, fragments };
+            config.segment_len = segment;
+        });
+        let (client, server) = connect(&mut net, ConnectionOptions::DEFAULT);
+        let bytes = pattern(300_000, 1);
+        transfer(
+            &mut net,
+            (0, client),
+            (1, server),
+            &bytes,
+            Duration::from_secs(60),
+        );
+        transfer(
+            &mut net,
+            (1, server),
+            (0, client),
+            &bytes,
+            Duration::from_secs(60),
+        );
+        for node in &net.nodes {
+            let counters = node.stack.counters();
+            let tcp = counters.tcp;
+            assert_eq!(tcp.bad_checksum + tcp.malformed + tcp.no_room, 0, "{tcp:?}");
+            let checked = tcp.verified_here + tcp.verified_by_device + tcp.partial;
+            assert_eq!(checked, tcp.received);
+            assert_eq!(
+                tcp.partial > 0,
+                flags.contains(OffloadFlags::RECEIVE_PARTIAL)
+            );
+        }
+        finish(net, client, server);
+    }
+}
+
+/// Loss, reordering, duplication and corruption at once, in both directions; the bytes are compared at the end.
+#[test]
+fn every_fault_at_once() {
+    for seed in 1..6 {
+        let mut net = net(seed, |_, config| {
+            config.faults = Faults {
+                loss: Chance::per_million(20_000),
+                duplication: Chance::per_million(20_000),
+                reordering: Chance::per_million(50_000),
+                corruption: Chance::per_million(20_000),
+                truncation: Chance::per_million(5_000),
+                trailing: Chance::per_million(5_000),
+                delay: Duration::from_millis(5),
+                jitter: Duration::from_millis(1),
+                reordering_delay: Duration::from_millis(7),
+                ..Faults::NONE
+            };
+        });
+        let (client, server) = connect(&mut net, ConnectionOptions::DEFAULT);
+        let bytes = pattern(500_000, seed as usize);
+        transfer(
+            &mut net,
+            (0, client),
+            (1, server),
+            &bytes,
+            Duration::from_secs(600),
+        );
+        transfer(
+            &mut net,
+            (1, server),
+            (0, client),
+            &bytes,
+            Duration::from_secs(600),
+        );
+        let counters = net.nodes[0].stack.counters();
+        assert!(counters.tcp.retransmitted > 0);
+        finish(net, client, server);
+    }
+}
+
+/// "Receive checksums never verified."
+#[test]
+fn a_segment_with_a_wrong_checksum_is_dropped() {
+    let pool = Pool::leak(128, 2048).unwrap();
+    let offloads = Offloads {
+        fragments: 18,
+        ..Offloads::NONE
+    };
+    let mut stack = tcp_stack(StackConfig::new(mac(1), 1_500, offloads), pool, 1, 1);
+    let listen = ListenOptions::bind(([0, 0, 0, 0], 80).into());
+    stack.tcp_listen(listen).unwrap();
+    let now = Instant::from_secs(10);
+    let good = syn_frame(at(2, 4_000), at(1, 80));
+    for byte in 34..good.len() {
+        let mut bad = good.clone();
+        bad[byte] ^= 0x10;
+        stack.handle_frame(now, frame(pool, &bad, 2_048));
+    }
+    assert_eq!(stack.tcp_population().1, 0);
+    let counters = stack.counters().tcp;
+    assert_eq!(
+        counters.bad_checksum + counters.malformed,
+        (good.len() - 34) as u64
+    );
+    stack.handle_frame(now, frame(pool, &good, 2_048));
+    assert_eq!(stack.tcp_population().1, 1);
+}
+
+/// A SYN in an Ethernet frame for machine 1.
+fn syn_frame(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+    let repr = TcpRepr {
+        source_port: source.port(),
+        destination_port: destination.port(),
+        flags: TcpFlags::SYN,
+        window: 1_000,
+        options: TcpOptions {
+            maximum_segment_size: Some(1_460),
+            ..TcpOptions::NONE
+        },
+        ..TcpRepr::default()
+    };
+    segment_frame(source, destination, repr)
+}
+
+fn segment_frame(source: SocketAddr, destination: SocketAddr, mut repr: TcpRepr) -> Vec<u8> {
+    let (std::net::IpAddr::V4(from), std::net::IpAddr::V4(to)) = (source.ip(), destination.ip())
+    else {
+        panic!("IPv4 only");
+    };
+    let mut header = [0; MAX_HEADER_LEN];
+    let length = repr.emit(&mut header);
+    repr.checksum = segment_checksum(
+        from.into(),
+        to.into(),
+        &header[..length],
+        &Default::default(),
+    );
+    repr.emit(&mut header);
+    Ip::new(from, to, 6).frame(&header[..length])
+}
+
+/// "Segments to broadcast or multicast answered"; and those from or to port 0.
+#[test]
+fn segments_that_cannot_be_are_not_answered() {
+    let pool = Pool::leak(128, 2048).unwrap();
+    let mut stack = tcp_stack(StackConfig::new(mac(1), 1_500, Offloads::NONE), pool, 1, 1);
+    stack
+        .tcp_listen(ListenOptions::bind(([0, 0, 0, 0], 80).into()))
+        .unwrap();
+    let now = Instant::from_secs(10);
+    drain(&mut stack, now);
+    for (source, destination) in [
+        (at(2, 4_000), at(255, 80)),
+        (at(2, 4_000), ([255, 255, 255, 255], 80).into()),
+        (at(2, 0), at(1, 80)),
+        (at(2, 4_000), at(1, 0)),
+        (([224, 0, 0, 1], 4_000).into(), at(1, 80)),
+        (at(255, 4_000), at(1, 80)),
+        (at(1, 4_000), at(1, 80)),
+    ] {
+        stack.handle_frame(now, frame(pool, &syn_frame(source, destination), 2_048));
+        assert!(drain(&mut stack, now).is_empty(), "{source} {destination}");
+        assert_eq!(stack.tcp_population(), (0, 0, 0));
+    }
+    assert_eq!(stack.counters().icmp.errors_sent, 0);
+    // What can be is.
+    stack.handle_frame(now, frame(pool, &syn_frame(at(2, 4_000), at(1, 80)), 2_048));
+    assert_eq!(stack.tcp_population(), (0, 1, 0));
+}
+
+/// A stack without tables for TCP says that it has none.
+#[test]
+fn without_tables_the_protocol_is_unreachable() {
+    let pool = Pool::leak(128, 2048).unwrap();
+    let mut stack = lone_stack(pool);
+    let now = Instant::from_secs(10);
+    stack.handle_frame(now, frame(pool, &syn_frame(at(2, 4_000), at(1, 80)), 2_048));
+    assert_eq!(stack.counters().ipv4.unknown_protocol, 1);
+    assert_eq!(stack.counters().icmp.errors_sent, 1);
+    let listen = ListenOptions::bind(([0, 0, 0, 0], 80).into());
+    assert_eq!(stack.tcp_listen(listen), Err(BindError::TableFull));
+}
+
+/// RFC 5927 on the wire: Port Unreachable that quotes our SYN ends the attempt; one that quotes something else does not.
+#[test]
+fn an_icmp_error_must_quote_what_we_sent() {
+    let pool = Pool::leak(128, 2048).unwrap();
+    let mut stack = tcp_stack(StackConfig::new(mac(1), 1_500, Offloads::NONE), pool, 1, 1);
+    let now = Instant::from_secs(10);
+    drain(&mut stack, now);
+    let arp = arp(2, mac(1), (mac(2), ip(2)), (mac(1), ip(1)));
+    let client = stack
+        .tcp_connect(
+            now,
+            ([0, 0, 0, 0], 0).into(),
+            at(2, 80),
+            ConnectionOptions::DEFAULT,
+        )
+        .unwrap();
+    drain(&mut stack, now);
+    stack.handle_frame(now, frame(pool, &arp, 2_048));
+    let sent = drain(&mut stack, now);
+    let syn = &sent[0][14..];
+    let unreachable = |quoted: &[u8]| {
+        let icmp = icmp(3, 3, [0; 4], &quoted[..28]);
+        Ip::new(ip(2), ip(1), 1).frame(&icmp)
+    };
+    for byte in [12, 16, 20, 22, 24, 27] {
+        let mut forged = syn.to_vec();
+        forged[byte] ^= 1;
+        forged[10..12].fill(0);
+        let sum = checksum(&forged[..20]);
+        forged[10..12].copy_from_slice(&sum.to_be_bytes());
+        stack.handle_frame(now, frame(pool, &unreachable(&forged), 2_048));
+        assert_eq!(stack.tcp_error(client), None, "{byte}");
+    }
+    stack.handle_frame(now, frame(pool, &unreachable(syn), 2_048));
+    assert_eq!(stack.tcp_error(client), Some(TcpError::Unreachable(3)));
+    assert_eq!(stack.counters().icmp.errors_taken, 1);
+}
+
+/// RFC 1191: Fragmentation Needed for a segment in flight makes the next ones smaller, with Don't Fragment on all of them.
+#[test]
+fn fragmentation_needed_makes_segments_smaller() {
+    let mut net = net(3, |_, _| {});
+    let (client, server) = connect(&mut net, ConnectionOptions::DEFAULT);
+    // The peer's machine is cut off, so that data stay in flight.
+    let now = net.now;
+    let bytes = pattern(20_000, 5);
+    net.nodes[0].stack.tcp_write(now, client, &bytes).unwrap();
+    let node = &mut net.nodes[0];
+    let sent = common::bytes(&node.stack.poll_transmit(now).unwrap());
+    assert_eq!(sent.len(), 14 + 1_500);
+    assert_eq!(sent[20] & 0x40, 0x40, "Don't Fragment");
+    let icmp = icmp(
+        3,
+        4,
+        [0, 0, 1_000u16.to_be_bytes()[0], 1_000u16.to_be_bytes()[1]],
+        &sent[14..14 + 28],
+    );
+    let report = Ip::new(ip(9), ip(1), 1).frame(&icmp);
+    node.stack
+        .handle_frame(now, frame(node.pool, &report, 2_048));
+    while let Some(next) = node.stack.poll_transmit(now) {
+        assert!(next.len() <= 14 + 1_000, "{}", next.len());
+    }
+    assert_eq!(node.stack.counters().tcp.path_mtu_reduced, 1);
+    net.run(Duration::from_secs(60));
+    let now = net.now;
+    let mut read = vec![0; 30_000];
+    let count = net.nodes[1].stack.tcp_read(now, server, &mut read).unwrap();
+    assert!(read[..count] == bytes);
+    finish(net, client, server);
+}
+
+/// A narrow interface: both ends announce what they take (RFC 6691), and nothing is cut.
+#[test]
+fn different_interfaces_agree_on_the_size() {
+    let mut net = net(4, |number, config| {
+        config.mtu = if number == 1 { 1_500 } else { 576 }
+    });
+    let (client, server) = connect(&mut net, ConnectionOptions::DEFAULT);
+    let bytes = pattern(100_000, 6);
+    transfer(
+        &mut net,
+        (0, client),
+        (1, server),
+        &bytes,
+        Duration::from_secs(60),
+    );
+    transfer(
+        &mut net,
+        (1, server),
+        (0, client),
+        &bytes,
+        Duration::from_secs(60),
+    );
+    assert_eq!(net.nodes[0].stack.counters().send.too_long, 0);
+    assert_eq!(net.nodes[1].stack.counters().reassembly.completed, 0);
+    finish(net, client, server);
+}
+
+/// While the pool has no page nothing is sent, and nothing is lost.
+#[test]
+fn an_empty_pool_stops_nothing_for_ever() {
+    let mut net = net(5, |_, _| {});
+    let (client, server) = connect(&mut net, ConnectionOptions::DEFAULT);
+    let now = net.now;
+    let bytes = pattern(10_000, 7);
+    net.nodes[0].stack.tcp_write(now, client, &bytes).unwrap();
+    let pool = net.nodes[0].pool;
+    let mut held = Vec::new();
+    while let Some(page) = pool.alloc() {
+        held.push(page);
+    }
+    net.run(Duration::from_secs(3));
+    held.clear();
+    net.run(Duration::from_secs(10));
+    let mut buffer = vec![0; 20_000];
+    let now = net.now;
+    let count = net.nodes[1]
+        .stack
+        .tcp_read(now, server, &mut buffer)
+        .unwrap();
+    assert!(buffer[..count] == bytes);
+    finish(net, client, server);
+}
+
+/// What a segment says goes through the codec and back on the wire: one of each kind, looked at with the crate's own view.
+#[test]
+fn a_conversation_on_the_wire() {
+    let pool = Pool::leak(128, 2048).unwrap();
+    let mut stack = tcp_stack(StackConfig::new(mac(1), 1_500, Offloads::NONE), pool, 1, 1);
+    let now = Instant::from_secs(10);
+    drain(&mut stack, now);
+    stack.handle_frame(
+        now,
+        frame(
+            pool,
+            &arp(
+                1,
+                MacAddress::BROADCAST,
+                (mac(2), ip(2)),
+                (MacAddress::UNSPECIFIED, ip(1)),
+            ),
+            2_048,
+        ),
+    );
+    drain(&mut stack, now);
+    let listener = stack
+        .tcp_listen(ListenOptions::bind(([0, 0, 0, 0], 80).into()))
+        .unwrap();
+    stack.handle_frame(now, frame(pool, &syn_frame(at(2, 4_000), at(1, 80)), 2_048));
+    let sent = drain(&mut stack, now);
+    assert_eq!(sent.len(), 1);
+    let segment = &sent[0][34..];
+    let packet = TcpPacket::new_checked(segment, segment.len()).unwrap();
+    let answer = TcpRepr::parse(&packet);
+    assert_eq!(answer.flags, TcpFlags::SYN | TcpFlags::ACK);
+    assert_eq!(answer.acknowledgement, SequenceNumber::new(1));
+    assert_eq!(answer.options.maximum_segment_size, Some(1_460));
+    // No option that the SYN did not have.
+    assert_eq!(answer.options.timestamps, None);
+    assert_eq!(answer.options.window_scale, None);
+    let repr = TcpRepr {
+        source_port: 4_000,
+        destination_port: 80,
+        sequence: SequenceNumber::new(1),
+        acknowledgement: answer.sequence + 1,
+        flags: TcpFlags::ACK,
+        window: 1_000,
+        ..TcpRepr::default()
+    };
+    stack.handle_frame(
+        now,
+        frame(pool, &segment_frame(at(2, 4_000), at(1, 80), repr), 2_048),
+    );
+    assert_eq!(stack.poll_tcp_listener(), Some(listener));
+    let server = stack.tcp_accept(listener).unwrap().unwrap();
+    assert_eq!(stack.tcp_remote(server), Some(at(2, 4_000)));
+    stack.tcp_write(now, server, b"hello").unwrap();
+    stack.tcp_close(now, server);
+    let sent = drain(&mut stack, now);
+    assert_eq!(sent.len(), 1);
+    assert!(sent[0].ends_with(b"hello"));
+    let segment = &sent[0][34..];
+    let packet = TcpPacket::new_checked(segment, segment.len()).unwrap();
+    assert_eq!(
+        packet.flags(),
+        TcpFlags::ACK | TcpFlags::PSH | TcpFlags::FIN
+    );
+}
