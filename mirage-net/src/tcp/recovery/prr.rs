@@ -61,8 +61,8 @@ impl Prr {
             }
             count.min(u64::from(threshold - in_flight))
         };
-        // The first retransmission is sent in any case.
-        if self.sent == 0 {
+        // The first retransmission is sent in any case; and with nothing in flight no acknowledgement would let one out.
+        if self.sent == 0 || in_flight == 0 {
             count = count.max(u64::from(maximum_segment));
         }
         let window = u64::from(in_flight) + count;
@@ -138,6 +138,16 @@ mod tests {
         let mut prr = Prr::begin(20 * SEGMENT);
         prr.acknowledged(progress(1, 19 * SEGMENT, 10 * SEGMENT, false));
         assert_eq!(prr.window(), 20 * SEGMENT);
+    }
+
+    #[test]
+    fn with_nothing_in_flight_the_window_is_a_segment() {
+        let mut prr = Prr::begin(20 * SEGMENT);
+        prr.acknowledged(progress(SEGMENT, SEGMENT, 10 * SEGMENT, false));
+        prr.sent(SEGMENT);
+        // All that was in flight is lost, and nothing was delivered.
+        prr.acknowledged(progress(0, 0, 10 * SEGMENT, false));
+        assert_eq!(prr.window(), SEGMENT);
     }
 
     proptest! {
