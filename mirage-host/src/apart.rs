@@ -24,11 +24,7 @@ pub async fn run_apart<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApartError> {
-    let place = Arc::new(Mutex::new(Place {
-        outcome: None,
-        waker: None,
-    }));
-    let theirs = Outbox(Arc::clone(&place));
+    let (theirs, outcome) = place();
     let builder = thread::Builder::new().name(name.into());
     let spawned = builder.spawn(move || {
         let outbox = theirs;
@@ -37,7 +33,17 @@ pub async fn run_apart<T: Send + 'static>(
     });
     // Dropped, it is detached.
     let _thread = spawned.map_err(ApartError::Start)?;
-    poll_fn(|context| {
+    outcome.await
+}
+
+/// Where another thread puts an outcome, and a future that takes it from there.
+pub(crate) fn place<T>() -> (Outbox<T>, impl Future<Output = Result<T, ApartError>>) {
+    let place = Arc::new(Mutex::new(Place {
+        outcome: None,
+        waker: None,
+    }));
+    let outbox = Outbox(Arc::clone(&place));
+    let outcome = poll_fn(move |context| {
         let mut place = lock(&place);
         match place.outcome.take() {
             Some(outcome) => Poll::Ready(outcome),
@@ -46,8 +52,8 @@ pub async fn run_apart<T: Send + 'static>(
                 Poll::Pending
             }
         }
-    })
-    .await
+    });
+    (outbox, outcome)
 }
 
 struct Place<T> {
@@ -61,10 +67,10 @@ fn lock<T>(place: &Mutex<Place<T>>) -> std::sync::MutexGuard<'_, Place<T>> {
 }
 
 /// The thread's end: whoever waits hears of it even if the closure panics.
-struct Outbox<T>(Arc<Mutex<Place<T>>>);
+pub(crate) struct Outbox<T>(Arc<Mutex<Place<T>>>);
 
 impl<T> Outbox<T> {
-    fn put(&self, outcome: Result<T, ApartError>) {
+    pub(crate) fn put(&self, outcome: Result<T, ApartError>) {
         let mut place = lock(&self.0);
         if place.outcome.is_none() {
             place.outcome = Some(outcome);

@@ -8,6 +8,7 @@
 //! | [`Xdp`] | a queue of a network interface by AF_XDP, whose UMEM is the I/O page pool |
 //! | [`Sockets`] | the system's UDP and TCP as `edge-nal` traits; UDP answers from the address that was asked |
 //! | [`OutgoingSockets`] | the same for what goes out from one address |
+//! | [`DirectoryStore`] | a key/value store in a directory: a crash at any point leaves its changes whole |
 //! | [`SystemRng`] | the system's randomness as `rand_core` traits |
 //! | [`EndSignals`], [`HangupSignal`] | Ctrl-C and `SIGTERM`, and `SIGHUP`, as futures |
 //! | [`run_apart`] | long work in a thread of its own, awaited |
@@ -17,6 +18,7 @@
 #![doc = concat!("```no_run\n", include_str!("../examples/sleep.rs"), "```")]
 
 mod apart;
+mod directory;
 mod entropy;
 mod interface;
 mod platform;
@@ -29,6 +31,7 @@ mod testing;
 mod xdp;
 
 pub use apart::{ApartError, run_apart};
+pub use directory::{DirectoryError, DirectoryStore};
 pub use entropy::{EntropyError, SystemRng};
 pub use platform::{HostPlatform, HostPlatformConfig, PlatformCounters, PlatformError};
 pub use reactor::{Source, TooManySources};

@@ -1,6 +1,6 @@
 //! A zero-copy network stack of pure state machines, without allocation.
 //!
-//! Ethernet, ARP, IPv4, ICMP, UDP and TCP for one interface. The whole of it is [`Stack`]: frames and
+//! Ethernet, ARP, IPv4, ICMP, UDP, TCP and DHCP for one interface. The whole of it is [`Stack`]: frames and
 //! the time go in, frames, events and the next deadline come out; it touches no device, no
 //! clock, no executor and no lock. A thin shell ([`SharedStack`]) lets a driver task and
 //! sockets share it.
@@ -19,6 +19,8 @@
 //! | [`UdpOptions`], [`Stack::udp_bind`], [`udp_send`](Stack::udp_send), [`udp_receive`](Stack::udp_receive) | sockets with bounded queues |
 //! | [`tcp`], [`Stack::tcp_listen`], [`tcp_accept`](Stack::tcp_accept), [`tcp_connect`](Stack::tcp_connect), [`tcp_write`](Stack::tcp_write), [`tcp_receive`](Stack::tcp_receive) … | connections |
 //! | [`Stack::ping`] | echo requests |
+//! | [`DhcpClient`], [`DhcpBinding`], [`SharedDhcpClient`] | a DHCP client, a stack that is configured as it says, and both in a task |
+//! | [`DhcpServer`], [`serve_dhcp`] | a DHCP server, and a task that runs it with its leases in any [`KvMut`](mirage_core::kv::KvMut) |
 //! | [`drive`] | the task that moves frames between a device and a stack whose services answer in place |
 //! | [`SharedStack`], [`UdpSocket`] | the asynchronous shell that tasks share; with the feature `edge-nal` its sockets implement `edge-nal`'s traits |
 //! | [`Counters`] | one number for each reason to drop |
@@ -108,7 +110,7 @@
 //! - Of TCP: an asynchronous shell, segmentation offload, urgent data to send (RFC 6093 advises against it; received ones stay
 //!   in line, and [`Stack::tcp_urgent`] tells where they end), Fast Open, probing upwards for a larger path MTU (RFC 4821 §7.3: a
 //!   path that swallows large segments is found, and tried again after ten minutes).
-//! - DHCP (the next step), IPv6 (counted and dropped in one match arm; public addresses
+//! - IPv6 (counted and dropped in one match arm; public addresses
 //!   are of either family already), multicast reception (IGMP), VLAN tags.
 //! - Forwarding between interfaces; a loopback interface: nothing can be sent to oneself.
 //! - IPv4 options: skipped on receive, never sent. Type of service: zero, ignored, but for TCP's ECN.
@@ -124,6 +126,7 @@ extern crate alloc;
 extern crate std;
 
 mod arp;
+mod dhcp;
 #[cfg(feature = "edge-nal")]
 mod edge;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -141,6 +144,12 @@ pub use arp::{
     AddressSlot, AddressState, ConflictConfig, Defence, NeighbourConfig, NeighbourCounters,
     NeighbourSlot, PendingSlot,
 };
+pub use dhcp::{
+    DhcpBinding, DhcpClient, DhcpClientConfig, DhcpClientCounters, DhcpClientEvent,
+    DhcpClientState, DhcpLease, DhcpLeaseKind, DhcpLeaseSlot, DhcpLoss, DhcpRecord,
+    DhcpRecordError, DhcpReply, DhcpReservation, DhcpServer, DhcpServerConfig, DhcpServerCounters,
+    DhcpServerError, DhcpSubnet, DhcpTransmit,
+};
 #[cfg(feature = "edge-nal")]
 pub use edge::NalError;
 pub use ip::{
@@ -148,7 +157,10 @@ pub use ip::{
     ReassemblySlot, Route, RouteError, RouteSlot, SentSlot,
 };
 pub use limit::RateLimit;
-pub use shell::{DriverCounters, RECEIVE_BUDGET, SharedStack, UdpSocket, WakerSlot, drive};
+pub use shell::{
+    DhcpNotice, DriverCounters, RECEIVE_BUDGET, ServeDhcpError, SharedDhcpClient, SharedStack,
+    UdpSocket, WakerSlot, drive, serve_dhcp,
+};
 #[cfg(feature = "alloc")]
 pub use stack::Capacities;
 pub use stack::{

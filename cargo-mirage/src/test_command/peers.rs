@@ -73,6 +73,16 @@ const PEERS: &[Peer] = &[
         version: &["-h"],
     },
     Peer {
+        program: "dnsmasq",
+        package: "dnsmasq-base",
+        version: &["--version"],
+    },
+    Peer {
+        program: "busybox",
+        package: "busybox",
+        version: &["--help"],
+    },
+    Peer {
         program: "ip",
         package: "iproute2",
         version: &["-V"],

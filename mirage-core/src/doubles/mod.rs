@@ -8,6 +8,7 @@
 //! | [`FaultInjector`] | the same faults around any other [`Netif`](crate::Netif) |
 //! | [`Capture`] | any `Netif`, with a pcap file of what passes |
 //! | [`CheckedLender`] | the other domain: reaches pages only while they are lent to it |
+//! | [`MemoryStore`] | a key/value store in memory, whose writes can be made to fail |
 //! | [`Packet`] | a frame outside any page |
 //! | [`SplitMix64`] | the small generator that all of them draw from |
 //!
@@ -22,6 +23,7 @@ mod lender;
 mod packet;
 mod platform;
 mod rng;
+mod store;
 
 #[cfg(test)]
 mod tests;
@@ -37,3 +39,4 @@ pub use lender::{CheckedLender, Violation};
 pub use packet::Packet;
 pub use platform::VirtualPlatform;
 pub use rng::SplitMix64;
+pub use store::{InjectedFailure, MemoryStore};

@@ -337,7 +337,7 @@ const fn has_value(entries: &[CompiledEntry], key: &[u8], end: usize) -> bool {
     false
 }
 
-fn fnv1a(bytes: &[u8]) -> Digest {
+pub(super) fn fnv1a(bytes: &[u8]) -> Digest {
     const OFFSET_BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     let hash = bytes.iter().fold(OFFSET_BASIS, |hash, &byte| {

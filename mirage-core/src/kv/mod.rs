@@ -1,8 +1,9 @@
-//! Read-only key/value stores: files by another name.
+//! Key/value stores: files by another name.
 //!
 //! | item | what it is |
 //! | --- | --- |
 //! | [`Kv`] | a store that is read: values, parts of them, lists, digests |
+//! | [`KvMut`] | one that is written, too: set, remove, rename, several at once; [`Guarantees`] says what a change endures |
 //! | [`Key`] | a checked path: no empty, `.` or `..` segment ever reaches a store |
 //! | [`Value`] | the bytes of a value, in one or more pieces |
 //! | [`CompiledStore`] | the store that is compiled in: sorted entries, no copy, no allocation |
@@ -12,6 +13,7 @@
 
 mod compiled;
 mod key;
+mod mutable;
 
 use core::error::Error;
 use core::fmt;
@@ -23,6 +25,7 @@ use crate::pool::Page;
 
 pub use compiled::{CompiledEntry, CompiledStore, CompiledStoreError, CompiledStoreProblem};
 pub use key::{Key, KeyError};
+pub use mutable::{Atomicity, BatchError, Change, Durability, Guarantees, KvMut, KvMutError};
 
 /// A store of values under [`Key`]s, read-only, by `&self`: any number of reads may be on their way.
 ///
@@ -131,6 +134,13 @@ impl Value for &'static [u8] {
     }
 }
 
+#[cfg(any(feature = "alloc", test))]
+impl Value for alloc::vec::Vec<u8> {
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        core::iter::once(&self[..])
+    }
+}
+
 impl Value for Page {
     fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         core::iter::once(&self[..])
@@ -187,6 +197,11 @@ impl Digest {
             bytes,
             len: digest.len() as u8,
         })
+    }
+
+    /// The 128-bit FNV-1a hash of a value (RFC 9923).
+    pub fn hash(value: &[u8]) -> Self {
+        compiled::fnv1a(value)
     }
 
     /// The bytes.

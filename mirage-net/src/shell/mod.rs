@@ -2,8 +2,10 @@
 //!
 //! Nothing here decides anything about packets; it moves frames, wakes tasks and sleeps.
 
+mod dhcp;
 mod driver;
 
+pub use self::dhcp::{DhcpNotice, ServeDhcpError, SharedDhcpClient, serve_dhcp};
 pub use self::driver::{DriverCounters, RECEIVE_BUDGET, drive};
 
 use core::cell::{Cell, RefCell, RefMut};

@@ -10,6 +10,11 @@ use mirage_core::MacAddress;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
+    /// The link went up or down.
+    Link {
+        /// Up.
+        up: bool,
+    },
     /// Nobody objected: the address is ours from now on.
     AddressAcquired(IpAddr),
     /// Another station has the address; it is not used any more.

@@ -179,6 +179,8 @@ pub struct Stack<'a> {
     reserve_size: usize,
     mac: MacAddress,
     mtu: u16,
+    /// What the device and the pool take.
+    largest_mtu: u16,
     offloads: Offloads,
     link_up: bool,
     random: Random,
@@ -246,16 +248,17 @@ impl<'a> Stack<'a> {
         let mut random = Random::new(rng);
         let segments = usize::from(config.offloads.fragments.max(1));
         let most = (pool.block_size() - HEADROOM) * segments;
+        let largest_mtu = config.mtu.min(u16::try_from(most).unwrap_or(u16::MAX));
         let identifications = Identifications::new(&mut random);
         let key = random.next_u64() as u32;
-        let mtu = config.mtu.min(u16::try_from(most).unwrap_or(u16::MAX));
-        let tcp = Engine::new(storage.tcp, config.tcp, pool, mtu, now, &mut random);
+        let tcp = Engine::new(storage.tcp, config.tcp, pool, largest_mtu, now, &mut random);
         Ok(Stack {
             pool,
             reserve,
             reserve_size: config.reserve,
             mac: config.mac,
-            mtu,
+            mtu: largest_mtu,
+            largest_mtu,
             offloads: config.offloads,
             link_up: true,
             addresses: storage.addresses,
@@ -350,6 +353,12 @@ impl<'a> Stack<'a> {
     /// The routes (getter).
     pub fn routes(&self) -> impl Iterator<Item = Route> + '_ {
         self.routes.iter()
+    }
+
+    /// Sends no larger IP packets in one frame from now on: a server told us the network's MTU (RFC 2132 §5.1). What is below
+    /// 68 bytes or above what the device takes is the nearest of these; [`mtu`](Self::mtu) says which (mutator).
+    pub fn set_mtu(&mut self, mtu: u16) {
+        self.mtu = mtu.max(68).min(self.largest_mtu);
     }
 
     /// Draws a new secret: after a restore, before anything is sent, for an image that was
@@ -482,6 +491,9 @@ impl<'a> Stack<'a> {
         if up && !self.link_up {
             self.neighbours.clear();
             self.announce(now);
+        }
+        if up != self.link_up {
+            self.events.push(Event::Link { up });
         }
         self.link_up = up;
     }
@@ -650,7 +662,7 @@ impl<'a> Stack<'a> {
 }
 
 /// Whether an address can be one host's.
-fn is_host(address: Ipv4Addr) -> bool {
+pub(crate) fn is_host(address: Ipv4Addr) -> bool {
     let [first, ..] = address.octets();
     first != 0 && first != 127 && first < 224
 }

@@ -10,7 +10,7 @@ use crate::ip::{Fragment, FragmentKey, Reassembled};
 use crate::wire::ethernet::{self, EtherType, EthernetPacket, EthernetRepr};
 use crate::wire::icmpv4::{Icmpv4Message, Unreachable};
 use crate::wire::ipv4::{self, IpProtocol, Ipv4Packet, Ipv4Repr};
-use crate::wire::{ArpOperation, ArpPacket, ArpRepr, WireError};
+use crate::wire::{ArpOperation, ArpPacket, ArpRepr, UdpPacket, WireError};
 
 /// Bytes that any header chain needs at most: Ethernet, IPv4, ICMP and the datagram it quotes.
 const HEADERS: usize = ethernet::HEADER_LEN + ipv4::MAX_HEADER_LEN + 8 + ipv4::MAX_HEADER_LEN + 8;
@@ -234,7 +234,10 @@ impl Stack<'_> {
             }
         };
         let broadcast = self.is_broadcast(repr.destination);
-        if !self.is_own(repr.destination) && !broadcast {
+        if !self.is_own(repr.destination)
+            && !broadcast
+            && !self.is_for_unconfigured(ethernet, &repr, header_len, frame)
+        {
             if repr.destination.is_loopback() {
                 self.counters.ipv4.bad_destination += 1;
             } else {
@@ -264,6 +267,34 @@ impl Stack<'_> {
         } else {
             self.handle_datagram(now, received);
         }
+    }
+
+    /// Whether a datagram is for the socket of a DHCP client: to an address that a server wants to give us (RFC 2131 §4.1),
+    /// in a frame to this interface alone, and whole.
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
+    fn is_for_unconfigured(
+        &self,
+        ethernet: EthernetRepr,
+        repr: &Ipv4Repr,
+        header_len: usize,
+        frame: &Frame,
+    ) -> bool {
+        if repr.protocol != IpProtocol::Udp
+            || ethernet.destination != self.mac
+            || !super::is_host(repr.destination)
+            || repr.more_fragments
+            || repr.fragment_offset != 0
+        {
+            return false;
+        }
+        let bytes = frame.first().and_then(|first| first.get(header_len..));
+        let Some(Ok(udp)) = bytes.map(UdpPacket::new_quoted) else {
+            return false;
+        };
+        let source = (repr.source, udp.source_port()).into();
+        let destination = (repr.destination, udp.destination_port()).into();
+        self.sockets.is_for_unconfigured(source, destination)
     }
 
     /// Sources that no datagram from the wire can have (RFC 1122 §3.2.1.3, RFC 1812 §5.3.7).

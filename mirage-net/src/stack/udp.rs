@@ -191,7 +191,13 @@ impl<'a> Stack<'a> {
             }
             (Some(IpAddr::V4(source)), _) | (None, IpAddr::V4(source)) => source,
         };
-        let source = if !bound.is_unspecified() && self.is_own(bound) {
+        let unconfigured = options.unconfigured
+            && source == Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+            && destination.is_broadcast();
+        let source = if unconfigured {
+            // Asked for, whatever other addresses there are (RFC 2131 §4.1).
+            Ipv4Addr::UNSPECIFIED
+        } else if !bound.is_unspecified() && self.is_own(bound) {
             bound
         } else if bound.is_unspecified() || self.is_broadcast(bound) {
             match self.source_for(destination) {

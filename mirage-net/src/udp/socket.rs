@@ -59,6 +59,10 @@ pub struct UdpOptions {
     pub pages: u16,
     /// Datagrams may be sent to broadcast addresses.
     pub broadcast: bool,
+    /// For the socket of a DHCP client (RFC 2131 §4.1), which has to be bound to the unspecified address: it may send from
+    /// the unspecified address to 255.255.255.255 when that is asked for as the source, and it receives what comes to its
+    /// port in a frame for this interface alone, even if the datagram's address is none of ours.
+    pub unconfigured: bool,
     /// What becomes of datagrams that exceed the path's MTU.
     pub fragmentation: Fragmentation,
     /// Time to live of what is sent.
@@ -74,6 +78,7 @@ impl UdpOptions {
             queue: 8,
             pages: 16,
             broadcast: false,
+            unconfigured: false,
             fragmentation: Fragmentation::Allowed,
             time_to_live: 64,
         }
@@ -435,6 +440,13 @@ impl<'a> Sockets<'a> {
             index,
             generation: self.slots[usize::from(index)].generation,
         })
+    }
+
+    /// Whether a datagram for an address that is none of ours is for a socket that takes those.
+    pub(crate) fn is_for_unconfigured(&self, source: SocketAddr, destination: SocketAddr) -> bool {
+        self.find(source, destination)
+            .and_then(|handle| self.options(handle))
+            .is_some_and(|options| options.unconfigured)
     }
 
     /// The connected socket between exactly two addresses: whom an ICMP error is for.

@@ -15,6 +15,7 @@
 //! | [`icmpv4`] | [`Icmpv4Packet`] | [`Icmpv4Repr`] | RFC 792, RFC 1191 |
 //! | [`udp`] | [`UdpPacket`] | [`UdpRepr`] | RFC 768 |
 //! | [`tcp`] | [`TcpPacket`] | [`TcpRepr`] | RFC 9293, RFC 7323, RFC 2018, RFC 3168 |
+//! | [`dhcp`] | [`DhcpPacket`] | [`DhcpRepr`], [`DhcpWriter`] | RFC 2131, RFC 2132, RFC 3396 |
 //! | [`checksum`] | | [`Checksum`] | RFC 1071, RFC 1624 |
 //!
 //! A packet may lie in several segments. A view therefore borrows the first segment (which must
@@ -22,6 +23,7 @@
 
 pub mod arp;
 pub mod checksum;
+pub mod dhcp;
 pub mod ethernet;
 pub mod icmpv4;
 pub mod ipv4;
@@ -30,6 +32,7 @@ pub mod udp;
 
 pub use arp::{ArpOperation, ArpPacket, ArpRepr};
 pub use checksum::Checksum;
+pub use dhcp::{DhcpMessageType, DhcpOperation, DhcpPacket, DhcpRepr, DhcpWriter};
 pub use ethernet::{EtherType, EthernetPacket, EthernetRepr};
 pub use icmpv4::{Icmpv4Message, Icmpv4Packet, Icmpv4Repr};
 pub use ipv4::{IpProtocol, Ipv4Packet, Ipv4Repr};

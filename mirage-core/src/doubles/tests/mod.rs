@@ -17,6 +17,7 @@ use crate::time::{Clock, Instant};
 mod capture;
 mod ethernet;
 mod injector;
+mod store;
 
 fn mac(last: u8) -> MacAddress {
     MacAddress([2, 0, 0, 0, 0, last])

@@ -1,0 +1,300 @@
+//! DHCP with dnsmasq as the server, and with busybox's udhcpc as the client.
+
+use std::cell::RefCell;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use mirage_core::kv::Key;
+use mirage_core::{Clock, MacAddress};
+use mirage_host::{DirectoryStore, SystemRng};
+use mirage_net::{
+    ConflictConfig, DhcpClient, DhcpClientConfig, DhcpClientState, DhcpLeaseKind, DhcpLeaseSlot,
+    DhcpRecord, DhcpServer, DhcpServerConfig, DhcpSubnet, SharedDhcpClient, UdpOptions, serve_dhcp,
+};
+use peer_tests::{Machine, Running, in_own_network, program, run};
+
+const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
+
+/// Probes as RFC 5227 has them, but ten times as quick.
+fn quick() -> ConflictConfig {
+    let mut config = ConflictConfig::default();
+    for time in [
+        &mut config.probe_wait,
+        &mut config.probe_min,
+        &mut config.probe_max,
+        &mut config.announce_wait,
+    ] {
+        *time /= 10;
+    }
+    config
+}
+
+fn dnsmasq(interface: &str, leases: &Path, range: &str) -> Running {
+    let mut command = program("dnsmasq", "dnsmasq-base");
+    command
+        .args(["--keep-in-foreground", "--log-facility=-", "--dhcp-authoritative"])
+        .args(["--conf-file=/dev/null", "--pid-file=", "--port=0", "--user=root"])
+        .args(["--bind-interfaces", "--except-interface=lo", "--no-ping"])
+        .args(["--dhcp-option=option:mtu,1400", "--domain=example.org"])
+        .args(["--dhcp-option=option:dns-server,10.77.0.3,10.77.0.4"])
+        .args(["--dhcp-option=option:ntp-server,10.77.0.5"])
+        .args(["--dhcp-option=option:classless-static-route,192.0.2.0/24,10.77.0.9,0.0.0.0/0,10.77.0.1"])
+        .arg(format!("--interface={interface}"))
+        .arg(format!("--dhcp-range={range}"))
+        .arg(format!("--dhcp-leasefile={}", leases.display()));
+    Running::start(&mut command)
+}
+
+fn start(
+    machine: &Machine,
+    change: impl FnOnce(&mut DhcpClientConfig),
+) -> &'static SharedDhcpClient {
+    let mut config = DhcpClientConfig::new(MAC);
+    config.host_name = Some("our-host".try_into().unwrap());
+    change(&mut config);
+    let client = DhcpClient::new(config, &mut SystemRng::new().unwrap());
+    let client: &'static SharedDhcpClient = Box::leak(Box::new(SharedDhcpClient::new(client)));
+    let (shared, executor) = (machine.shared, machine.executor);
+    let running = async move {
+        let notify = |notice| eprintln!("{notice:?}");
+        let ended = client.run(shared, executor, quick(), notify).await;
+        panic!("the client ended: {ended:?}");
+    };
+    executor.spawn(running).unwrap().detach();
+    client
+}
+
+#[test]
+fn dnsmasq_gives_our_client_a_lease_knows_it_again_and_takes_it_back() {
+    in_own_network(
+        "dnsmasq_gives_our_client_a_lease_knows_it_again_and_takes_it_back",
+        || {
+            let folder = tempfile::tempdir().unwrap();
+            let leases = folder.path().join("leases");
+            let host = Ipv4Addr::new(10, 77, 0, 1);
+            let machine = Machine::on_tap("dhcp-tap0", MAC, Some((host, 24)));
+            let range = "10.77.0.50,10.77.0.59,255.255.255.0,1h";
+            let _server = dnsmasq("dhcp-tap0", &leases, range);
+            let client = start(&machine, |_| {});
+            let limit = machine
+                .executor
+                .timeout(peer_tests::LONG, client.configured());
+            let lease = machine.executor.run_until(limit).expect("a lease");
+            assert!((50..60).contains(&lease.address.octets()[3]), "{lease:?}");
+            assert_eq!((lease.prefix_len, lease.server), (24, host));
+            assert_eq!(lease.duration, Some(Duration::from_secs(3_600)));
+            assert_eq!(lease.resolvers.len(), 2);
+            assert_eq!(lease.ntp_servers[..], [Ipv4Addr::new(10, 77, 0, 5)]);
+            assert_eq!(lease.domain.as_deref(), Some("example.org"));
+            assert_eq!(lease.mtu, Some(1_400));
+            assert_eq!(lease.classless_routes.len(), 2);
+            let file = fs::read_to_string(&leases).unwrap();
+            assert!(file.contains(&lease.address.to_string()), "{file}");
+            assert!(file.contains("our-host"), "{file}");
+            // The address works.
+            let theirs = UdpSocket::bind((host, 0)).unwrap();
+            theirs.set_nonblocking(true).unwrap();
+            let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+            let ours = machine.shared.udp_bind(UdpOptions::bind(any)).unwrap();
+            let to = Some(theirs.local_addr().unwrap());
+            machine
+                .executor
+                .run_until(ours.send(to, b"hello"))
+                .expect("sent");
+            let mut buffer = [0; 16];
+            let mut heard = None;
+            machine.run_until("a datagram", || {
+                heard = theirs.recv_from(&mut buffer).ok();
+                heard.is_some()
+            });
+            let (length, from) = heard.unwrap();
+            assert_eq!(
+                (&buffer[..length], from.ip()),
+                (&b"hello"[..], lease.address.into())
+            );
+            // The cable is pulled and plugged in: INIT-REBOOT, and dnsmasq knows us.
+            let now = machine.platform.now();
+            client.with(|client| {
+                client.handle_link(now, false);
+                client.handle_link(now, true);
+            });
+            let counters = || client.with(|client| client.counters()).unwrap();
+            machine.run_until("an answer to INIT-REBOOT", || counters().acknowledged == 2);
+            let state = client.with(|client| client.state()).unwrap();
+            assert_eq!(state, DhcpClientState::Bound);
+            // It goes back, and comes again.
+            let now = machine.platform.now();
+            client.with(|client| client.release(now));
+            machine.run_until("an empty file of leases", || {
+                let file = fs::read_to_string(&leases).unwrap_or_default();
+                !file.contains(&lease.address.to_string())
+            });
+            let now = machine.platform.now();
+            client.with(|client| client.start(now));
+            let limit = machine
+                .executor
+                .timeout(peer_tests::LONG, client.configured());
+            let again = machine.executor.run_until(limit).expect("a lease");
+            assert_eq!(again.address, lease.address);
+            assert_eq!(counters().malformed + counters().bad_address, 0);
+        },
+    );
+}
+
+#[test]
+fn dnsmasq_refuses_an_address_of_another_network_and_gives_one_of_its_own() {
+    in_own_network(
+        "dnsmasq_refuses_an_address_of_another_network_and_gives_one_of_its_own",
+        || {
+            let folder = tempfile::tempdir().unwrap();
+            let host = Ipv4Addr::new(10, 77, 0, 1);
+            let machine = Machine::on_tap("dhcp-tap1", MAC, Some((host, 24)));
+            let leases = folder.path().join("leases");
+            let range = "10.77.0.50,10.77.0.59,255.255.255.0,1h";
+            let _server = dnsmasq("dhcp-tap1", &leases, range);
+            // The flag BROADCAST, and an identifier.
+            let client = start(&machine, |config| {
+                config.last_address = Some(Ipv4Addr::new(192, 168, 1, 5));
+                config.broadcast = true;
+                config.identifier = heapless_identifier();
+            });
+            let limit = machine
+                .executor
+                .timeout(peer_tests::LONG, client.configured());
+            let lease = machine.executor.run_until(limit).expect("a lease");
+            assert_eq!(lease.server, host);
+            let counters = client.with(|client| client.counters()).unwrap();
+            assert_eq!(counters.refused, 1);
+            let file = fs::read_to_string(&leases).unwrap();
+            assert!(file.contains("ff:00:11:22"), "{file}");
+        },
+    );
+}
+
+/// The type's vector is not named here: it is made from what the configuration has.
+fn heapless_identifier<T: FromIterator<u8>>() -> Option<T> {
+    Some([0xff, 0, 0x11, 0x22].into_iter().collect())
+}
+
+/// Runs udhcpc until it is bound, then ends it, and gives what it had its script be told.
+fn udhcpc(machine: &Machine, interface: &str, folder: &Path, more: &[&str]) -> String {
+    let script = folder.join("script");
+    let bound = folder.join("bound");
+    let _ = fs::remove_file(&bound);
+    // With the address set, for a lease is given back by a datagram from it.
+    let ip = program("ip", "iproute2");
+    let ip = ip.get_program().display().to_string();
+    let text = format!(
+        "#!/bin/sh\n{ip} address flush dev $interface\n[ \"$1\" = bound ] || exit 0\n\
+         {ip} address add $ip/24 dev $interface\nenv > {0}.new\nmv {0}.new {0}\n",
+        bound.display()
+    );
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = program("busybox", "busybox");
+    command
+        .args(["udhcpc", "-f", "-n", "-t", "5", "-T", "3", "-i", interface])
+        .args(["-O", "mtu", "-O", "staticroutes", "-O", "ntpsrv", "-s"])
+        .arg(&script)
+        .args(more);
+    let mut running = Running::start(&mut command);
+    machine.run_until("a lease of udhcpc's", || bound.exists());
+    running.terminate();
+    machine.run_until("the end of udhcpc", || running.ended().is_some());
+    fs::read_to_string(&bound).expect("udhcpc was bound")
+}
+
+fn has(environment: &str, line: &str) {
+    assert!(
+        environment.lines().any(|other| other == line),
+        "{line}: {environment}"
+    );
+}
+
+#[test]
+fn udhcpc_gets_a_lease_of_our_server_that_is_kept_in_a_directory() {
+    in_own_network(
+        "udhcpc_gets_a_lease_of_our_server_that_is_kept_in_a_directory",
+        || {
+            let folder = tempfile::tempdir().unwrap();
+            let kept = folder.path().join("store");
+            fs::create_dir(&kept).unwrap();
+            let us = Ipv4Addr::new(10, 78, 0, 1);
+            let machine = Machine::on_tap("dhcp-tap2", MAC, None);
+            run("ip", "iproute2", &["link", "set", "dhcp-tap2", "up"]);
+            machine.shared.with(|stack, now| {
+                let cidr = "10.78.0.1/24".parse().unwrap();
+                stack
+                    .add_address(now, cidr, ConflictConfig::assigned())
+                    .unwrap();
+            });
+            let routers: &'static [Ipv4Addr] = Box::leak(Box::new([us]));
+            let subnets: &'static [DhcpSubnet<'static>] = Box::leak(Box::new([DhcpSubnet {
+                routers,
+                resolvers: routers,
+                ntp_servers: routers,
+                domain: Some("example.org"),
+                mtu: Some(1_400),
+                ..DhcpSubnet::new(
+                    "10.78.0.0/24".parse().unwrap(),
+                    Ipv4Addr::new(10, 78, 0, 100),
+                    Ipv4Addr::new(10, 78, 0, 109),
+                )
+            }]));
+            let slots = Box::leak(Box::new([const { DhcpLeaseSlot::EMPTY }; 10]));
+            let config = DhcpServerConfig::new(us, subnets);
+            let server = DhcpServer::new(config, &mut slots[..]).unwrap();
+            let server: &'static RefCell<_> = Box::leak(Box::new(RefCell::new(server)));
+            let store: &'static DirectoryStore =
+                Box::leak(Box::new(DirectoryStore::open(&kept).unwrap()));
+            let shared = machine.shared;
+            let serving = async move {
+                let key = Key::new("leases").unwrap();
+                let problem = |error| panic!("the store: {error}");
+                let ended = serve_dhcp(shared, server, store, key, problem).await;
+                panic!("the server ended: {ended:?}");
+            };
+            machine.executor.spawn(serving).unwrap().detach();
+
+            let told = udhcpc(&machine, "dhcp-tap2", folder.path(), &[]);
+            has(&told, "ip=10.78.0.100");
+            has(&told, "subnet=255.255.255.0");
+            has(&told, "router=10.78.0.1");
+            has(&told, "dns=10.78.0.1");
+            has(&told, "domain=example.org");
+            has(&told, "mtu=1400");
+            has(&told, "ntpsrv=10.78.0.1");
+            has(&told, "lease=3600");
+            has(&told, "serverid=10.78.0.1");
+            let record = || {
+                let bytes = fs::read(kept.join("leases/10.78.0.100")).unwrap();
+                DhcpRecord::from_bytes(&bytes).unwrap()
+            };
+            assert_eq!(record().kind, DhcpLeaseKind::Bound);
+            // The same client again, by broadcast; it asks for another address, and gives its lease back at the end.
+            let more = ["-B", "-R", "-r", "10.78.0.105"];
+            has(
+                &udhcpc(&machine, "dhcp-tap2", folder.path(), &more),
+                "ip=10.78.0.100",
+            );
+            machine.run_until("a lease that is given back", || {
+                record().kind == DhcpLeaseKind::Released
+            });
+            // Another client (without an identifier it would be the same station), with a vendor class.
+            let more = ["-x", "0x3d:0099aabb", "-V", "tests", "-r", "10.78.0.105"];
+            has(
+                &udhcpc(&machine, "dhcp-tap2", folder.path(), &more),
+                "ip=10.78.0.105",
+            );
+            let counters = server.borrow().counters();
+            assert_eq!(
+                (counters.malformed, counters.refused, counters.not_saved),
+                (0, 0, 0)
+            );
+            assert_eq!(counters.released, 1);
+        },
+    );
+}
