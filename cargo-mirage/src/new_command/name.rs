@@ -21,6 +21,7 @@ const CRATES: &[&str] = &[
     "mirage-core",
     "mirage-dns",
     "mirage-host",
+    "mirage-http",
     "mirage-net",
     "mirage-xen",
     "proc-macro",
