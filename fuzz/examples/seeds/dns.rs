@@ -16,6 +16,7 @@ pub fn write(corpora: &Corpora) -> io::Result<()> {
         corpora.write("dns_message", &name, &octets)?;
         corpora.write("dns_server", &name, &octets)?;
     }
+    for (name, octets) in streams() {
         corpora.write("dns_framing", name, &octets)?;
     }
     for (name, octets) in responses() {

@@ -27,7 +27,6 @@ pub fn write(corpora: &Corpora) -> io::Result<()> {
         )?;
     }
     Ok(())
-    Ok(())
 }
 
 const HTTP_REQUESTS: &[(&str, &str)] = &[

@@ -28,7 +28,6 @@ pub fn write(corpora: &Corpora) -> io::Result<()> {
             &as_flagged(&frames, 4 | 8 | 128),
         )?;
     }
-    for (name, steps) in netfront() {
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use mirage_xen::abi::start_info::{MEMORY_TYPE_RAM, ModuleEntry, START_MAGIC, Sta
 use crate::Corpora;
 
 pub fn write(corpora: &Corpora) -> io::Result<()> {
+    for (name, steps) in netfront() {
         corpora.write("xen_netfront", name, &steps)?;
     }
     for (name, steps) in store() {
@@ -15,7 +16,6 @@ pub fn write(corpora: &Corpora) -> io::Result<()> {
     for (name, bytes) in start_infos() {
         corpora.write("xen_start", name, &bytes)?;
     }
-    for (name, octets) in streams() {
     Ok(())
 }
 
