@@ -359,6 +359,7 @@ impl<'a> Stack<'a> {
     /// 68 bytes or above what the device takes is the nearest of these; [`mtu`](Self::mtu) says which (mutator).
     pub fn set_mtu(&mut self, mtu: u16) {
         self.mtu = mtu.max(68).min(self.largest_mtu);
+        self.tcp.set_interface_mtu(self.mtu);
     }
 
     /// Draws a new secret: after a restore, before anything is sent, for an image that was

@@ -266,6 +266,11 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// What the interface takes in one packet from now on, in bytes: connections that are opened later announce it (mutator).
+    pub(crate) fn set_interface_mtu(&mut self, mtu: u16) {
+        self.interface_mtu = mtu;
+    }
+
     /// Whether there is anything that a segment could be for: tables were handed in (getter).
     pub(crate) fn is_there(&self) -> bool {
         !self.slots.is_empty()
