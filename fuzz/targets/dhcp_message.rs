@@ -54,7 +54,7 @@ fuzz_target!(|bytes: &[u8]| {
         let addresses = packet.addresses(code).count();
         assert_eq!(
             addresses,
-            if whole.len() % 4 == 0 {
+            if whole.len().is_multiple_of(4) {
                 whole.len() / 4
             } else {
                 0

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use mirage_core::MacAddress;
 use mirage_net::wire::dhcp::{DhcpHardware, DhcpMessageType, DhcpOperation, DhcpRepr, DhcpWriter};
 
 use crate::Corpora;

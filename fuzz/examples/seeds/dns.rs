@@ -9,7 +9,7 @@ use mirage_dns::record::{Opcode, RecordClass, RecordType};
 use mirage_dns::tsig::{Key, sign_request};
 use mirage_dns::zone_compiler::ZoneCompiler;
 
-use crate::Corpora;
+use crate::{Corpora, as_list};
 
 pub fn write(corpora: &Corpora) -> io::Result<()> {
     for (name, octets) in queries() {
@@ -57,7 +57,7 @@ pub fn write(corpora: &Corpora) -> io::Result<()> {
 }
 
 /// Questions as clients ask them, with EDNS and without.
-fn queries() -> Vec<(String, Vec<u8>)> {
+pub fn queries() -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
     for (index, record_type) in TYPES.iter().enumerate() {
         for text in [
@@ -125,7 +125,7 @@ fn queries() -> Vec<(String, Vec<u8>)> {
 }
 
 /// Answers with compressed names in owners and data.
-fn responses() -> Vec<(&'static str, Vec<u8>)> {
+pub fn responses() -> Vec<(&'static str, Vec<u8>)> {
     let header = Header {
         id: 9,
         flags: Flags::QR | Flags::AA,

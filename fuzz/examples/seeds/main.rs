@@ -37,3 +37,10 @@ impl Corpora {
         fs::write(folder.join(name), content)
     }
 }
+
+/// As `arbitrary` reads a list of octets: before each one an odd one, and one that is even at the end.
+pub fn as_list(octets: &[u8]) -> Vec<u8> {
+    let mut list: Vec<u8> = octets.iter().flat_map(|octet| [1, *octet]).collect();
+    list.push(0);
+    list
+}

@@ -5,10 +5,11 @@ use std::net::Ipv4Addr;
 
 use mirage_core::MacAddress;
 use mirage_net::wire::{
-    ArpOperation, ArpRepr, EtherType, EthernetRepr, IpProtocol, Ipv4Repr, UdpRepr, arp, checksum, ethernet, ipv4, udp,
+    ArpOperation, ArpRepr, EtherType, EthernetRepr, IpProtocol, Ipv4Repr, UdpRepr, arp, checksum,
+    ethernet, ipv4, udp,
 };
 
-use crate::Corpora;
+use crate::{Corpora, as_list, dns};
 
 pub fn write(corpora: &Corpora) -> io::Result<()> {
     for (name, bytes) in packets() {
@@ -97,8 +98,8 @@ fn packets() -> Vec<(&'static str, Vec<u8>)> {
 
 /// What stations say to each other, as whole frames with right checksums: `ours` is the target's address.
 fn conversations(ours: Ipv4Addr, other: Ipv4Addr) -> Vec<(&'static str, Vec<Vec<u8>>)> {
-    let question = queries().swap_remove(0).1;
-    let answer = responses().swap_remove(0).1;
+    let question = dns::queries().swap_remove(0).1;
+    let answer = dns::responses().swap_remove(0).1;
     let ip = |protocol, payload: &[u8]| ip_frame(other, ours, protocol, payload, None);
     let echo = |length: usize| icmp(8, 0, [0, 1, 0, 1], &pattern(length));
     let port_unreachable = {
@@ -291,13 +292,6 @@ fn as_flagged(frames: &[Vec<u8>], flags: u8) -> Vec<u8> {
         octets.extend_from_slice(frame);
     }
     octets
-}
-
-/// As `arbitrary` reads a list of octets: before each one an odd one, and one that is even at the end.
-fn as_list(octets: &[u8]) -> Vec<u8> {
-    let mut list: Vec<u8> = octets.iter().flat_map(|octet| [1, *octet]).collect();
-    list.push(0);
-    list
 }
 
 /// As `net_ingress` takes its actions, of which the first is a frame of any bytes.
