@@ -41,7 +41,9 @@ fn talks() -> Option<()> {
     let mut answered = head.finish(ContentLength::Unknown, now).ok()?;
     let before = connection.chunk(5)?;
     for piece in [&before[..], b"hello\r\n", connection.end_content(now).ok()?] {
-        response.get_mut(answered..answered + piece.len())?.copy_from_slice(piece);
+        response
+            .get_mut(answered..answered + piece.len())?
+            .copy_from_slice(piece);
         answered += piece.len();
     }
 
