@@ -151,6 +151,14 @@ impl Stack<'_> {
             .map_or(0, |connection| connection.writable())
     }
 
+    /// Whether the peer has acknowledged all that was queued, and the end of it if there is one (getter). Of a handle that names no
+    /// connection nothing is outstanding.
+    pub fn tcp_is_delivered(&self, handle: TcpHandle) -> bool {
+        self.tcp
+            .get(handle)
+            .is_none_or(|connection| connection.is_delivered())
+    }
+
     /// Octets up to the end of the peer's urgent data (getter; RFC 9293 §3.8.5). They stay in line (RFC 6093).
     pub fn tcp_urgent(&self, handle: TcpHandle) -> Option<u32> {
         self.tcp.get(handle)?.urgent()
@@ -170,7 +178,10 @@ impl Stack<'_> {
         // What comes straight from a receive ring is exchanged first.
         match segment.keep() {
             Ok(segment) => self.tcp.send(now, handle, segment),
-            Err(segment) => Err((TcpError::Full, segment)),
+            Err(segment) => {
+                self.tcp.try_again(now, handle);
+                Err((TcpError::Full, segment))
+            }
         }
     }
 
