@@ -392,6 +392,114 @@ fn fragmentation_needed_makes_segments_smaller() {
     finish(net, client, server);
 }
 
+/// The next frame that is no ARP packet, and its protocol.
+fn next_packet(stack: &mut Stack<'_>, now: Instant) -> Option<(u8, Vec<u8>)> {
+    loop {
+        let frame = bytes(&stack.poll_transmit(now)?);
+        if frame[12..14] == [8, 0] {
+            return Some((frame[23], frame));
+        }
+    }
+}
+
+/// RFC 1191 §6.2: what one connection learns of a path is known to all others: none of theirs is sent larger.
+#[test]
+fn another_connection_s_next_segment_is_as_small_as_the_path() {
+    let mut net = net(3, |_, _| {});
+    let (client, server) = connect(&mut net, ConnectionOptions::DEFAULT);
+    let (other_client, other_server) = connect(&mut net, ConnectionOptions::DEFAULT);
+    let now = net.now;
+    let bytes = pattern(20_000, 5);
+    net.nodes[0].stack.tcp_write(now, client, &bytes).unwrap();
+    let node = &mut net.nodes[0];
+    let sent = common::bytes(&node.stack.poll_transmit(now).unwrap());
+    let mtu = 1_000u16.to_be_bytes();
+    let icmp = icmp(3, 4, [0, 0, mtu[0], mtu[1]], &sent[14..14 + 28]);
+    let report = Ip::new(ip(9), ip(1), 1).frame(&icmp);
+    node.stack
+        .handle_frame(now, frame(node.pool, &report, 2_048));
+    node.stack.tcp_write(now, other_client, &bytes).unwrap();
+    let mut ports = std::collections::BTreeSet::new();
+    while let Some((_, next)) = next_packet(&mut node.stack, now) {
+        assert!(next.len() <= 14 + 1_000, "{}", next.len());
+        ports.insert([next[34], next[35]]);
+    }
+    assert_eq!(ports.len(), 2, "both have sent");
+    // Each found out once, and the second without a router's help.
+    let counters = node.stack.counters();
+    assert_eq!(counters.tcp.path_mtu_reduced, 2);
+    assert_eq!(counters.send.too_long, 1);
+    assert_eq!(counters.icmp.errors_taken, 1);
+    net.run(Duration::from_secs(60));
+    let now = net.now;
+    for server in [server, other_server] {
+        let mut read = vec![0; 30_000];
+        let count = net.nodes[1].stack.tcp_read(now, server, &mut read).unwrap();
+        assert!(read[..count] == bytes);
+    }
+}
+
+/// The device is slow, and whoever has datagrams to send refills the queue after each frame: connections get half of the bytes, and
+/// datagrams the other half, whatever the size of either.
+#[test]
+fn connections_and_datagrams_share_a_slow_device() {
+    for payload in [1_400, 1_000, 100] {
+        let mut net = net(6, |_, _| {});
+        let (client, server) = connect(&mut net, ConnectionOptions::DEFAULT);
+        let socket = net.bind(0, 9);
+        let bytes = pattern(60_000, 3);
+        let now = net.now;
+        let stack = &mut net.nodes[0].stack;
+        stack.tcp_write(now, client, &bytes).unwrap();
+        // Segments of 1,460 bytes, ten of them until there are acknowledgements (RFC 6928).
+        let (mut segments, mut datagrams) = (0, 0);
+        let datagram = vec![7; payload];
+        while segments < 10 * 1_460 {
+            while stack
+                .udp_send(now, socket, Some(at(2, 9)), &datagram)
+                .is_ok()
+            {}
+            assert!(stack.transmit_full());
+            let (protocol, frame) = next_packet(stack, now).unwrap();
+            match protocol {
+                6 => segments += frame.len(),
+                17 => datagrams += frame.len(),
+                other => panic!("protocol {other}"),
+            }
+            assert!(
+                segments.abs_diff(datagrams) <= 1_514,
+                "{segments} {datagrams}"
+            );
+        }
+        // The queue is as it was: all that was taken in goes out.
+        let queued = stack.transmit_len();
+        assert_eq!(drain(stack, now).len(), queued);
+        net.run(Duration::from_secs(60));
+        let now = net.now;
+        let mut read = vec![0; 70_000];
+        let count = net.nodes[1].stack.tcp_read(now, server, &mut read).unwrap();
+        assert!(read[..count] == bytes);
+        assert_eq!(net.nodes[0].stack.counters().tcp.path_mtu_reduced, 0);
+    }
+}
+
+/// The reverse: a datagram does not wait behind all that connections have to send.
+#[test]
+fn a_datagram_goes_out_between_segments() {
+    let mut net = net(7, |_, _| {});
+    let (client, _) = connect(&mut net, ConnectionOptions::DEFAULT);
+    let socket = net.bind(0, 9);
+    let now = net.now;
+    let stack = &mut net.nodes[0].stack;
+    stack.tcp_write(now, client, &pattern(60_000, 3)).unwrap();
+    for _ in 0..4 {
+        assert_eq!(next_packet(stack, now).unwrap().0, 6);
+        stack.udp_send(now, socket, Some(at(2, 9)), b"?").unwrap();
+        let two = [0; 2].map(|_| next_packet(stack, now).unwrap().0);
+        assert!(two.contains(&17), "{two:?}");
+    }
+}
+
 /// A narrow interface: both ends announce what they take (RFC 6691), and nothing is cut.
 #[test]
 fn different_interfaces_agree_on_the_size() {

@@ -204,6 +204,8 @@ pub struct Stack<'a> {
     starved: Instant,
     /// No page or no room was there for a segment: not before this again.
     tcp_starved: Instant,
+    /// Bytes by which TCP is ahead of all else, while both have something to transmit.
+    tcp_lead: i32,
     counters: Counters,
 }
 
@@ -289,6 +291,7 @@ impl<'a> Stack<'a> {
             events: event::Events::new(storage.events),
             starved: Instant::ZERO,
             tcp_starved: Instant::ZERO,
+            tcp_lead: 0,
             counters: Counters::default(),
             random,
         })
@@ -524,11 +527,11 @@ impl<'a> Stack<'a> {
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
         let frame = self.poll_arp(now).or_else(|| {
             self.flush_resolved(now);
-            self.transmit.pop().or_else(|| {
-                self.poll_tcp_segment(now);
-                // A segment to a neighbour that is not known asks for it.
-                self.transmit.pop().or_else(|| self.poll_arp(now))
-            })
+            if self.transmit.len() > 0 && !self.tcp.wants_transmit() {
+                return self.transmit.pop();
+            }
+            // A segment to a neighbour that is not known asks for it.
+            self.poll_by_turns(now).or_else(|| self.poll_arp(now))
         });
         self.counters.transmitted += u64::from(frame.is_some());
         frame
