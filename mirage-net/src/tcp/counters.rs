@@ -109,6 +109,8 @@ pub struct TcpCounters {
     pub congestion_echoes: u64,
     /// Paths found narrower than thought: by a router's report, or because nothing larger arrived.
     pub path_mtu_reduced: u64,
+    /// Paths found wider than thought: a larger segment that tested it arrived (RFC 4821).
+    pub path_mtu_raised: u64,
     /// ICMP errors about a connection, that were kept as a hint (RFC 5927).
     pub soft_errors: u64,
     /// ICMP errors that ended an attempt to connect.

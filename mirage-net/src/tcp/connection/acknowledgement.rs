@@ -7,8 +7,8 @@ use mirage_core::Instant;
 use super::{Connection, Context};
 use crate::tcp::{CongestionControl, SequenceNumber};
 
-/// Segments at the beginning of a connection that are acknowledged at once: the peer's window is small then, and each
-/// acknowledgement opens it.
+/// Segments that are acknowledged at once at the beginning of a connection, and after one was missing (RFC 5681 §4.2 allows it): the
+/// peer's window is small then, each acknowledgement opens it, and the last of an odd number in flight would wait for the timer.
 const QUICK: u8 = 8;
 
 /// The state of what is owed to the peer.
@@ -43,6 +43,12 @@ impl Acknowledging {
     /// One goes out with the next segment, at once.
     pub(crate) fn at_once(&mut self) {
         self.now = true;
+    }
+
+    /// Something is missing, or came twice: one goes out at once, and for each of the segments that follow.
+    pub(crate) fn disturbed(&mut self) {
+        self.now = true;
+        self.quick = QUICK;
     }
 
     /// A segment with `octets` of payload advanced RCV.NXT.

@@ -388,8 +388,12 @@ impl<C: CongestionControl> Connection<C> {
 
     /// Octets of payload in a full-sized segment, options taken off (RFC 9293 §3.7.1, Eff.snd.MSS).
     fn segment_size(&self) -> u32 {
-        let options = fixed_options_len(self.timestamps.is_some());
-        u32::from(self.size.payload(options))
+        u32::from(self.size.payload(self.fixed_options()))
+    }
+
+    /// Bytes of the options that each segment has.
+    fn fixed_options(&self) -> u16 {
+        fixed_options_len(self.timestamps.is_some())
     }
 
     /// Octets that are sent and not acknowledged.
@@ -459,6 +463,10 @@ impl<C: CongestionControl> Connection<C> {
     pub(crate) fn waits_for_peer(&self) -> bool {
         self.handshake.is_some()
             || (self.state.transmits() && (self.outstanding() > 0 || self.has_unsent()))
+    }
+
+    pub(crate) fn smoothed(&self) -> core::time::Duration {
+        self.sender.round_trip().smoothed().unwrap_or_default()
     }
 
     pub(crate) fn segment_octets(&self) -> u32 {

@@ -138,7 +138,6 @@ impl<C: CongestionControl> Connection<C> {
             }
             return None;
         }
-        self.trust_path(cx);
         if self.sender.has_retransmission() {
             let (blocks, room) = self.blocks(cx);
             if let Some(sent) = self
@@ -146,11 +145,20 @@ impl<C: CongestionControl> Connection<C> {
                 .retransmit(cx.now, cx.segments, room, &mut payload)
             {
                 cx.counters.retransmitted += 1;
+                self.path_probe_lost(cx, sent.sequence);
                 return Some(self.data_segment(cx, &sent, payload, blocks, false));
             }
         }
         let limit = self.sendable(cx)?;
-        let (blocks, room) = self.blocks(cx);
+        let (blocks, mut room) = self.blocks(cx);
+        let probe = self.path_probe(cx).filter(|_| blocks.is_empty());
+        let limit = match probe {
+            Some((octets, _)) => {
+                room = octets;
+                octets
+            }
+            None => limit,
+        };
         let window = self.room_in_window();
         let idle = self.outstanding() == 0;
         let sent =
@@ -160,6 +168,11 @@ impl<C: CongestionControl> Connection<C> {
             self.stalled_since = cx.now;
         }
         self.persist.small_due = false;
+        if let Some((octets, mtu)) = probe
+            && sent.octets == octets
+        {
+            self.path_probe_sent(sent.sequence, octets, mtu);
+        }
         if sent.octets > 0 && sent.octets < room {
             self.small = Some(sent.sequence + sent.octets);
         }

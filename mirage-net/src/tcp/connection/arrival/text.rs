@@ -66,7 +66,7 @@ impl<C: CongestionControl> Connection<C> {
             cx.counters.out_of_order += 1;
         }
         if arrival.acknowledge_now || arrival.refused.is_some() || arrival.advanced == 0 {
-            self.acknowledging.at_once();
+            self.acknowledging.disturbed();
         }
         if arrival.fin {
             self.take_fin(cx);
