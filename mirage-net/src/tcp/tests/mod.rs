@@ -4,7 +4,6 @@ mod closing;
 mod data;
 mod hostile;
 mod listening;
-mod loss;
 mod opening;
 mod resets;
 mod silence;
@@ -54,11 +53,6 @@ pub(super) struct Flying {
 impl Flying {
     pub(super) fn has(&self, flags: TcpFlags) -> bool {
         self.repr.flags.contains(flags)
-    }
-
-    /// Bytes of the IP packet.
-    pub(super) fn packet_len(&self) -> usize {
-        20 + self.repr.header_len() + self.bytes.len()
     }
 
     /// SEG.LEN.
@@ -191,6 +185,7 @@ impl Host {
         let incoming = Incoming {
             repr,
             payload,
+            segment: 0,
             marked: flying.marked,
         };
         let path_mtu = self.path_mtu;
@@ -291,11 +286,6 @@ impl Pair {
 
     pub(super) fn state(&self, host: usize, handle: TcpHandle) -> Option<TcpState> {
         self.hosts[host].engine.state(handle)
-    }
-
-    /// SRTT.
-    pub(super) fn round_trip(&self, host: usize, handle: TcpHandle) -> Duration {
-        self.hosts[host].engine.get(handle).unwrap().smoothed()
     }
 
     pub(super) fn error(&self, host: usize, handle: TcpHandle) -> Option<TcpError> {

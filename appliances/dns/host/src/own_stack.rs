@@ -1,7 +1,6 @@
-//! Our own network stack, over a tap or an interface.
+//! Serving on our own network stack, over a tap or an interface.
 
 use std::cell::Cell;
-use std::fmt;
 use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,38 +8,33 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
+use dns_appliance::Service;
 use mirage_core::doubles::{Capture, IoSink};
 use mirage_core::executor::Executor;
 use mirage_core::{Clock, Netif, NetifError, Pool};
 use mirage_host::{EndSignals, HostPlatform, SystemRng};
 use mirage_net::{
-    Capacities, Cidr, ConflictConfig, Defence, Event, SharedStack, Stack, StackConfig,
-    StackStorage, WakerSlot,
+    Capacities, Cidr, ConflictConfig, Defence, Event, ServiceOptions, Stack, StackConfig,
+    StackStorage, drive,
 };
 
-use crate::{Device, Failure, Net, NetworkArguments, Prefix};
+use crate::arguments::{Arguments, Net, Prefix};
+use crate::device::Device;
+use crate::error::Failure;
 
+/// The port of DNS (RFC 1035 §4.2).
+pub(crate) const PORT: u16 = 53;
 /// Pages of the pool: what is being received, sent, put together and waited for.
 const PAGES: usize = 1_024;
 /// As on Xen. With 17 of them, as many as a frame has beside its headers, the longest datagram is put together.
 const PAGE_SIZE: usize = 4_096;
 
 /// Our own stack on a device of the host.
-pub struct OwnStack {
+pub(crate) struct OwnStack {
     prefix: Prefix,
     host: (Ipv4Addr, u8),
     port: Port,
-    pool: &'static Pool,
-    stack: &'static SharedStack<'static>,
-}
-
-impl fmt::Debug for OwnStack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnStack")
-            .field("device", self.port.device())
-            .field("prefix", &self.prefix)
-            .finish_non_exhaustive()
-    }
+    stack: Stack<'static>,
 }
 
 enum Port {
@@ -50,7 +44,7 @@ enum Port {
 
 /// Why serving ended, or did not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// It did not: the address is ours.
     NotYet,
     /// Ctrl-C.
@@ -58,17 +52,12 @@ pub enum Ended {
 }
 
 impl OwnStack {
-    /// Opens the device, and makes a stack on it, as large as `capacities` say, to which the caller binds what serves
-    /// ([`stack`](Self::stack)).
-    ///
-    /// # Errors
-    ///
-    /// The device can't be had, or the arguments are wrong.
-    pub fn open(
+    /// Opens the device, and binds the service to a stack on it.
+    pub(crate) fn open(
         platform: &'static HostPlatform,
+        service: &'static Service<'static>,
         net: &Net,
-        arguments: &NetworkArguments,
-        capacities: &Capacities,
+        arguments: &Arguments,
     ) -> Result<Self, Failure> {
         // clap demands --ip with --net.
         let prefix = arguments
@@ -89,9 +78,7 @@ impl OwnStack {
         let device = Device::open(platform, pool, net, host, arguments)?;
         let conflict = conflict(net);
         let gateway = arguments.gateway;
-        let stack = stack(
-            platform, pool, &device, prefix, conflict, gateway, capacities,
-        )?;
+        let stack = stack(platform, service, pool, &device, prefix, conflict, gateway)?;
         let port = match &arguments.capture {
             None => Port::Plain(device),
             Some(path) => {
@@ -104,13 +91,12 @@ impl OwnStack {
             prefix,
             host,
             port,
-            pool,
             stack,
         })
     }
 
     /// What was opened.
-    pub fn describe(&self) -> Vec<String> {
+    pub(crate) fn describe(&self) -> Vec<String> {
         let device = self.port.device();
         vec![
             device.describe(self.host),
@@ -118,27 +104,13 @@ impl OwnStack {
         ]
     }
 
-    /// The stack, to bind services and sockets to.
-    pub fn stack(&self) -> &'static SharedStack<'static> {
-        self.stack
-    }
-
-    /// The pool that its pages are from.
-    pub fn pool(&self) -> &'static Pool {
-        self.pool
-    }
-
     /// Our address.
-    pub fn address(&self) -> Ipv4Addr {
+    pub(crate) fn address(&self) -> Ipv4Addr {
         self.prefix.address
     }
 
     /// Runs until the address is ours (RFC 5227), or Ctrl-C.
-    ///
-    /// # Errors
-    ///
-    /// The address is another station's; the device is gone.
-    pub fn acquire(
+    pub(crate) fn acquire(
         &mut self,
         executor: &'static Executor,
         end: &mut EndSignals,
@@ -146,12 +118,8 @@ impl OwnStack {
         self.run_until(executor, end, true)
     }
 
-    /// Serves until Ctrl-C.
-    ///
-    /// # Errors
-    ///
-    /// The address was lost to another station; the device is gone.
-    pub fn run(
+    /// Serves until Ctrl-C, or until the device is gone.
+    pub(crate) fn run(
         &mut self,
         executor: &'static Executor,
         end: &mut EndSignals,
@@ -185,23 +153,17 @@ impl OwnStack {
             }
         };
         let ended = {
-            let stack = self.stack;
+            let stack = &mut self.stack;
             // One driver for each, so that what it calls for each frame is known when it is compiled.
             let mut driving: Pin<Box<dyn Future<Output = NetifError>>> = match &mut self.port {
-                Port::Plain(device) => Box::pin(stack.run(device, executor)),
-                Port::Captured(capture) => Box::pin(stack.run(capture, executor)),
+                Port::Plain(device) => Box::pin(drive(device, stack, executor, on_event)),
+                Port::Captured(capture) => Box::pin(drive(capture, stack, executor, on_event)),
             };
-            let mut telling = pin!(async {
-                loop {
-                    on_event(stack.event().await);
-                }
-            });
             let mut ending = pin!(end.wait());
             executor.run_until(poll_fn(|cx| {
                 if let Poll::Ready(error) = driving.as_mut().poll(cx) {
                     return Poll::Ready(Err(error));
                 }
-                let Poll::Pending = telling.as_mut().poll(cx);
                 if lost.get().is_some() || (acquiring && acquired.get()) {
                     return Poll::Ready(Ok(Ended::NotYet));
                 }
@@ -225,10 +187,9 @@ impl OwnStack {
     }
 
     /// What the device counted; what the stack did is told with -v.
-    pub fn counters(&self) -> Vec<String> {
-        self.stack
-            .with(|stack, _| log::info!("{:#?}", stack.counters()));
-        let pool = self.pool;
+    pub(crate) fn counters(&self) -> Vec<String> {
+        log::info!("{:#?}", self.stack.counters());
+        let pool = self.stack.pool();
         log::info!(
             "{} of {} pages free; {:#?}",
             pool.free_in_all(),
@@ -242,18 +203,18 @@ impl OwnStack {
 
 fn stack(
     platform: &'static HostPlatform,
+    service: &'static Service<'static>,
     pool: &'static Pool,
     netif: &Device,
     prefix: Prefix,
     conflict: ConflictConfig,
     gateway: Option<Ipv4Addr>,
-    capacities: &Capacities,
-) -> Result<&'static SharedStack<'static>, Failure> {
+) -> Result<Stack<'static>, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::Stack(error.to_string());
-    let mut rng = SystemRng::new()?;
+    let mut rng = SystemRng::new().map_err(|error| Failure::System(error.to_string()))?;
     let now = platform.now();
     let config = StackConfig::for_netif(netif);
-    let storage = StackStorage::allocate(capacities);
+    let storage = StackStorage::allocate(&Capacities::default());
     let mut stack =
         Stack::new(config, storage, pool, now, &mut rng).map_err(|error| wrong(&error))?;
     let cidr =
@@ -266,12 +227,15 @@ fn stack(
             .add_default_route(gateway.into())
             .map_err(|error| wrong(&error))?;
     }
-    let wakers: &'static mut [WakerSlot] =
-        Vec::from_iter(std::iter::repeat_with(WakerSlot::default).take(stack.udp_capacity()))
-            .leak();
-    Ok(Box::leak(Box::new(SharedStack::new(
-        stack, platform, wakers,
-    ))))
+    let options = ServiceOptions {
+        max_answer: usize::from(service.limits().udp_payload_size.max(512)),
+        ..ServiceOptions::port(PORT)
+    };
+    let bound: &'static mut &'static Service<'static> = Box::leak(Box::new(service));
+    stack
+        .bind_service(options, bound)
+        .map_err(|error| wrong(&error))?;
+    Ok(stack)
 }
 
 /// How our address is found to be free, and kept (RFC 5227).
