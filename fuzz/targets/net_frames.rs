@@ -11,4 +11,6 @@ thread_local! {
     static POOL: &'static Pool = Pool::leak(96, 512).expect("a small pool");
 }
 
-fuzz_target!(|input: &[u8]| POOL.with(|pool| mirage_net::fuzzing::ingress(pool, input)));
+fuzz_target!(|input: &[u8]| {
+    POOL.with(|pool| mirage_net::fuzzing::ingress(pool, input));
+});

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | serve a connection | [`server`]: [`Server`](server::Server), [`ServerConnection`](server::ServerConnection) |
 //! | ask a server | [`client`]: [`ClientConnection`](client::ClientConnection) |
+//! | compile a site in | `site_compiler`, `build` (feature `std`) |
 //! | serve files | [`files`]: [`Files`](files::Files) over any [`Kv`](mirage_core::kv::Kv) |
 //! | do either over an asynchronous stream | `io` (feature `io`) |
 //! | tell requests apart | [`router`], [`target`] |
@@ -47,14 +48,17 @@
 //! # Features
 //!
 //! - none: all of it but
-//! - `io`: asynchronous shells over `embedded-io-async` streams.
+//! - `io`: asynchronous shells over `embedded-io-async` streams;
+//! - `std`: the site compiler, for build scripts and hosts.
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "std"))]
 extern crate std;
 
 pub mod body;
+#[cfg(feature = "std")]
+pub mod build;
 pub mod chunked;
 pub mod client;
 pub mod condition;
@@ -73,6 +77,8 @@ pub mod range;
 pub mod router;
 mod scan;
 pub mod server;
+#[cfg(feature = "std")]
+pub mod site_compiler;
 mod status;
 pub mod target;
 

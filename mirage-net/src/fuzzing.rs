@@ -14,7 +14,7 @@ use rand_core::{TryCryptoRng, TryRng};
 use crate::tcp::{ConnectionOptions, ListenOptions, TcpHandle, TcpMemory};
 use crate::wire::checksum::{Checksum, checksum};
 use crate::{
-    Cidr, ConflictConfig, Fragmentation, ServiceOptions, ServiceSlot, Stack, StackConfig,
+    Cidr, ConflictConfig, Counters, Fragmentation, ServiceOptions, ServiceSlot, Stack, StackConfig,
     StackMemory, UdpOptions, UdpRequest, UdpService,
 };
 
@@ -31,16 +31,20 @@ pub const PORT: u16 = 53;
 /// Flags 1: the address, version and header checksum are made right, so that the frame gets
 /// beyond IPv4's checks; 2: the checksum of UDP, TCP or ICMP too; 4: it comes in small segments; 8: half a second
 /// passes before; 16: a datagram is sent to its source; 32: the socket is read; 64: the device vouches
-/// for the checksum; 128: the queue is transmitted.
+/// for the checksum; 128: the queue is transmitted; 16 and 32 without 1: a connection is opened.
 ///
-/// The pool has at least 64 pages of 512 bytes or more, and room for two reserves.
+/// So that a conversation comes of it: in a segment whose checksum is made right, sequence and acknowledgement number are distances
+/// from what the stack's last segment acknowledged, and from its end; and with a destination port of 0 it is for the connection
+/// which that one was of.
+///
+/// The pool has at least 64 pages of 512 bytes or more, and room for two reserves. Returns what the stack counted.
 ///
 /// # Panics
 /// When a page of the pool is missing at the end, which is what this is to find; and when the
 /// pool is too small.
-pub fn ingress(pool: &'static Pool, input: &[u8]) {
+pub fn ingress(pool: &'static Pool, input: &[u8]) -> Counters {
     let whole = pool.free_in_all();
-    {
+    let counters = {
         let mut memory = StackMemory::<8, 8, 16, 2, 8>::new();
         let mut echo = Echo;
         let mut services = [const { ServiceSlot::EMPTY }; 1];
@@ -77,6 +81,7 @@ pub fn ingress(pool: &'static Pool, input: &[u8]) {
         };
         let listener = stack.tcp_listen(listen).ok();
         let mut connections: [Option<TcpHandle>; 4] = [None; 4];
+        let mut last = LastSegment::default();
         let mut now = Instant::from_secs(1);
         let mut input = input;
         let mut buffer = [0; 2_048];
@@ -95,7 +100,7 @@ pub fn ingress(pool: &'static Pool, input: &[u8]) {
                 stack.handle_timeout(now);
             }
             if has(1) {
-                make_right(bytes, has(2));
+                make_right(bytes, has(2), &last);
             }
             let segment = if has(4) {
                 bytes.len().div_ceil(17).max(1)
@@ -135,6 +140,15 @@ pub fn ingress(pool: &'static Pool, input: &[u8]) {
             {
                 *free = stack.tcp_accept(listener).ok().flatten();
             }
+            if has(16)
+                && has(32)
+                && !has(1)
+                && let Some(free) = connections.iter_mut().find(|place| place.is_none())
+            {
+                let any = (Ipv4Addr::UNSPECIFIED, 0).into();
+                let remote = (Ipv4Addr::new(10, 0, 0, 2), PORT).into();
+                *free = stack.tcp_connect(now, any, remote, listen.connection).ok();
+            }
             for place in &mut connections {
                 let Some(handle) = *place else { continue };
                 if has(32) {
@@ -154,7 +168,9 @@ pub fn ingress(pool: &'static Pool, input: &[u8]) {
                 }
             }
             if has(128) {
-                while stack.poll_transmit(now).is_some() {}
+                while let Some(frame) = stack.poll_transmit(now) {
+                    last.look(&frame);
+                }
             }
             while stack.poll_udp().is_some() || stack.poll_event().is_some() {}
             while stack.poll_tcp().is_some() || stack.poll_tcp_listener().is_some() {}
@@ -178,12 +194,66 @@ pub fn ingress(pool: &'static Pool, input: &[u8]) {
             (0, 0, 0),
             "a connection waits for ever"
         );
-    }
+        stack.counters()
+    };
     assert_eq!(pool.free_in_all(), whole, "a page is missing");
+    counters
+}
+
+/// The last segment that the stack sent, without which nobody could talk to it.
+#[derive(Default)]
+struct LastSegment {
+    peer: [u8; 4],
+    local_port: [u8; 2],
+    remote_port: [u8; 2],
+    /// Behind what it holds.
+    end: u32,
+    acknowledged: u32,
+}
+
+impl LastSegment {
+    /// Looks at a frame that the stack sends.
+    fn look(&mut self, frame: &Frame) {
+        // The stack sends no options of IPv4.
+        let mut bytes = [0; 54];
+        frame.copy_to_slice(0, &mut bytes);
+        let (packet, segment) = bytes[14..].split_at(20);
+        if bytes[12..14] != [8, 0] || packet[9] != 6 {
+            return;
+        }
+        let word = |at: usize| {
+            segment[at..]
+                .first_chunk()
+                .map_or(0, |b| u32::from_be_bytes(*b))
+        };
+        let total = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
+        let header_len = 20 + usize::from(segment[12] >> 4) * 4;
+        let marks = u32::from(segment[13] & 2 != 0) + u32::from(segment[13] & 1 != 0);
+        let length = total.saturating_sub(header_len) as u32 + marks;
+        self.peer.copy_from_slice(&packet[16..20]);
+        self.local_port.copy_from_slice(&segment[..2]);
+        self.remote_port.copy_from_slice(&segment[2..4]);
+        self.end = word(4).wrapping_add(length);
+        self.acknowledged = word(8);
+    }
+
+    /// Makes the numbers of a segment what they are distances from.
+    fn make_absolute(&self, source: &mut [u8; 4], segment: &mut [u8]) {
+        if segment[2..4] == [0, 0] {
+            *source = self.peer;
+            segment[..2].copy_from_slice(&self.remote_port);
+            segment[2..4].copy_from_slice(&self.local_port);
+        }
+        for (at, base) in [(4, self.acknowledged), (8, self.end)] {
+            if let Some(field) = segment[at..].first_chunk_mut() {
+                *field = u32::from_be_bytes(*field).wrapping_add(base).to_be_bytes();
+            }
+        }
+    }
 }
 
 /// Makes a frame one for us, with a good IPv4 header, and if asked a good transport checksum.
-fn make_right(bytes: &mut [u8], transport: bool) {
+fn make_right(bytes: &mut [u8], transport: bool, last: &LastSegment) {
     if bytes.len() < 34 {
         return;
     }
@@ -201,15 +271,20 @@ fn make_right(bytes: &mut [u8], transport: bool) {
     if packet[16] != 255 {
         packet[16..20].copy_from_slice(&ADDRESS.octets());
     }
-    packet[10..12].fill(0);
-    let sum = checksum(&packet[..header_len]);
-    packet[10..12].copy_from_slice(&sum.to_be_bytes());
     let total = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
     let protocol = packet[9];
     let mut addresses = [[0; 4]; 2];
     addresses[0].copy_from_slice(&packet[12..16]);
     addresses[1].copy_from_slice(&packet[16..20]);
-    let [source, destination] = addresses;
+    let [mut source, destination] = addresses;
+    let payload = &mut packet[header_len..total];
+    if transport && protocol == 6 && payload.len() >= 20 {
+        last.make_absolute(&mut source, payload);
+        packet[12..16].copy_from_slice(&source);
+    }
+    packet[10..12].fill(0);
+    let sum = checksum(&packet[..header_len]);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
     let payload = &mut packet[header_len..total];
     if !transport || payload.len() < 8 {
         return;
@@ -303,7 +378,7 @@ mod tests {
                     payload[4..6].copy_from_slice(&length.to_be_bytes());
                 }
                 if protocol == 6 && payload.len() >= 20 {
-                    payload[..4].copy_from_slice(&[4, id, 0, PORT as u8]);
+                    payload[..4].copy_from_slice(&[4, id, 0, PORT as u8 * (id % 2)]);
                     // Few sequence numbers and flags, so that something comes of it.
                     payload[4..12].copy_from_slice(&[0, 0, 0, offset as u8 % 4, 0, 0, 0, 0]);
                     payload[12] = 0x50;
@@ -351,6 +426,55 @@ mod tests {
         record.extend((bytes.len() as u16).to_be_bytes());
         record.extend(bytes);
         record
+    }
+
+    /// A segment from 10.0.0.2 with these flags, numbers as distances, and a payload.
+    fn segment(ports: [u8; 4], flags: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec_of(&[&MAC.0, &[2, 0, 0, 0, 0, 2], &[8, 0]]);
+        let total = (40 + payload.len()) as u16;
+        bytes.extend([0x45, 0]);
+        bytes.extend(total.to_be_bytes());
+        bytes.extend([0, 1, 0, 0, 64, 6, 0, 0]);
+        bytes.extend([10, 0, 0, 2]);
+        bytes.extend(ADDRESS.octets());
+        bytes.extend(ports);
+        bytes.extend([0; 8]);
+        bytes.extend([0x50, flags, 4, 0, 0, 0, 0, 0]);
+        bytes.extend(payload);
+        // Right, with its checksum; then all is transmitted, and what can be read comes back.
+        record(1 | 2 | 32 | 128, &bytes)
+    }
+
+    fn arp_reply() -> Vec<u8> {
+        let mut bytes = vec_of(&[&MAC.0, &[2, 0, 0, 0, 0, 2], &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2]]);
+        bytes.extend([2, 0, 0, 0, 0, 2, 10, 0, 0, 2]);
+        bytes.extend(MAC.0);
+        bytes.extend(ADDRESS.octets());
+        record(128, &bytes)
+    }
+
+    #[test]
+    fn an_input_can_be_a_conversation() {
+        let listener = [4, 1, 0, PORT as u8];
+        let heard = [
+            segment(listener, 2, b""),
+            arp_reply(),
+            segment(listener, 16, b""),
+            segment(listener, 24, b"hello"),
+            segment([0; 4], 17, b""),
+        ];
+        let counters = ingress(Pool::leak(64, 2048).unwrap(), &heard.concat());
+        assert_eq!(counters.tcp.passive_opens, 1, "{:?}", counters.tcp);
+        assert_eq!(counters.tcp.received_octets, 5);
+        let asked = [
+            record(16 | 32 | 128, b""),
+            arp_reply(),
+            segment([0; 4], 18, b""),
+            segment([0; 4], 24, b"hello"),
+        ];
+        let counters = ingress(Pool::leak(64, 2048).unwrap(), &asked.concat());
+        assert_eq!(counters.tcp.active_opens, 1);
+        assert_eq!(counters.tcp.received_octets, 5, "{:?}", counters.tcp);
     }
 
     proptest! {

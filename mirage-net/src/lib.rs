@@ -22,7 +22,7 @@
 //! | [`DhcpClient`], [`DhcpBinding`], [`SharedDhcpClient`] | a DHCP client, a stack that is configured as it says, and both in a task |
 //! | [`DhcpServer`], [`serve_dhcp`] | a DHCP server, and a task that runs it with its leases in any [`KvMut`](mirage_core::kv::KvMut) |
 //! | [`drive`] | the task that moves frames between a device and a stack whose services answer in place |
-//! | [`SharedStack`], [`UdpSocket`] | the asynchronous shell that tasks share; with the feature `edge-nal` its sockets implement `edge-nal`'s traits |
+//! | [`SharedStack`], [`UdpSocket`], [`TcpListener`], [`TcpStream`] | the asynchronous shell that tasks share; with the feature `io` its connections implement `embedded-io-async`'s traits, with `edge-nal` all of them `edge-nal`'s |
 //! | [`Counters`] | one number for each reason to drop |
 //! | [`wire`] | the codecs |
 //!
@@ -46,6 +46,8 @@
 //! | [`Stack::udp_receive`], [`UdpSocket::receive`] | none: the payload in the page that it was received in |
 //! | [`Stack::tcp_send`], [`tcp_receive`](Stack::tcp_receive), [`tcp_peek`](Stack::tcp_peek) | none: data stay in their pages; one where the device takes fewer segments |
 //! | [`Stack::tcp_write`], [`tcp_read`](Stack::tcp_read) | one, between the slice and the pages |
+//! | [`TcpStream::send`], [`receive`](TcpStream::receive), `embedded_io_async::BufRead` | as `tcp_send` and `tcp_receive`: none |
+//! | [`TcpStream::write`], [`read`](TcpStream::read), `embedded_io_async::Write` and `Read` | one, as `tcp_write` and `tcp_read` |
 //! | [`Stack::udp_send_page`], [`udp_send_frame`](Stack::udp_send_frame) | none; one where the device takes fewer segments |
 //! | [`Stack::udp_send`], [`udp_send_from`](Stack::udp_send_from), [`UdpSocket::send`], [`send_from`](UdpSocket::send_from), `edge_nal::UdpSend` | one, from the slice into the pages that are sent |
 //! | `edge_nal::UdpReceive` | one, from the received page into the caller's buffer |
@@ -107,7 +109,7 @@
 //!
 //! # What is not implemented
 //!
-//! - Of TCP: an asynchronous shell, segmentation offload, urgent data to send (RFC 6093 advises against it; received ones stay
+//! - Of TCP: segmentation offload, urgent data to send (RFC 6093 advises against it; received ones stay
 //!   in line, and [`Stack::tcp_urgent`] tells where they end), Fast Open, probing upwards for a larger path MTU (RFC 4821 §7.3: a
 //!   path that swallows large segments is found, and tried again after ten minutes).
 //! - IPv6 (counted and dropped in one match arm; public addresses
@@ -158,8 +160,9 @@ pub use ip::{
 };
 pub use limit::RateLimit;
 pub use shell::{
-    DhcpNotice, DriverCounters, RECEIVE_BUDGET, ServeDhcpError, SharedDhcpClient, SharedStack,
-    UdpSocket, WakerSlot, drive, serve_dhcp,
+    DhcpNotice, DriverCounters, ListenerWakerSlot, RECEIVE_BUDGET, ServeDhcpError,
+    SharedDhcpClient, SharedStack, StreamWakerSlot, TcpListener, TcpReader, TcpStream, TcpWakers,
+    TcpWriter, UdpSocket, WakerSlot, drive, serve_dhcp,
 };
 #[cfg(feature = "alloc")]
 pub use stack::Capacities;

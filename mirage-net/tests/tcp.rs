@@ -5,9 +5,8 @@ mod common;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::tcp::*;
 use common::*;
-use mirage_core::doubles::{Chance, Faults};
+use mirage_core::doubles::{Chance, Faults, PortConfig, VirtualEthernet};
 use mirage_core::{Instant, MacAddress, OffloadFlags, Offloads, Pool};
 use mirage_net::tcp::*;
 use mirage_net::wire::checksum::checksum;
@@ -15,6 +14,122 @@ use mirage_net::wire::tcp::{
     MAX_HEADER_LEN, TcpFlags, TcpOptions, TcpPacket, TcpRepr, segment_checksum,
 };
 use mirage_net::*;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+type Tcp = TcpMemory<64, 1024, 32, 64>;
+
+/// A stack with TCP whose address is assigned, and whose announcements are over when it comes to that.
+fn tcp_stack(config: StackConfig, pool: &'static Pool, seed: u64, number: u8) -> Stack<'static> {
+    let memory = Box::leak(Box::new(Memory::new()));
+    let tcp = Box::leak(Box::new(Tcp::new()));
+    let services = Box::leak(Box::new([const { ServiceSlot::EMPTY }; 1]));
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let storage = memory.storage(services).with_tcp(tcp.storage());
+    let mut stack = Stack::new(config, storage, pool, Instant::ZERO, &mut rng).unwrap();
+    let cidr = Cidr::new(ip(number).into(), 24).unwrap();
+    stack
+        .add_address(Instant::ZERO, cidr, ConflictConfig::assigned())
+        .unwrap();
+    stack
+}
+
+/// Two machines with TCP.
+fn net(seed: u64, change: impl Fn(u8, &mut PortConfig)) -> Net {
+    let ethernet = VirtualEthernet::new(seed);
+    let nodes = (1..=2)
+        .map(|number| {
+            let pool = Pool::leak(1_024, 2048).unwrap();
+            let mut config = PortConfig::new(mac(number));
+            change(number, &mut config);
+            let netif = ethernet.attach(config, pool.reserve(64).unwrap());
+            let config = StackConfig::for_netif(&netif);
+            Node {
+                pool,
+                stack: tcp_stack(config, pool, seed ^ u64::from(number) << 32, number),
+                netif,
+                events: vec![],
+            }
+        })
+        .collect();
+    let mut net = Net {
+        now: Instant::ZERO,
+        ethernet,
+        nodes,
+    };
+    net.run(Duration::from_secs(5));
+    net
+}
+
+fn connect(net: &mut Net, options: ConnectionOptions) -> (TcpHandle, TcpHandle) {
+    let mut listen = ListenOptions::bind(([0, 0, 0, 0], 80).into());
+    listen.connection = options;
+    let listener = net.nodes[1].stack.tcp_listen(listen).unwrap();
+    let now = net.now;
+    let client = net.nodes[0]
+        .stack
+        .tcp_connect(now, ([0, 0, 0, 0], 0).into(), at(2, 80), options)
+        .unwrap();
+    net.run(Duration::from_secs(30));
+    assert_eq!(net.nodes[1].stack.poll_tcp_listener(), Some(listener));
+    let server = net.nodes[1].stack.tcp_accept(listener).unwrap().unwrap();
+    assert_eq!(
+        net.nodes[0].stack.tcp_state(client),
+        Some(TcpState::Established)
+    );
+    assert_eq!(
+        net.nodes[1].stack.tcp_remote(server),
+        net.nodes[0].stack.tcp_local(client)
+    );
+    assert!(net.nodes[1].stack.tcp_close_listener(now, listener));
+    (client, server)
+}
+
+/// Sends from one node to the other, reading as it comes.
+fn transfer(
+    net: &mut Net,
+    (from, sender): (usize, TcpHandle),
+    (to, receiver): (usize, TcpHandle),
+    bytes: &[u8],
+    patience: Duration,
+) {
+    let until = net.now + patience;
+    let (mut written, mut read) = (0, Vec::new());
+    let mut buffer = vec![0; 65_536];
+    while read.len() < bytes.len() {
+        let now = net.now;
+        written += net.nodes[from]
+            .stack
+            .tcp_write(now, sender, &bytes[written..])
+            .unwrap();
+        let more = net.step(until);
+        loop {
+            let now = net.now;
+            let count = net.nodes[to]
+                .stack
+                .tcp_read(now, receiver, &mut buffer)
+                .unwrap();
+            if count == 0 {
+                break;
+            }
+            read.extend_from_slice(&buffer[..count]);
+        }
+        assert!(more, "{} of {}", read.len(), bytes.len());
+    }
+    assert!(read == bytes, "the bytes are others");
+}
+
+/// Closes both ends; every page and slot is back after a while.
+fn finish(mut net: Net, client: TcpHandle, server: TcpHandle) {
+    let now = net.now;
+    net.nodes[0].stack.tcp_close(now, client);
+    net.nodes[1].stack.tcp_close(now, server);
+    net.run(Duration::from_secs(700));
+    for node in &net.nodes {
+        assert_eq!(node.stack.tcp_population(), (0, 0, 0));
+    }
+    net.assert_whole();
+}
 
 #[test]
 fn both_ways_with_and_without_offloads() {
@@ -275,6 +390,114 @@ fn fragmentation_needed_makes_segments_smaller() {
     let count = net.nodes[1].stack.tcp_read(now, server, &mut read).unwrap();
     assert!(read[..count] == bytes);
     finish(net, client, server);
+}
+
+/// The next frame that is no ARP packet, and its protocol.
+fn next_packet(stack: &mut Stack<'_>, now: Instant) -> Option<(u8, Vec<u8>)> {
+    loop {
+        let frame = bytes(&stack.poll_transmit(now)?);
+        if frame[12..14] == [8, 0] {
+            return Some((frame[23], frame));
+        }
+    }
+}
+
+/// RFC 1191 §6.2: what one connection learns of a path is known to all others: none of theirs is sent larger.
+#[test]
+fn another_connection_s_next_segment_is_as_small_as_the_path() {
+    let mut net = net(3, |_, _| {});
+    let (client, server) = connect(&mut net, ConnectionOptions::DEFAULT);
+    let (other_client, other_server) = connect(&mut net, ConnectionOptions::DEFAULT);
+    let now = net.now;
+    let bytes = pattern(20_000, 5);
+    net.nodes[0].stack.tcp_write(now, client, &bytes).unwrap();
+    let node = &mut net.nodes[0];
+    let sent = common::bytes(&node.stack.poll_transmit(now).unwrap());
+    let mtu = 1_000u16.to_be_bytes();
+    let icmp = icmp(3, 4, [0, 0, mtu[0], mtu[1]], &sent[14..14 + 28]);
+    let report = Ip::new(ip(9), ip(1), 1).frame(&icmp);
+    node.stack
+        .handle_frame(now, frame(node.pool, &report, 2_048));
+    node.stack.tcp_write(now, other_client, &bytes).unwrap();
+    let mut ports = std::collections::BTreeSet::new();
+    while let Some((_, next)) = next_packet(&mut node.stack, now) {
+        assert!(next.len() <= 14 + 1_000, "{}", next.len());
+        ports.insert([next[34], next[35]]);
+    }
+    assert_eq!(ports.len(), 2, "both have sent");
+    // Each found out once, and the second without a router's help.
+    let counters = node.stack.counters();
+    assert_eq!(counters.tcp.path_mtu_reduced, 2);
+    assert_eq!(counters.send.too_long, 1);
+    assert_eq!(counters.icmp.errors_taken, 1);
+    net.run(Duration::from_secs(60));
+    let now = net.now;
+    for server in [server, other_server] {
+        let mut read = vec![0; 30_000];
+        let count = net.nodes[1].stack.tcp_read(now, server, &mut read).unwrap();
+        assert!(read[..count] == bytes);
+    }
+}
+
+/// The device is slow, and whoever has datagrams to send refills the queue after each frame: connections get half of the bytes, and
+/// datagrams the other half, whatever the size of either.
+#[test]
+fn connections_and_datagrams_share_a_slow_device() {
+    for payload in [1_400, 1_000, 100] {
+        let mut net = net(6, |_, _| {});
+        let (client, server) = connect(&mut net, ConnectionOptions::DEFAULT);
+        let socket = net.bind(0, 9);
+        let bytes = pattern(60_000, 3);
+        let now = net.now;
+        let stack = &mut net.nodes[0].stack;
+        stack.tcp_write(now, client, &bytes).unwrap();
+        // Segments of 1,460 bytes, ten of them until there are acknowledgements (RFC 6928).
+        let (mut segments, mut datagrams) = (0, 0);
+        let datagram = vec![7; payload];
+        while segments < 10 * 1_460 {
+            while stack
+                .udp_send(now, socket, Some(at(2, 9)), &datagram)
+                .is_ok()
+            {}
+            assert!(stack.transmit_full());
+            let (protocol, frame) = next_packet(stack, now).unwrap();
+            match protocol {
+                6 => segments += frame.len(),
+                17 => datagrams += frame.len(),
+                other => panic!("protocol {other}"),
+            }
+            assert!(
+                segments.abs_diff(datagrams) <= 1_514,
+                "{segments} {datagrams}"
+            );
+        }
+        // The queue is as it was: all that was taken in goes out.
+        let queued = stack.transmit_len();
+        assert_eq!(drain(stack, now).len(), queued);
+        net.run(Duration::from_secs(60));
+        let now = net.now;
+        let mut read = vec![0; 70_000];
+        let count = net.nodes[1].stack.tcp_read(now, server, &mut read).unwrap();
+        assert!(read[..count] == bytes);
+        assert_eq!(net.nodes[0].stack.counters().tcp.path_mtu_reduced, 0);
+    }
+}
+
+/// The reverse: a datagram does not wait behind all that connections have to send.
+#[test]
+fn a_datagram_goes_out_between_segments() {
+    let mut net = net(7, |_, _| {});
+    let (client, _) = connect(&mut net, ConnectionOptions::DEFAULT);
+    let socket = net.bind(0, 9);
+    let now = net.now;
+    let stack = &mut net.nodes[0].stack;
+    stack.tcp_write(now, client, &pattern(60_000, 3)).unwrap();
+    for _ in 0..4 {
+        assert_eq!(next_packet(stack, now).unwrap().0, 6);
+        stack.udp_send(now, socket, Some(at(2, 9)), b"?").unwrap();
+        let two = [0; 2].map(|_| next_packet(stack, now).unwrap().0);
+        assert!(two.contains(&17), "{two:?}");
+    }
 }
 
 /// A narrow interface: both ends announce what they take (RFC 6691), and nothing is cut.

@@ -11,7 +11,6 @@ use std::time::Duration;
 use mirage_core::executor::Executor;
 use mirage_core::{MacAddress, Pool};
 use mirage_host::{HostPlatform, SystemRng, Tap, TapConfig};
-use mirage_net::tcp::{TcpCapacities, TcpStorage};
 use mirage_net::{Capacities, SharedStack, Stack, StackConfig, StackStorage, WakerSlot};
 
 /// More than anything here takes on any machine.
@@ -133,23 +132,15 @@ impl Machine {
     /// # Panics
     /// When the system refuses any of it.
     pub fn on_tap(name: &str, mac: MacAddress, host: Option<(Ipv4Addr, u8)>) -> Self {
+        let platform = HostPlatform::leak().expect("a platform");
+        let executor = Executor::leak(platform);
+        let pool = Pool::leak(1_024, 2_048).expect("a pool");
         let mut config = TapConfig::new(name);
         config.host_address = host;
         config.mac = Some(mac);
-        Self::with(config, Pool::leak(1_024, 2_048).expect("a pool"))
-    }
-
-    /// A stack without an address, on a tap and a pool.
-    ///
-    /// # Panics
-    /// When the system refuses any of it.
-    pub fn with(config: TapConfig, pool: &'static Pool) -> Self {
-        let platform = HostPlatform::leak().expect("a platform");
-        let executor = Executor::leak(platform);
         let mut tap = Tap::open(platform, pool, config).expect("a tap");
         let mut rng = SystemRng::new().expect("randomness");
-        let storage = StackStorage::allocate(&Capacities::default())
-            .with_tcp(TcpStorage::allocate(&TcpCapacities::default()));
+        let storage = StackStorage::allocate(&Capacities::default());
         let now = mirage_core::Clock::now(platform);
         let config = StackConfig::for_netif(&tap);
         let stack = Stack::new(config, storage, pool, now, &mut rng).expect("a stack");

@@ -27,6 +27,11 @@ impl CompiledEntry {
         }
     }
 
+    /// Its key.
+    pub const fn key(&self) -> &'static str {
+        self.key
+    }
+
     /// With a digest that a build script made. Without one it is computed when it is asked for.
     pub const fn with_digest(self, digest: Digest) -> Self {
         Self {

@@ -4,9 +4,13 @@
 
 mod dhcp;
 mod driver;
+mod tcp;
 
 pub use self::dhcp::{DhcpNotice, ServeDhcpError, SharedDhcpClient, serve_dhcp};
 pub use self::driver::{DriverCounters, RECEIVE_BUDGET, drive};
+pub use self::tcp::{
+    ListenerWakerSlot, StreamWakerSlot, TcpListener, TcpReader, TcpStream, TcpWakers, TcpWriter,
+};
 
 use core::cell::{Cell, RefCell, RefMut};
 use core::fmt;
@@ -29,7 +33,7 @@ use crate::{BindError, Datagram, Event, SendError, SocketError, Stack, UdpHandle
 /// gives back makes no turn.
 const PAGE_WAIT: Duration = Duration::from_millis(5);
 
-/// Storage for the wakers of one socket: one task that receives, one that sends.
+/// Storage for the wakers of one UDP socket: one task that receives, one that sends.
 #[derive(Debug, Default)]
 pub struct WakerSlot {
     receive: Option<Waker>,
@@ -53,6 +57,7 @@ pub struct SharedStack<'a> {
     stack: RefCell<Stack<'a>>,
     clock: &'a dyn Clock,
     wakers: RefCell<ManagedSlice<'a, WakerSlot>>,
+    tcp: TcpWakers<'a>,
     /// Somebody gave the stack something to transmit, or a new deadline.
     changed: Token,
     /// The stack has an event for its owner.
@@ -89,8 +94,8 @@ impl fmt::Debug for SharedStack<'_> {
 }
 
 impl<'a> SharedStack<'a> {
-    /// Shares a stack; `wakers` has a slot for each of its sockets
-    /// ([`Stack::udp_capacity`]), a socket beyond them is refused.
+    /// Shares a stack; `wakers` has a slot for each of its UDP sockets
+    /// ([`Stack::udp_capacity`]), a socket beyond them is refused. For TCP's see [`with_tcp`](Self::with_tcp).
     pub fn new(
         stack: Stack<'a>,
         clock: &'a dyn Clock,
@@ -100,12 +105,19 @@ impl<'a> SharedStack<'a> {
             stack: RefCell::new(stack),
             clock,
             wakers: RefCell::new(wakers.into()),
+            tcp: TcpWakers::none(),
             changed: Token::new(),
             events: Token::new(),
             waiting: Cell::new(None),
             dropped: Cell::new(false),
             counters: Cell::new(DriverCounters::default()),
         }
+    }
+
+    /// The same with TCP: `wakers` has slots for the stack's connections and listeners.
+    pub fn with_tcp(mut self, wakers: TcpWakers<'a>) -> Self {
+        self.tcp = wakers;
+        self
     }
 
     /// Calls a mutator of the stack, with the time, and lets the driver look at what came of it.
@@ -159,7 +171,7 @@ impl<'a> SharedStack<'a> {
     /// [`BindError`].
     pub fn udp_bind(&self, options: UdpOptions) -> Result<UdpSocket<'_, 'a>, BindError> {
         let mut stack = self.stack.try_borrow_mut().map_err(|_| BindError::InUse)?;
-        self.close_dropped(&mut stack);
+        self.close_dropped(&mut stack, self.clock.now());
         let handle = stack.udp_bind(options)?;
         if handle.index() >= self.wakers.borrow().len() {
             stack.udp_close(handle);
@@ -220,7 +232,7 @@ impl<'a> SharedStack<'a> {
                 sent: false,
             });
         };
-        self.close_dropped(&mut stack);
+        self.close_dropped(&mut stack, now);
         let turn = driver.turn(netif, &mut stack, now, context)?;
         self.counters.set(driver.counters());
         self.wake(stack, now, turn.sent);
@@ -228,7 +240,7 @@ impl<'a> SharedStack<'a> {
     }
 
     /// Closes the sockets that were dropped while the stack was in use.
-    fn close_dropped(&self, stack: &mut Stack<'a>) {
+    fn close_dropped(&self, stack: &mut Stack<'a>, now: Instant) {
         if !self.dropped.replace(false) {
             return;
         }
@@ -237,6 +249,7 @@ impl<'a> SharedStack<'a> {
                 stack.udp_close(handle);
             }
         }
+        self.tcp.close_dropped(stack, now);
     }
 
     /// Wakes who waits for what a turn has brought. A waker may drop a task and its sockets: no
@@ -248,6 +261,7 @@ impl<'a> SharedStack<'a> {
                 waker.wake();
             }
         }
+        self.tcp.wake(&mut stack);
         if stack.has_event() {
             self.events.set();
         }

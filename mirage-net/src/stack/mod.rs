@@ -204,6 +204,8 @@ pub struct Stack<'a> {
     starved: Instant,
     /// No page or no room was there for a segment: not before this again.
     tcp_starved: Instant,
+    /// Bytes by which TCP is ahead of all else, while both have something to transmit.
+    tcp_lead: i32,
     counters: Counters,
 }
 
@@ -251,8 +253,7 @@ impl<'a> Stack<'a> {
         let largest_mtu = config.mtu.min(u16::try_from(most).unwrap_or(u16::MAX));
         let identifications = Identifications::new(&mut random);
         let key = random.next_u64() as u32;
-        let mut tcp = Engine::new(storage.tcp, config.tcp, pool, largest_mtu, now, &mut random);
-        tcp.set_cutting(tcp::cutting(config.offloads));
+        let tcp = Engine::new(storage.tcp, config.tcp, pool, largest_mtu, now, &mut random);
         Ok(Stack {
             pool,
             reserve,
@@ -290,6 +291,7 @@ impl<'a> Stack<'a> {
             events: event::Events::new(storage.events),
             starved: Instant::ZERO,
             tcp_starved: Instant::ZERO,
+            tcp_lead: 0,
             counters: Counters::default(),
             random,
         })
@@ -525,11 +527,11 @@ impl<'a> Stack<'a> {
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
         let frame = self.poll_arp(now).or_else(|| {
             self.flush_resolved(now);
-            self.transmit.pop().or_else(|| {
-                self.poll_tcp_segment(now);
-                // A segment to a neighbour that is not known asks for it.
-                self.transmit.pop().or_else(|| self.poll_arp(now))
-            })
+            if self.transmit.len() > 0 && !self.tcp.wants_transmit() {
+                return self.transmit.pop();
+            }
+            // A segment to a neighbour that is not known asks for it.
+            self.poll_by_turns(now).or_else(|| self.poll_arp(now))
         });
         self.counters.transmitted += u64::from(frame.is_some());
         frame

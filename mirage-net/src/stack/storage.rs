@@ -46,7 +46,7 @@ pub struct StackStorage<'a> {
     pub echoes: ManagedSlice<'a, EchoSlot>,
     /// Events that the owner has not taken. Full: the oldest is lost and counted.
     pub events: ManagedSlice<'a, EventSlot>,
-    /// TCP; none in what [`StackMemory`] and [`allocate`](StackStorage::allocate) make, see [`with_tcp`](StackStorage::with_tcp).
+    /// TCP; none in what [`StackMemory`] and `StackStorage::allocate` make, see [`with_tcp`](StackStorage::with_tcp).
     pub tcp: TcpStorage<'a>,
 }
 

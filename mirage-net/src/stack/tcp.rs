@@ -3,10 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-use mirage_core::{
-    Checksum as ChecksumState, Frame, Instant, OffloadFlags, Offloads, PageMut, Segment,
-    Segmentation, SegmentationKind,
-};
+use mirage_core::{Checksum as ChecksumState, Frame, Instant, OffloadFlags, PageMut, Segment};
 
 use super::icmp::TransportError;
 use super::receive::Received;
@@ -15,8 +12,8 @@ use super::{HEADROOM, SendError, Stack, is_host};
 use crate::arp::Origin;
 use crate::tcp::four_tuple::FourTuple;
 use crate::tcp::{
-    ConnectionOptions, Cutting, Incoming, ListenOptions, ListenerHandle, Outgoing,
-    Received as Data, TcpError, TcpEvents, TcpHandle, TcpState,
+    ConnectionOptions, Incoming, ListenOptions, ListenerHandle, Outgoing, Received as Data,
+    TcpError, TcpEvents, TcpHandle, TcpState,
 };
 use crate::udp::{BindError, Fragmentation};
 use crate::wire::Checksum;
@@ -29,11 +26,6 @@ use crate::wire::tcp::{
 /// How long a segment waits when there is no page or no room for it.
 const STARVED: Duration = Duration::from_millis(10);
 
-/// Octets of payload in one frame that the device cuts: with the longest headers, a VLAN tag among them, no more than a length of 16
-/// bits states.
-const MOST_CUT: u32 =
-    (ipv4::MAX_DATAGRAM_LEN - ethernet::HEADER_LEN - 4 - 40 - MAX_HEADER_LEN) as u32;
-
 /// RFC 3168 §5: the low two bits of the type of service.
 const ECN_MASK: u8 = 3;
 /// RFC 3168 §5: the sender's transport understands marks.
@@ -43,18 +35,6 @@ const CONGESTION_EXPERIENCED: u8 = 3;
 
 /// Host Unreachable (RFC 792): what our own link's silence amounts to.
 const HOST_UNREACHABLE: u8 = 1;
-
-/// What a device with these offloads cuts for us, with room for a frame's headers before its payload.
-pub(super) fn cutting(offloads: Offloads) -> Option<Cutting> {
-    let wanted = OffloadFlags::TRANSMIT_SEGMENTED_V4 | OffloadFlags::TRANSMIT_PARTIAL_V4;
-    let pieces = usize::from(offloads.fragments).min(Frame::MAX_SEGMENTS);
-    // One is the headers'.
-    let pieces = pieces.checked_sub(1).filter(|pieces| *pieces > 0)?;
-    offloads.flags.contains(wanted).then_some(Cutting {
-        octets: MOST_CUT,
-        pieces,
-    })
-}
 
 impl Stack<'_> {
     /// Opens a listener (mutator).
@@ -171,6 +151,14 @@ impl Stack<'_> {
             .map_or(0, |connection| connection.writable())
     }
 
+    /// Whether the peer has acknowledged all that was queued, and the end of it if there is one (getter). Of a handle that names no
+    /// connection nothing is outstanding.
+    pub fn tcp_is_delivered(&self, handle: TcpHandle) -> bool {
+        self.tcp
+            .get(handle)
+            .is_none_or(|connection| connection.is_delivered())
+    }
+
     /// Octets up to the end of the peer's urgent data (getter; RFC 9293 §3.8.5). They stay in line (RFC 6093).
     pub fn tcp_urgent(&self, handle: TcpHandle) -> Option<u32> {
         self.tcp.get(handle)?.urgent()
@@ -190,7 +178,10 @@ impl Stack<'_> {
         // What comes straight from a receive ring is exchanged first.
         match segment.keep() {
             Ok(segment) => self.tcp.send(now, handle, segment),
-            Err(segment) => Err((TcpError::Full, segment)),
+            Err(segment) => {
+                self.tcp.try_again(now, handle);
+                Err((TcpError::Full, segment))
+            }
         }
     }
 
@@ -318,7 +309,6 @@ impl Stack<'_> {
             remote_port: repr.source_port,
         };
         let mut payload = Frame::new();
-        let mut segment = 0;
         if available > tcp_header_len {
             payload = core::mem::take(received.frame);
             if payload
@@ -328,39 +318,18 @@ impl Stack<'_> {
                 self.tcp.counters_mut().malformed += 1;
                 return;
             }
-            let metadata = core::mem::take(&mut payload.metadata);
-            segment = self.merged_segment(metadata.segmentation, payload.len());
+            payload.metadata = Default::default();
         }
         let marked = received.repr.type_of_service & ECN_MASK == CONGESTION_EXPERIENCED;
         let incoming = Incoming {
             repr,
             payload,
-            segment,
             marked,
         };
         let (path_mtu, mtu) = (&self.path_mtu, self.mtu);
         self.tcp.handle_segment(now, tuple, incoming, &|address| {
             path_mtu.lookup(now, address, mtu).mtu
         });
-    }
-
-    /// Octets in each of the segments that the device has merged; zero where it is one. What the device says was negotiated, and
-    /// is believed for no more than when to acknowledge.
-    fn merged_segment(&mut self, segmentation: Option<Segmentation>, octets: usize) -> u16 {
-        match segmentation {
-            Some(Segmentation { size, kind, .. })
-                if kind == SegmentationKind::TcpV4
-                    && self
-                        .offloads
-                        .flags
-                        .contains(OffloadFlags::RECEIVE_SEGMENTED_V4)
-                    && octets > usize::from(size) =>
-            {
-                self.tcp.counters_mut().received_merged += 1;
-                size
-            }
-            _ => 0,
-        }
     }
 
     /// Whether the checksum is right, by the device's word or by our own sum.
@@ -405,10 +374,54 @@ impl Stack<'_> {
         (self.tcp.wants_transmit() && self.tcp_starved != Instant::ZERO).then_some(self.tcp_starved)
     }
 
-    /// Puts a segment into the transmit queue, if there is one. What a connection gives out counts as sent, so page and room are
-    /// there before it is asked.
-    pub(super) fn poll_tcp_segment(&mut self, now: Instant) {
-        while self.transmit.len() == 0 && self.tcp.wants_transmit() && now >= self.tcp_starved {
+    /// The next frame of TCP or of the queue of all else. While both have something, whichever has had less of the device, in bytes, is
+    /// next: datagrams that are always there don't silence connections, nor these them.
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
+    pub(super) fn poll_by_turns(&mut self, now: Instant) -> Option<Frame> {
+        if self.transmit.len() == 0 {
+            self.tcp_lead = 0;
+            return self.poll_tcp_segment(now);
+        }
+        if self.tcp_lead <= 0
+            && let Some(segment) = self.poll_tcp_segment(now)
+        {
+            self.tcp_lead = self.tcp_lead.saturating_add(segment.len() as i32);
+            return Some(segment);
+        }
+        let frame = self.transmit.pop()?;
+        self.tcp_lead = match self.tcp.wants_transmit() && self.tcp_retry().is_none() {
+            true => self.tcp_lead.saturating_sub(frame.len() as i32),
+            // Who had nothing is owed nothing.
+            false => 0,
+        };
+        Some(frame)
+    }
+
+    /// The next segment of a connection, if there is one that can be sent now. What a connection gives out counts as sent, so page and
+    /// room are there before it is asked.
+    fn poll_tcp_segment(&mut self, now: Instant) -> Option<Frame> {
+        // A queue that others keep full is no reason to wait.
+        let first = match self.transmit.room(Origin::Own) {
+            0 => self.transmit.pop(),
+            _ => None,
+        };
+        let queued = self.transmit.len();
+        self.queue_tcp_segment(now, queued);
+        let segment = match self.transmit.len() > queued {
+            true => self.transmit.pop_last(),
+            false => None,
+        };
+        if let Some(first) = first {
+            self.transmit.push_front(first);
+        }
+        segment
+    }
+
+    /// Puts a segment at the end of the transmit queue, which has so many frames.
+    fn queue_tcp_segment(&mut self, now: Instant, queued: usize) {
+        while self.transmit.len() == queued && self.tcp.wants_transmit() && now >= self.tcp_starved
+        {
             // Half of the reserve is left for ARP.
             let page = match self.pool.alloc() {
                 Some(page) => Some(page),
@@ -453,8 +466,7 @@ impl Stack<'_> {
         let Outgoing {
             tuple,
             mut repr,
-            mut payload,
-            segment,
+            payload,
             markable,
             time_to_live,
         } = outgoing;
@@ -484,16 +496,6 @@ impl Stack<'_> {
         room.copy_from_slice(header.get(..length).unwrap_or(&header));
         // A device that takes fewer segments would make it a copy of all later on.
         let segments = payload.segments().len() + 1;
-        if segment > 0 {
-            payload.push_front(page).map_err(|_| SendError::NoPages)?;
-            payload.metadata.segmentation = Some(Segmentation {
-                size: segment,
-                kind: SegmentationKind::TcpV4,
-                header_len: length as u16,
-            });
-            let frame = payload;
-            return self.send_tcp_frame(now, tuple, frame, offloaded, markable, time_to_live);
-        }
         let copies = segments > usize::from(self.offloads.fragments.max(1))
             || segments > Frame::INLINE_SEGMENTS;
         if copies && let Some(room) = page.append(payload.len()) {

@@ -64,6 +64,26 @@ impl<'a> TransmitQueue<'a> {
         }
     }
 
+    /// Puts a frame before all others; the caller has taken one out.
+    pub(super) fn push_front(&mut self, frame: Frame) {
+        let capacity = self.slots.len();
+        if self.length < capacity {
+            self.start = self.start.checked_sub(1).unwrap_or(capacity - 1);
+            self.slots[self.start].0 = Some(frame);
+            self.length += 1;
+        }
+    }
+
+    /// The newest frame.
+    pub(super) fn pop_last(&mut self) -> Option<Frame> {
+        self.length = self.length.checked_sub(1)?;
+        let mut index = self.start + self.length;
+        if index >= self.slots.len() {
+            index -= self.slots.len();
+        }
+        self.slots[index].0.take()
+    }
+
     /// The oldest frame.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<Frame> {
@@ -77,5 +97,43 @@ impl<'a> TransmitQueue<'a> {
         }
         self.length -= 1;
         frame
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::array;
+    use mirage_core::Pool;
+
+    #[test]
+    fn frames_come_out_in_order_from_both_ends_across_the_edge() {
+        let pool = Pool::leak(8, 256).unwrap();
+        let mut slots: [TransmitSlot; 3] = array::from_fn(|_| TransmitSlot::EMPTY);
+        let mut queue = TransmitQueue::new((&mut slots[..]).into());
+        let frame = |byte: u8| {
+            let mut page = pool.alloc().unwrap();
+            page.extend_from_slice(&[byte]).unwrap();
+            Frame::from(page)
+        };
+        let byte = |frame: Option<Frame>| frame.map(|frame| frame.first().unwrap()[0]);
+        for round in 0..7 {
+            queue.push(frame(1));
+            queue.push(frame(2));
+            queue.push(frame(3));
+            queue.push(frame(4));
+            assert_eq!(queue.len(), 3, "full is full");
+            assert_eq!(byte(queue.pop_last()), Some(3));
+            queue.push_front(frame(0));
+            queue.push_front(frame(9));
+            assert_eq!(queue.len(), 3);
+            let all = [queue.pop(), queue.pop(), queue.pop(), queue.pop()].map(byte);
+            assert_eq!(all, [Some(0), Some(1), Some(2), None]);
+            assert_eq!(byte(queue.pop_last()), None);
+            // Begins one place further on each time.
+            queue.push(frame(round));
+            queue.pop();
+        }
+        assert_eq!(pool.free(), 8);
     }
 }

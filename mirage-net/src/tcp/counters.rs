@@ -6,14 +6,10 @@
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpCounters {
-    /// Segments received, whatever became of them; what the device has merged counts as one.
+    /// Segments received, whatever became of them.
     pub received: u64,
-    /// Frames of several segments that the device had merged, or that were never cut.
-    pub received_merged: u64,
     /// Segments sent, retransmissions and those without data included.
     pub sent: u64,
-    /// Frames of several segments that the device cuts.
-    pub sent_uncut: u64,
     /// Octets of data that connections took in order, each once.
     pub received_octets: u64,
     /// Octets of data that were sent for the first time.
@@ -113,6 +109,8 @@ pub struct TcpCounters {
     pub congestion_echoes: u64,
     /// Paths found narrower than thought: by a router's report, or because nothing larger arrived.
     pub path_mtu_reduced: u64,
+    /// Paths found wider than thought: a larger segment that tested it arrived (RFC 4821).
+    pub path_mtu_raised: u64,
     /// ICMP errors about a connection, that were kept as a hint (RFC 5927).
     pub soft_errors: u64,
     /// ICMP errors that ended an attempt to connect.

@@ -21,14 +21,14 @@ type Secret = [u8; SERVER_SECRET_LENGTH];
 
 /// What the command line asks for, for the rest of the process.
 pub(crate) fn leak(arguments: &Arguments) -> Result<Extensions<'static>, Failure> {
-    let mut rng = SystemRng::new().map_err(|error| Failure::System(error.to_string()))?;
+    let mut rng = SystemRng::new()?;
     // RFC 7828 counts in tenths of a second.
     let tenths = u16::try_from(arguments.tcp_idle_ms / 100).unwrap_or(u16::MAX);
     let mut extensions = Extensions::NONE.with_tcp_keepalive(tenths);
     if let Some(nsid) = &arguments.nsid {
         let nsid: &'static str = nsid.clone().leak();
         extensions = extensions.with_nsid(nsid.as_bytes()).ok_or_else(|| {
-            Failure::Stack(format!("--nsid has more than {MAX_NSID_LENGTH} octets"))
+            Failure::Arguments(format!("--nsid has more than {MAX_NSID_LENGTH} octets"))
         })?;
     }
     if !arguments.no_cookies {
@@ -61,7 +61,7 @@ pub(crate) fn leak_memo(answers: usize) -> &'static RefCell<Memo<'static>> {
 /// Reads one secret or two.
 fn read_secrets(path: &Path) -> Result<Cookies, Failure> {
     let wrong =
-        |what: String| Failure::Stack(format!("--cookie-secrets {}: {what}", path.display()));
+        |what: String| Failure::Arguments(format!("--cookie-secrets {}: {what}", path.display()));
     let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     let mut secrets = text.split_ascii_whitespace().map(secret);
     let expected = || wrong("expected one secret or two, each of 32 hexadecimal digits".into());

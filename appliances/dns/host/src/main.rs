@@ -3,43 +3,34 @@
 
 mod arguments;
 mod changing;
-mod device;
 mod error;
 mod extensions;
-mod own_stack;
 mod sockets;
 mod zones;
 
-use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::ExitCode;
 
+use appliance_host::{Ended, OwnStack, say, start_logging};
 use clap::Parser;
 use dns_appliance::Service;
-use log::LevelFilter;
 use mirage_core::Instant;
 use mirage_core::executor::Executor;
 use mirage_dns::authority::Now;
 use mirage_dns::server::{Limits, Server};
 use mirage_host::{EndSignals, HangupSignal, HostPlatform};
+use mirage_net::{Capacities, ServiceOptions};
 
 use arguments::Arguments;
 use error::Failure;
-use own_stack::{Ended, OwnStack, PORT};
 use zones::Zones;
+
+/// The port of DNS (RFC 1035 §4.2).
+const PORT: u16 = 53;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let level = match arguments.verbose {
-        0 => LevelFilter::Warn,
-        1 => LevelFilter::Info,
-        2 => LevelFilter::Debug,
-        _ => LevelFilter::Trace,
-    };
-    env_logger::Builder::new()
-        .filter_level(level)
-        .parse_default_env()
-        .init();
+    start_logging(arguments.verbose);
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -78,7 +69,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     changing::start(executor, service, state, hangup, files, source)?;
 
     let mut said = zones.describe(&served);
-    let result = match &arguments.net {
+    let result = match &arguments.network.net {
         None => {
             let bound = sockets::serve(
                 executor,
@@ -101,7 +92,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             Ok(())
         }
         Some(net) => {
-            let mut own = OwnStack::open(platform, service, net, arguments)?;
+            let mut own =
+                OwnStack::open(platform, net, &arguments.network, &Capacities::default())?;
+            bind(&own, service)?;
             said.extend(own.describe());
             say(&said);
             let result = own.acquire(executor, &mut end).and_then(|acquired| {
@@ -115,7 +108,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
                 own.run(executor, &mut end)
             });
             say(&own.counters());
-            result
+            result.map_err(Failure::from)
         }
     };
     say(&["ended; counted:".into(), service.counters().to_string()]);
@@ -127,11 +120,14 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     result
 }
 
-/// Writes to the standard output; that nobody reads it is no reason to stop serving.
-fn say(lines: &[String]) {
-    let mut out = io::stdout().lock();
-    for line in lines {
-        let _ = writeln!(out, "{line}");
-    }
-    let _ = out.flush();
+/// Binds the service to our own stack.
+fn bind(own: &OwnStack, service: &'static Service<'static>) -> Result<(), Failure> {
+    let options = ServiceOptions {
+        max_answer: usize::from(service.limits().udp_payload_size.max(512)),
+        ..ServiceOptions::port(PORT)
+    };
+    let bound: &'static mut &'static Service<'static> = Box::leak(Box::new(service));
+    own.stack()
+        .with(|stack, _| stack.bind_service(options, bound))
+        .map_err(|error| Failure::Arguments(error.to_string()))
 }

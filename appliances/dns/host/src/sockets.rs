@@ -24,13 +24,13 @@ pub(crate) fn serve(
 ) -> Result<SocketAddr, Failure> {
     let (mut udp, tcp, bound) = executor
         .run_until(Sockets.bind_udp_and_tcp(listen))
-        .map_err(|error| Failure::Listen(listen, error))?;
+        .map_err(|error| appliance_host::Failure::Listen(listen, error))?;
     let task = executor.spawn(async move {
         let mut request = vec![0; UDP_BUFFER];
         let mut response = vec![0; UDP_BUFFER];
         serve_udp(&mut udp, service, executor, &mut request, &mut response).await
     });
-    task.map_err(system)?.detach();
+    task?.detach();
     let tcp: &'static _ = Box::leak(Box::new(tcp));
     for _ in 0..connections {
         let task = executor.spawn(async move {
@@ -39,11 +39,7 @@ pub(crate) fn serve(
             let mut response = vec![0; TCP_BUFFER];
             serve_tcp(tcp, service, executor, limits, &mut request, &mut response).await
         });
-        task.map_err(system)?.detach();
+        task?.detach();
     }
     Ok(bound)
-}
-
-fn system(error: mirage_core::executor::SpawnError) -> Failure {
-    Failure::System(format!("a task can't be started: {error}"))
 }

@@ -76,17 +76,6 @@ pub(crate) struct Context<'c, 's> {
     pub(crate) challenges: &'c mut TokenBucket,
     /// Pages that each queue of a connection may hold while the pool or the slots run low; no limit else.
     pub(crate) fair_pages: u16,
-    /// What the device cuts into segments, if it does.
-    pub(crate) cutting: Option<Cutting>,
-}
-
-/// What a device takes that cuts a frame into segments of TCP itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cutting {
-    /// Octets of payload of one frame.
-    pub(crate) octets: u32,
-    /// Pieces that those may lie in.
-    pub(crate) pieces: usize,
 }
 
 bitflags! {
@@ -399,8 +388,12 @@ impl<C: CongestionControl> Connection<C> {
 
     /// Octets of payload in a full-sized segment, options taken off (RFC 9293 §3.7.1, Eff.snd.MSS).
     fn segment_size(&self) -> u32 {
-        let options = fixed_options_len(self.timestamps.is_some());
-        u32::from(self.size.payload(options))
+        u32::from(self.size.payload(self.fixed_options()))
+    }
+
+    /// Bytes of the options that each segment has.
+    fn fixed_options(&self) -> u16 {
+        fixed_options_len(self.timestamps.is_some())
     }
 
     /// Octets that are sent and not acknowledged.
@@ -470,6 +463,10 @@ impl<C: CongestionControl> Connection<C> {
     pub(crate) fn waits_for_peer(&self) -> bool {
         self.handshake.is_some()
             || (self.state.transmits() && (self.outstanding() > 0 || self.has_unsent()))
+    }
+
+    pub(crate) fn smoothed(&self) -> core::time::Duration {
+        self.sender.round_trip().smoothed().unwrap_or_default()
     }
 
     pub(crate) fn segment_octets(&self) -> u32 {

@@ -21,8 +21,13 @@ const STEPS: [u16; 2] = [1_280, 576];
 /// Retransmission time-outs in a row after which a path is suspected to swallow large packets (RFC 4821 §7.7).
 const SUSPICIOUS: u8 = 3;
 
-/// How long a suspicion lasts (RFC 1191 §6.3).
-const SUSPECTED: Duration = Duration::from_secs(600);
+/// The time from a suspicion to the first larger segment that tests it; it doubles with each that is lost, for a path that loses
+/// much is suspected wrongly, and often.
+const FIRST_TEST: Duration = Duration::from_secs(1);
+/// The longest time to the next such test, and the time after what a router said (RFC 1191 §6.3: ten minutes).
+const NEXT_TEST: Duration = Duration::from_secs(600);
+/// So often doubled the first time is longer than the longest.
+const MOST_DOUBLED: u8 = 10;
 
 /// The size of the segments that a connection sends.
 #[derive(Debug, Clone, Copy)]
@@ -31,12 +36,56 @@ pub(crate) struct SegmentSize {
     ip_header: u16,
     /// Bytes that the interface takes, IP header included.
     interface: u16,
-    /// Bytes that the path takes, as routers said.
+    /// Bytes that the path was thought to take when the connection began: it is not asked for more.
+    highest: u16,
+    /// Bytes that the path takes, as routers said, or as is suspected.
     path: u16,
-    /// Bytes that it is suspected to take, and until when.
-    suspected: Option<(u16, Instant)>,
     /// Octets of payload that the peer takes.
     peer: u16,
+    /// Of a larger size, while `path` is below `highest`.
+    search: Option<Search>,
+}
+
+/// The search for a larger packet that the path takes: RFC 4821 §7.
+#[derive(Debug, Clone, Copy)]
+struct Search {
+    /// How often the time to the next test was doubled.
+    doubled: u8,
+    /// When the next test may be made.
+    again: Instant,
+    probe: Option<Probe>,
+}
+
+/// A segment that is larger than the others, and in the network.
+#[derive(Debug, Clone, Copy)]
+struct Probe {
+    first: SequenceNumber,
+    octets: u16,
+    /// Bytes of its packet.
+    mtu: u16,
+}
+
+impl Search {
+    fn new(now: Instant, doubled: u8) -> Self {
+        let mut search = Search {
+            doubled,
+            again: now,
+            probe: None,
+        };
+        search.wait(now);
+        search
+    }
+
+    fn wait(&mut self, now: Instant) {
+        let wait = FIRST_TEST.saturating_mul(1 << self.doubled.min(MOST_DOUBLED));
+        self.again = now.saturating_add(wait.min(NEXT_TEST));
+    }
+
+    fn failed(&mut self, now: Instant) {
+        self.probe = None;
+        self.doubled = self.doubled.saturating_add(1).min(MOST_DOUBLED);
+        self.wait(now);
+    }
 }
 
 impl SegmentSize {
@@ -44,9 +93,10 @@ impl SegmentSize {
         SegmentSize {
             ip_header: ip_header_len(tuple.local_address),
             interface,
+            highest: path.min(interface),
             path: path.min(interface),
-            suspected: None,
             peer: u16::MAX,
+            search: None,
         }
     }
 
@@ -62,28 +112,58 @@ impl SegmentSize {
 
     /// Octets of payload of a full-sized segment with `options` bytes of options: at least 8.
     pub(crate) fn payload(&self, options: u16) -> u16 {
-        let path = match self.suspected {
-            Some((suspected, _)) => self.path.min(suspected),
-            None => self.path,
-        };
-        path.saturating_sub(self.ip_header + TCP_HEADER)
+        self.payload_of(self.path, options)
+    }
+
+    fn payload_of(&self, mtu: u16, options: u16) -> u16 {
+        mtu.saturating_sub(self.ip_header + TCP_HEADER)
             .min(self.peer)
             .saturating_sub(options)
             .max(8)
     }
 
+    /// What is of use of a packet's size: the peer's MSS is a bound of it.
+    fn useful(&self, mtu: u16) -> u16 {
+        mtu.min(self.peer.saturating_add(self.ip_header + TCP_HEADER))
+    }
+
     /// Takes the next lower step; says whether there was one.
     fn suspect(&mut self, now: Instant) -> bool {
-        let current = match self.suspected {
-            Some((suspected, _)) => self.path.min(suspected),
-            None => self.path,
-        };
-        let used = current.min(self.peer.saturating_add(self.ip_header + TCP_HEADER));
+        let used = self.useful(self.path);
         let Some(step) = STEPS.into_iter().find(|step| *step < used) else {
             return false;
         };
-        self.suspected = Some((step, now.saturating_add(SUSPECTED)));
+        self.path = step;
+        let doubled = self.search.map_or(0, |search| search.doubled);
+        self.search = Some(Search::new(now, doubled));
         true
+    }
+
+    /// A router said that the path takes no more than this.
+    fn reduce(&mut self, now: Instant, mtu: u16) {
+        self.path = mtu;
+        self.search = Some(Search::new(now, MOST_DOUBLED));
+    }
+
+    /// The size to test now: the highest, and every other time the next step, if that is below.
+    fn candidate(&self, now: Instant) -> Option<u16> {
+        let search =
+            (self.search).filter(|search| search.probe.is_none() && now >= search.again)?;
+        let highest = self.useful(self.highest);
+        let mut steps = STEPS.into_iter().rev();
+        let step = steps.find(|step| *step > self.path && *step < highest);
+        let candidate = match step {
+            Some(step) if search.doubled % 2 == 1 => step,
+            _ => highest,
+        };
+        (candidate > self.path).then_some(candidate)
+    }
+
+    /// The segment whose size is tested is acknowledged: the path takes such.
+    fn passed(&mut self, now: Instant, probe: &Probe) {
+        self.path = self.path.max(probe.mtu);
+        let more = self.path < self.useful(self.highest);
+        self.search = more.then(|| Search::new(now, 0));
     }
 }
 
@@ -113,10 +193,22 @@ impl<C: CongestionControl> Connection<C> {
             cx.counters.icmp_out_of_window += 1;
             return false;
         }
+        if let Some(search) = &mut self.size.search
+            && let Some(probe) = search.probe
+            && mtu >= self.size.path
+            && mtu < probe.mtu
+            && sequence.is_within(probe.first, probe.octets.into())
+        {
+            // RFC 4821 §7.6.2: the answer to the test. Such a loss is no sign of congestion.
+            search.failed(cx.now);
+            self.sender
+                .segment_too_large(cx.segments, probe.first, probe.octets.into());
+            return true;
+        }
         if mtu >= self.size.path {
             return false;
         }
-        self.size.path = mtu;
+        self.size.reduce(cx.now, mtu);
         self.segment_size_changed(cx);
         true
     }
@@ -166,14 +258,47 @@ impl<C: CongestionControl> Connection<C> {
         }
     }
 
-    /// Forgets a suspicion that is old.
-    pub(super) fn trust_path(&mut self, cx: &Context<'_, '_>) {
-        if self
-            .size
-            .suspected
-            .is_some_and(|(_, until)| cx.now >= until)
+    /// Octets of payload of a segment that is sent to learn whether the path takes such, if it is time for one (RFC 4821 §7.4): there
+    /// are that many to send, both windows have room, and nothing is being recovered from.
+    pub(super) fn path_probe(&mut self, cx: &Context<'_, '_>) -> Option<(u32, u16)> {
+        let mtu = self.size.candidate(cx.now)?;
+        if self.sender.is_recovering() || self.sender.is_probing() {
+            return None;
+        }
+        let octets = self.size.payload_of(mtu, self.fixed_options());
+        let room = self
+            .sender
+            .allowance(cx.now)
+            .min(self.room_in_window())
+            .min(self.sender.queue().unsent_octets());
+        (u32::from(octets) <= room).then_some((octets.into(), mtu))
+    }
+
+    /// One was sent.
+    pub(super) fn path_probe_sent(&mut self, first: SequenceNumber, octets: u32, mtu: u16) {
+        if let Some(search) = &mut self.size.search {
+            let octets = octets as u16;
+            search.probe = Some(Probe { first, octets, mtu });
+        }
+    }
+
+    /// Something is sent again: if it is of the segment whose size is tested, that did not get through.
+    pub(super) fn path_probe_lost(&mut self, cx: &Context<'_, '_>, sequence: SequenceNumber) {
+        if let Some(search) = &mut self.size.search
+            && let Some(probe) = search.probe
+            && sequence.is_within(probe.first, probe.octets.into())
         {
-            self.size.suspected = None;
+            search.failed(cx.now);
+        }
+    }
+
+    /// Something is acknowledged: if it is all of the segment whose size is tested, the path takes such.
+    pub(super) fn path_probe_acknowledged(&mut self, cx: &mut Context<'_, '_>) {
+        if let Some(probe) = self.size.search.and_then(|search| search.probe)
+            && (probe.first + u32::from(probe.octets)).is_at_or_before(self.unacknowledged())
+        {
+            self.size.passed(cx.now, &probe);
+            cx.counters.path_mtu_raised += 1;
             self.sender.set_maximum_segment(self.segment_size());
         }
     }
@@ -213,6 +338,57 @@ mod tests {
         assert!(size.suspect(Instant::ZERO));
         assert_eq!(size.payload(0), 536);
         assert!(!size.suspect(Instant::ZERO));
+    }
+
+    #[test]
+    fn rfc4821_7_larger_sizes_are_tested_ever_less_often() {
+        let mut size = size(1_500);
+        let mut now = Instant::from_secs(1);
+        assert_eq!(size.candidate(now), None);
+        size.suspect(now);
+        size.suspect(now);
+        let mut waits = std::vec![];
+        for number in 0..14 {
+            let start = now;
+            while size.candidate(now).is_none() {
+                now += Duration::from_secs(1);
+            }
+            waits.push((now - start).as_secs());
+            // The whole, and every other time less.
+            let expected = if number % 2 == 1 && number < 10 {
+                1_280
+            } else {
+                1_500
+            };
+            assert_eq!(size.candidate(now), Some(expected), "{number}");
+            size.search.as_mut().unwrap().failed(now);
+        }
+        let expected = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600, 600];
+        assert_eq!(waits, expected);
+    }
+
+    #[test]
+    fn rfc4821_7_what_gets_through_is_what_the_path_takes() {
+        let mut size = size(1_500);
+        let now = Instant::from_secs(1);
+        size.suspect(now);
+        size.suspect(now);
+        let probe = |mtu| Probe {
+            first: SequenceNumber::new(7),
+            octets: 100,
+            mtu,
+        };
+        size.passed(now, &probe(1_280));
+        assert_eq!((size.path, size.candidate(now)), (1_280, None));
+        let later = now + Duration::from_secs(1);
+        assert_eq!(size.candidate(later), Some(1_500));
+        size.passed(later, &probe(1_500));
+        assert_eq!(size.path, 1_500);
+        assert_eq!(size.candidate(later + Duration::from_secs(9_999)), None);
+        // The peer takes no more than this in any case.
+        size.suspect(now);
+        size.set_peer(1_240);
+        assert_eq!(size.candidate(now + Duration::from_secs(9_999)), None);
     }
 
     #[test]

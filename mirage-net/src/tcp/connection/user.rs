@@ -114,7 +114,7 @@ impl<C: CongestionControl> Connection<C> {
     }
 
     /// What is all connections' was short: nobody's acknowledgement says when there is more of it.
-    fn try_again(&mut self, cx: &Context<'_, '_>) {
+    pub(crate) fn try_again(&mut self, cx: &Context<'_, '_>) {
         self.try_again_at = Some(cx.now.saturating_add(TRY_AGAIN));
     }
 
@@ -218,6 +218,12 @@ impl<C: CongestionControl> Connection<C> {
     /// Whether all that the peer sent was read, and there will be no more (getter).
     pub(crate) fn is_drained(&self) -> bool {
         self.receive.is_drained()
+    }
+
+    /// Whether all that was queued is acknowledged, and the FIN if there is to be one (getter).
+    pub(crate) fn is_delivered(&self) -> bool {
+        let queue = self.sender.queue();
+        !self.close_pending && queue.end() == queue.unacknowledged()
     }
 
     /// CLOSE (RFC 9293 §3.10.4): no more is sent after what is queued; the owner goes on reading (mutator).

@@ -174,6 +174,11 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// What was to be sent found no page: the owner is told to try again soon.
+    pub(crate) fn try_again(&mut self, now: Instant, handle: TcpHandle) {
+        self.with(now, handle, |connection, cx| connection.try_again(cx));
+    }
+
     pub(crate) fn write(
         &mut self,
         now: Instant,

@@ -5,7 +5,7 @@ use core::time::Duration;
 use mirage_core::Instant;
 
 use super::prr::{Progress, Prr};
-use super::scoreboard::{Circumstances, Delivered, SACK_STEPS};
+use super::scoreboard::{Circumstances, Delivered, SACK_STEPS, TICK};
 use super::tail_loss::ProbeOutcome;
 use super::undo::{ForwardRto, Undo};
 use super::{Permit, Phase, Sender};
@@ -104,7 +104,14 @@ impl<C: CongestionControl> Sender<C> {
             self.count_duplicates(acknowledgement, advanced, outstanding, &mut delivered);
         }
         outcome.delivered = delivered.octets;
-        let round_trip = self.measure(now, acknowledgement, advanced, outstanding, &delivered);
+        let round_trip = self.measure(
+            now,
+            acknowledgement,
+            advanced,
+            duplicate.is_some(),
+            outstanding,
+            &delivered,
+        );
         if advanced {
             self.timeouts = 0;
         }
@@ -219,6 +226,7 @@ impl<C: CongestionControl> Sender<C> {
         now: Instant,
         acknowledgement: &Acknowledgement<'_>,
         advanced: bool,
+        arrived_twice: bool,
         outstanding: u32,
         delivered: &Delivered,
     ) -> Option<Duration> {
@@ -237,13 +245,23 @@ impl<C: CongestionControl> Sender<C> {
         // RFC 6298 §3 (Karn): what was sent once, the oldest of it, so that the peer's delay is in the time-out. Else what
         // timestamps say, of an acknowledgement of new data (RFC 7323 §4.1).
         let echoed = acknowledgement.timestamp_echo.filter(|_| advanced);
-        let oldest = delivered.oldest.filter(|_| !delivered.ambiguous);
-        let sample = match (oldest, newest, echoed) {
-            (Some(oldest), _, _) => Some(now - oldest),
-            (None, _, Some(echo)) if delivered.ambiguous => Some(now - echo),
-            (None, Some(newest), _) => Some(newest),
-            (None, None, Some(echo)) => Some(now - echo),
-            (None, None, None) => None,
+        // What arrived twice is acknowledged for the second copy, since the acknowledgement of the first was lost: an echo of
+        // the first measures how long that was waited for.
+        let stale = |echo: &Instant| {
+            arrived_twice
+                && (delivered.repeated_at).is_some_and(|repeated_at| *echo + TICK <= repeated_at)
+        };
+        let echoed = echoed.filter(|echo| !stale(echo));
+        // The first acknowledgement of the oldest was lost when the echo is of a later one.
+        let oldest = delivered
+            .oldest
+            .filter(|oldest| !delivered.ambiguous && echoed.is_none_or(|echo| echo <= *oldest));
+        let sample = if delivered.sacked > 0 {
+            // What came out of order is answered at once, whenever what is acknowledged with it had arrived.
+            newest
+        } else {
+            let echo = oldest.or(echoed).map(|sent_at| now - sent_at);
+            echo.or(newest.filter(|_| !delivered.ambiguous))
         };
         if let Some(sample) = sample {
             let expected = outstanding.div_ceil(2 * self.maximum_segment);

@@ -222,6 +222,17 @@ impl<C: CongestionControl> Sender<C> {
         self.undo = None;
     }
 
+    /// The path takes no packet as large as that of the segment of `octets` from `first` on, as a router said: it is sent again in
+    /// smaller ones, without a congestion event (RFC 4821 §7.6.2).
+    pub fn segment_too_large(
+        &mut self,
+        table: &mut SegmentTable<'_>,
+        first: SequenceNumber,
+        octets: u32,
+    ) {
+        self.queue.mark_range_lost(table, first, octets);
+    }
+
     /// Gives all slots and pages back; nothing is sent any more.
     pub fn clear(&mut self, table: &mut SegmentTable<'_>) {
         self.queue.clear(table);

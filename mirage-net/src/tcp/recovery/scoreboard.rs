@@ -44,6 +44,8 @@ pub(super) struct Delivered {
     /// Something that is acknowledged was sent more than once: what follows it may have waited for it for long, and `oldest`
     /// measures nothing.
     pub(super) ambiguous: bool,
+    /// When that was sent again last.
+    pub(super) repeated_at: Option<Instant>,
     /// Behind the highest octet that is delivered.
     pub(super) forward: SequenceNumber,
     /// Something below `forward` that was sent once was delivered later (RFC 8985 §6.2, step 3).
@@ -69,6 +71,7 @@ impl Delivered {
             newest: None,
             oldest: None,
             ambiguous: false,
+            repeated_at: None,
             forward: circumstances.forward,
             reordered: false,
             original: false,
@@ -78,7 +81,10 @@ impl Delivered {
     /// `octets` of a slot are acknowledged.
     #[inline]
     fn acknowledged(&mut self, octets: u32, slot: &SegmentSlot) {
-        self.ambiguous |= slot.is_retransmitted();
+        if slot.is_retransmitted() {
+            self.ambiguous = true;
+            self.repeated_at = self.repeated_at.max(Some(slot.sent_at()));
+        }
         if slot.state == SlotState::Sacked {
             return;
         }
@@ -290,6 +296,27 @@ impl SendQueue {
             index = next;
         }
         self.lost.octets - before
+    }
+
+    /// Marks lost what is in flight of `octets` from `first` on. Every slot before is passed over: for what is rare.
+    pub(super) fn mark_range_lost(
+        &mut self,
+        table: &mut SegmentTable<'_>,
+        first: SequenceNumber,
+        octets: u32,
+    ) {
+        let end = first + octets;
+        let mut index = self.list.head;
+        while let Some(slot) = table.get(index) {
+            if slot.sequence.is_at_or_after(end) || slot.state == SlotState::Waiting {
+                break;
+            }
+            let next = slot.next;
+            if slot.state == SlotState::InFlight && slot.sequence.is_at_or_after(first) {
+                self.mark_lost(table, index);
+            }
+            index = next;
+        }
     }
 
     /// Marks lost all that is in flight.

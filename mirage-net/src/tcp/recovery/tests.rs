@@ -353,6 +353,18 @@ fn offer(
     to: u32,
     sack: &[(u32, u32)],
 ) -> AcknowledgementOutcome {
+    offer_with_echo(sender, table, milliseconds, to, sack, None)
+}
+
+/// `echo` is when the segment was sent whose timestamp comes back, in milliseconds as the time.
+fn offer_with_echo(
+    sender: &mut Sender,
+    table: &mut SegmentTable<'_>,
+    milliseconds: u64,
+    to: u32,
+    sack: &[(u32, u32)],
+    echo: Option<u64>,
+) -> AcknowledgementOutcome {
     let number = |offset: u32| (FIRST + offset).get();
     let blocks: Vec<SackBlock> = sack
         .iter()
@@ -366,11 +378,92 @@ fn offer(
             acknowledgement: FIRST + to,
             window: 1 << 20,
             sack: &blocks,
-            timestamp_echo: None,
+            timestamp_echo: echo.map(|milliseconds| Instant::from_secs(1) + ms(milliseconds)),
             duplicate: true,
             ecn_echo: false,
         },
     )
+}
+
+/// A sender that has measured 50 ms, has one segment in flight since then, and has sent it again after a time-out.
+fn timed_out() -> (Sender, SegmentTable<'static>) {
+    let (mut sender, mut table) = by_hand(2, true);
+    offer_with_echo(&mut sender, &mut table, 50, 100, &[], Some(0));
+    let mut frame = Frame::new();
+    loop {
+        let at = sender.poll_timeout().unwrap();
+        let outcome = sender.handle_timeout(at, &mut table, 1 << 20);
+        frame.truncate(0);
+        assert!(sender.retransmit(at, &mut table, 100, &mut frame).is_some());
+        if matches!(outcome, LossTimeout::Retransmission { consecutive: 3 }) {
+            break;
+        }
+    }
+    assert!(sender.sent_at > Instant::from_secs(1) + ms(1_000));
+    (sender, table)
+}
+
+#[test]
+fn an_acknowledgement_that_was_lost_is_not_measured_by_the_one_of_the_second_copy() {
+    // The peer has got the first copy, and says that the last one was the second; it echoes the first one's timestamp.
+    let (mut sender, mut table) = timed_out();
+    let now = (sender.sent_at - Instant::from_secs(1)).as_millis() as u64 + 50;
+    let outcome = offer_with_echo(&mut sender, &mut table, now, 200, &[(100, 200)], Some(0));
+    assert_eq!(
+        (outcome.acknowledged, outcome.duplicate_reported),
+        (100, true)
+    );
+    assert_eq!(sender.round_trip().smoothed(), Some(ms(50)));
+    sender.clear(&mut table);
+}
+
+#[test]
+fn rfc7323_4_a_late_acknowledgement_of_the_first_copy_is_measured() {
+    // Nothing arrived twice: the path has become slow, and the time-out has to learn it.
+    let (mut sender, mut table) = timed_out();
+    let now = (sender.sent_at - Instant::from_secs(1)).as_millis() as u64 + 50;
+    offer_with_echo(&mut sender, &mut table, now, 200, &[], Some(0));
+    assert!(sender.round_trip().smoothed() > Some(ms(150)));
+    sender.clear(&mut table);
+}
+
+#[test]
+fn what_comes_out_of_order_is_timed_and_not_what_is_acknowledged_with_it() {
+    let (mut sender, mut table) = by_hand(4, true);
+    offer_with_echo(&mut sender, &mut table, 50, 100, &[], Some(0));
+    // The acknowledgement of the second segment is lost; long after, a fifth and a sixth are sent, and the fifth is lost.
+    let pool = Pool::leak(2, 128).unwrap();
+    let later = Instant::from_secs(1) + ms(5_000);
+    for _ in 0..2 {
+        let page = crate::tcp::testing::page(pool, 0, &[7; 100]);
+        sender.queue_mut().push(&mut table, page).unwrap();
+        let mut frame = Frame::new();
+        let sent = sender.transmit(later, &mut table, 100, 1 << 20, &mut frame);
+        assert!(sent.is_some());
+    }
+    let outcome = offer_with_echo(&mut sender, &mut table, 5_050, 400, &[(500, 600)], Some(0));
+    assert_eq!(outcome.acknowledged, 300);
+    let smoothed = sender.round_trip().smoothed().unwrap();
+    assert!(smoothed <= ms(51), "{smoothed:?}");
+    sender.clear(&mut table);
+}
+
+#[test]
+fn rfc7323_4_the_echo_says_which_of_several_is_acknowledged() {
+    let (mut sender, mut table) = by_hand(2, true);
+    offer_with_echo(&mut sender, &mut table, 50, 100, &[], Some(0));
+    let pool = Pool::leak(1, 128).unwrap();
+    let page = crate::tcp::testing::page(pool, 0, &[7; 100]);
+    sender.queue_mut().push(&mut table, page).unwrap();
+    let later = Instant::from_secs(1) + ms(5_000);
+    let mut frame = Frame::new();
+    let sent = sender.transmit(later, &mut table, 100, 1 << 20, &mut frame);
+    assert!(sent.is_some());
+    // The acknowledgement of the second segment was lost: this one is of the third.
+    offer_with_echo(&mut sender, &mut table, 5_050, 300, &[], Some(5_000));
+    let smoothed = sender.round_trip().smoothed().unwrap();
+    assert!(smoothed <= ms(51), "{smoothed:?}");
+    sender.clear(&mut table);
 }
 
 #[test]
@@ -546,6 +639,24 @@ fn rfc1191_6_5_after_a_smaller_path_mtu_all_is_sent_again_in_smaller_segments() 
         offer(&mut sender, &mut table, 50, 400, &[]).acknowledged,
         400
     );
+}
+
+#[test]
+fn rfc4821_7_6_2_what_a_router_called_too_large_is_sent_again_without_a_congestion_event() {
+    let (mut sender, mut table) = by_hand(4, true);
+    let window = sender.congestion().window();
+    sender.segment_too_large(&mut table, FIRST + 200, 100);
+    assert_eq!(
+        (sender.queue().lost(), sender.queue().in_flight()),
+        (100, 300)
+    );
+    let mut frame = Frame::new();
+    let now = Instant::from_secs(1) + ms(10);
+    let sent = sender.retransmit(now, &mut table, 60, &mut frame).unwrap();
+    assert_eq!((sent.sequence, sent.octets), (FIRST + 200, 60));
+    assert!(!sender.is_recovering());
+    assert_eq!(sender.congestion().window(), window);
+    sender.clear(&mut table);
 }
 
 #[test]

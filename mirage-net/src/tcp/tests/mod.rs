@@ -4,6 +4,7 @@ mod closing;
 mod data;
 mod hostile;
 mod listening;
+mod loss;
 mod opening;
 mod resets;
 mod silence;
@@ -53,6 +54,11 @@ pub(super) struct Flying {
 impl Flying {
     pub(super) fn has(&self, flags: TcpFlags) -> bool {
         self.repr.flags.contains(flags)
+    }
+
+    /// Bytes of the IP packet.
+    pub(super) fn packet_len(&self) -> usize {
+        20 + self.repr.header_len() + self.bytes.len()
     }
 
     /// SEG.LEN.
@@ -185,7 +191,6 @@ impl Host {
         let incoming = Incoming {
             repr,
             payload,
-            segment: 0,
             marked: flying.marked,
         };
         let path_mtu = self.path_mtu;
@@ -286,6 +291,11 @@ impl Pair {
 
     pub(super) fn state(&self, host: usize, handle: TcpHandle) -> Option<TcpState> {
         self.hosts[host].engine.state(handle)
+    }
+
+    /// SRTT.
+    pub(super) fn round_trip(&self, host: usize, handle: TcpHandle) -> Duration {
+        self.hosts[host].engine.get(handle).unwrap().smoothed()
     }
 
     pub(super) fn error(&self, host: usize, handle: TcpHandle) -> Option<TcpError> {

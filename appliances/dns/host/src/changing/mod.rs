@@ -60,7 +60,7 @@ pub(crate) fn authority(
         None => zones,
         Some(state) => restore(state, &zones, &mut configs)?,
     };
-    let mut rng = SystemRng::new().map_err(|error| Failure::System(error.to_string()))?;
+    let mut rng = SystemRng::new()?;
     let bounds = Bounds::default();
     let authority = Authority::new(zones, configs, keys, bounds, now, &mut rng)
         .map_err(|error| Failure::Arguments(error.to_string()))?;
@@ -156,16 +156,13 @@ pub(crate) fn start(
     files: Vec<ZoneFile>,
     source: IpAddr,
 ) -> Result<(), Failure> {
-    let system = |error: mirage_core::executor::SpawnError| {
-        Failure::System(format!("a task can't be started: {error}"))
-    };
     // Primaries and secondaries know this server by the address at which it listens.
     let sockets: &'static OutgoingSockets = Box::leak(Box::new(OutgoingSockets::new(source)));
     let workshop: &'static Workshop = Box::leak(Box::new(Workshop { state }));
-    let mut rng = SystemRng::new().map_err(|error| Failure::System(error.to_string()))?;
+    let mut rng = SystemRng::new()?;
     let maintaining = executor
         .spawn(async move { maintain(service, executor, sockets, workshop, &mut rng).await });
-    maintaining.map_err(system)?.detach();
+    maintaining?.detach();
     let files = Rc::new(files);
     let reloading = executor.spawn(async move {
         loop {
@@ -176,7 +173,7 @@ pub(crate) fn start(
             }
         }
     });
-    reloading.map_err(system)?.detach();
+    reloading?.detach();
     Ok(())
 }
 

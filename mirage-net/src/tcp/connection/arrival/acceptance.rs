@@ -122,6 +122,7 @@ impl<C: CongestionControl> Connection<C> {
             && sequence.is_at_or_after(next - self.receive_window.limit());
         if near && incoming.has(TcpFlags::ACK) && self.state.is_synchronised() {
             self.heard(cx);
+            self.observe_repetition(cx, incoming);
             if self.take_acknowledgement(cx, incoming).is_err() || !self.state.is_synchronised() {
                 return;
             }
@@ -138,6 +139,22 @@ impl<C: CongestionControl> Connection<C> {
             }
         }
         self.correct(cx, length > 0);
+    }
+
+    /// RFC 7323 §4.3 (2) holds for what came before, too: the peer repeats what ends where our last acknowledgement stood
+    /// because that was lost, and the one that it gets now answers the repetition. With the echo of the first copy the peer
+    /// would take the time that it has waited for a round trip.
+    fn observe_repetition(&mut self, cx: &Context<'_, '_>, incoming: &Incoming) {
+        let (sequence, last) = (incoming.repr.sequence, self.acknowledging.last());
+        let end = sequence + incoming.length();
+        if let (Some(state), Some(timestamps)) =
+            (&mut self.timestamps, incoming.repr.options.timestamps)
+            && incoming.length() > 0
+            && sequence.is_at_or_before(last)
+            && end.is_at_or_after(last)
+        {
+            state.observe(timestamps.value, true, cx.now);
+        }
     }
 
     /// RFC 5961 §3.2: only the exact number resets; another one in the window is challenged.

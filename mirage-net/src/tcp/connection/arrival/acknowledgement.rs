@@ -76,6 +76,7 @@ impl<C: CongestionControl> Connection<C> {
         if outcome.acknowledged > 0 {
             self.stalled_since = cx.now;
             self.soft_error = None;
+            self.path_probe_acknowledged(cx);
             self.events |= TcpEvents::WRITABLE;
         }
         if was_closed && self.send_window.window() > 0 {

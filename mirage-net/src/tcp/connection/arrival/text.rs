@@ -61,12 +61,12 @@ impl<C: CongestionControl> Connection<C> {
         if data > 0 {
             cx.counters.received_octets += u64::from(data);
             self.events |= TcpEvents::READABLE;
-            self.owe_acknowledgement(cx, octets as u32, incoming.segment);
+            self.owe_acknowledgement(cx, octets as u32);
         } else if octets > 0 && arrival.duplicate == 0 && arrival.refused.is_none() {
             cx.counters.out_of_order += 1;
         }
         if arrival.acknowledge_now || arrival.refused.is_some() || arrival.advanced == 0 {
-            self.acknowledging.at_once();
+            self.acknowledging.disturbed();
         }
         if arrival.fin {
             self.take_fin(cx);

@@ -7,8 +7,7 @@ use std::time::Duration;
 use mirage_core::{Frame, MacAddress, Netif, NetifError, Offloads, Pool, TransmitError};
 use mirage_host::{HostPlatform, Tap, TapConfig, Xdp, XdpConfig};
 
-use crate::arguments::{Arguments, Net};
-use crate::error::Failure;
+use crate::{Failure, Net, NetworkArguments};
 
 /// How many pages of the pool a tap receives into.
 const TAP_PAGES: usize = 64;
@@ -18,7 +17,8 @@ const XDP_PAGES: usize = 256;
 const GATHER: Duration = Duration::from_micros(200);
 
 /// A device of the host.
-pub(crate) enum Device {
+#[derive(Debug)]
+pub enum Device {
     /// A tap.
     Tap(Box<Tap>),
     /// An interface that is ours while we run.
@@ -27,12 +27,16 @@ pub(crate) enum Device {
 
 impl Device {
     /// Opens it. `host` is the address for the host's side of a tap.
-    pub(crate) fn open(
+    ///
+    /// # Errors
+    ///
+    /// The device can't be had, or the arguments are for another kind.
+    pub fn open(
         platform: &'static HostPlatform,
         pool: &'static Pool,
         net: &Net,
         host: (Ipv4Addr, u8),
-        arguments: &Arguments,
+        arguments: &NetworkArguments,
     ) -> Result<Self, Failure> {
         match net {
             Net::Tap(name) => {
@@ -68,7 +72,7 @@ impl Device {
     }
 
     /// The interface's name.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Tap(tap) => tap.name(),
             Self::Xdp(xdp) => xdp.name(),
@@ -76,7 +80,7 @@ impl Device {
     }
 
     /// What was opened.
-    pub(crate) fn describe(&self, (host, length): (Ipv4Addr, u8)) -> String {
+    pub fn describe(&self, (host, length): (Ipv4Addr, u8)) -> String {
         match self {
             Self::Tap(tap) => {
                 let made = if tap.was_made() {
@@ -100,7 +104,7 @@ impl Device {
     }
 
     /// Frames received and sent; all that was counted is told with -v.
-    pub(crate) fn counters(&self) -> (u64, u64) {
+    pub fn counters(&self) -> (u64, u64) {
         match self {
             Self::Tap(tap) => {
                 let counters = tap.counters();

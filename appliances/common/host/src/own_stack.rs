@@ -1,6 +1,7 @@
-//! Serving on our own network stack, over a tap or an interface.
+//! Our own network stack, over a tap or an interface.
 
 use std::cell::Cell;
+use std::fmt;
 use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,33 +9,38 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use dns_appliance::Service;
 use mirage_core::doubles::{Capture, IoSink};
 use mirage_core::executor::Executor;
 use mirage_core::{Clock, Netif, NetifError, Pool};
 use mirage_host::{EndSignals, HostPlatform, SystemRng};
 use mirage_net::{
-    Capacities, Cidr, ConflictConfig, Defence, Event, ServiceOptions, Stack, StackConfig,
-    StackStorage, drive,
+    Capacities, Cidr, ConflictConfig, Defence, Event, SharedStack, Stack, StackConfig,
+    StackStorage, WakerSlot,
 };
 
-use crate::arguments::{Arguments, Net, Prefix};
-use crate::device::Device;
-use crate::error::Failure;
+use crate::{Device, Failure, Net, NetworkArguments, Prefix};
 
-/// The port of DNS (RFC 1035 §4.2).
-pub(crate) const PORT: u16 = 53;
 /// Pages of the pool: what is being received, sent, put together and waited for.
 const PAGES: usize = 1_024;
 /// As on Xen. With 17 of them, as many as a frame has beside its headers, the longest datagram is put together.
 const PAGE_SIZE: usize = 4_096;
 
 /// Our own stack on a device of the host.
-pub(crate) struct OwnStack {
+pub struct OwnStack {
     prefix: Prefix,
     host: (Ipv4Addr, u8),
     port: Port,
-    stack: Stack<'static>,
+    pool: &'static Pool,
+    stack: &'static SharedStack<'static>,
+}
+
+impl fmt::Debug for OwnStack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnStack")
+            .field("device", self.port.device())
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
 }
 
 enum Port {
@@ -44,7 +50,7 @@ enum Port {
 
 /// Why serving ended, or did not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub enum Ended {
     /// It did not: the address is ours.
     NotYet,
     /// Ctrl-C.
@@ -52,12 +58,17 @@ pub(crate) enum Ended {
 }
 
 impl OwnStack {
-    /// Opens the device, and binds the service to a stack on it.
-    pub(crate) fn open(
+    /// Opens the device, and makes a stack on it, as large as `capacities` say, to which the caller binds what serves
+    /// ([`stack`](Self::stack)).
+    ///
+    /// # Errors
+    ///
+    /// The device can't be had, or the arguments are wrong.
+    pub fn open(
         platform: &'static HostPlatform,
-        service: &'static Service<'static>,
         net: &Net,
-        arguments: &Arguments,
+        arguments: &NetworkArguments,
+        capacities: &Capacities,
     ) -> Result<Self, Failure> {
         // clap demands --ip with --net.
         let prefix = arguments
@@ -78,7 +89,9 @@ impl OwnStack {
         let device = Device::open(platform, pool, net, host, arguments)?;
         let conflict = conflict(net);
         let gateway = arguments.gateway;
-        let stack = stack(platform, service, pool, &device, prefix, conflict, gateway)?;
+        let stack = stack(
+            platform, pool, &device, prefix, conflict, gateway, capacities,
+        )?;
         let port = match &arguments.capture {
             None => Port::Plain(device),
             Some(path) => {
@@ -91,12 +104,13 @@ impl OwnStack {
             prefix,
             host,
             port,
+            pool,
             stack,
         })
     }
 
     /// What was opened.
-    pub(crate) fn describe(&self) -> Vec<String> {
+    pub fn describe(&self) -> Vec<String> {
         let device = self.port.device();
         vec![
             device.describe(self.host),
@@ -104,13 +118,27 @@ impl OwnStack {
         ]
     }
 
+    /// The stack, to bind services and sockets to.
+    pub fn stack(&self) -> &'static SharedStack<'static> {
+        self.stack
+    }
+
+    /// The pool that its pages are from.
+    pub fn pool(&self) -> &'static Pool {
+        self.pool
+    }
+
     /// Our address.
-    pub(crate) fn address(&self) -> Ipv4Addr {
+    pub fn address(&self) -> Ipv4Addr {
         self.prefix.address
     }
 
     /// Runs until the address is ours (RFC 5227), or Ctrl-C.
-    pub(crate) fn acquire(
+    ///
+    /// # Errors
+    ///
+    /// The address is another station's; the device is gone.
+    pub fn acquire(
         &mut self,
         executor: &'static Executor,
         end: &mut EndSignals,
@@ -118,8 +146,12 @@ impl OwnStack {
         self.run_until(executor, end, true)
     }
 
-    /// Serves until Ctrl-C, or until the device is gone.
-    pub(crate) fn run(
+    /// Serves until Ctrl-C.
+    ///
+    /// # Errors
+    ///
+    /// The address was lost to another station; the device is gone.
+    pub fn run(
         &mut self,
         executor: &'static Executor,
         end: &mut EndSignals,
@@ -153,17 +185,23 @@ impl OwnStack {
             }
         };
         let ended = {
-            let stack = &mut self.stack;
+            let stack = self.stack;
             // One driver for each, so that what it calls for each frame is known when it is compiled.
             let mut driving: Pin<Box<dyn Future<Output = NetifError>>> = match &mut self.port {
-                Port::Plain(device) => Box::pin(drive(device, stack, executor, on_event)),
-                Port::Captured(capture) => Box::pin(drive(capture, stack, executor, on_event)),
+                Port::Plain(device) => Box::pin(stack.run(device, executor)),
+                Port::Captured(capture) => Box::pin(stack.run(capture, executor)),
             };
+            let mut telling = pin!(async {
+                loop {
+                    on_event(stack.event().await);
+                }
+            });
             let mut ending = pin!(end.wait());
             executor.run_until(poll_fn(|cx| {
                 if let Poll::Ready(error) = driving.as_mut().poll(cx) {
                     return Poll::Ready(Err(error));
                 }
+                let Poll::Pending = telling.as_mut().poll(cx);
                 if lost.get().is_some() || (acquiring && acquired.get()) {
                     return Poll::Ready(Ok(Ended::NotYet));
                 }
@@ -187,9 +225,10 @@ impl OwnStack {
     }
 
     /// What the device counted; what the stack did is told with -v.
-    pub(crate) fn counters(&self) -> Vec<String> {
-        log::info!("{:#?}", self.stack.counters());
-        let pool = self.stack.pool();
+    pub fn counters(&self) -> Vec<String> {
+        self.stack
+            .with(|stack, _| log::info!("{:#?}", stack.counters()));
+        let pool = self.pool;
         log::info!(
             "{} of {} pages free; {:#?}",
             pool.free_in_all(),
@@ -203,18 +242,18 @@ impl OwnStack {
 
 fn stack(
     platform: &'static HostPlatform,
-    service: &'static Service<'static>,
     pool: &'static Pool,
     netif: &Device,
     prefix: Prefix,
     conflict: ConflictConfig,
     gateway: Option<Ipv4Addr>,
-) -> Result<Stack<'static>, Failure> {
+    capacities: &Capacities,
+) -> Result<&'static SharedStack<'static>, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::Stack(error.to_string());
-    let mut rng = SystemRng::new().map_err(|error| Failure::System(error.to_string()))?;
+    let mut rng = SystemRng::new()?;
     let now = platform.now();
     let config = StackConfig::for_netif(netif);
-    let storage = StackStorage::allocate(&Capacities::default());
+    let storage = StackStorage::allocate(capacities);
     let mut stack =
         Stack::new(config, storage, pool, now, &mut rng).map_err(|error| wrong(&error))?;
     let cidr =
@@ -227,15 +266,12 @@ fn stack(
             .add_default_route(gateway.into())
             .map_err(|error| wrong(&error))?;
     }
-    let options = ServiceOptions {
-        max_answer: usize::from(service.limits().udp_payload_size.max(512)),
-        ..ServiceOptions::port(PORT)
-    };
-    let bound: &'static mut &'static Service<'static> = Box::leak(Box::new(service));
-    stack
-        .bind_service(options, bound)
-        .map_err(|error| wrong(&error))?;
-    Ok(stack)
+    let wakers: &'static mut [WakerSlot] =
+        Vec::from_iter(std::iter::repeat_with(WakerSlot::default).take(stack.udp_capacity()))
+            .leak();
+    Ok(Box::leak(Box::new(SharedStack::new(
+        stack, platform, wakers,
+    ))))
 }
 
 /// How our address is found to be free, and kept (RFC 5227).
