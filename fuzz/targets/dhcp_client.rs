@@ -86,7 +86,7 @@ fuzz_target!(|input: &[u8]| {
                 cidr.network() != Some(lease.address) && cidr.broadcast() != Some(lease.address)
             );
             assert!(!lease.address.is_unspecified() && !lease.address.is_multicast());
-            assert!(lease.routes().count() <= 8);
+            assert!(lease.parameters.routes().count() <= 8);
         }
         if client.state() == DhcpClientState::Stopped {
             assert!(deadline.is_none() && !leased);

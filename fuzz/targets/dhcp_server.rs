@@ -15,8 +15,8 @@ use mirage_net::wire::dhcp::{
     DhcpHardware, DhcpMessageType, DhcpOperation, DhcpPacket, MESSAGE_LEN, option,
 };
 use mirage_net::{
-    DhcpLeaseKind, DhcpLeaseSlot, DhcpRecord, DhcpReservation, DhcpServer, DhcpServerConfig,
-    DhcpSubnet,
+    DhcpLeaseKind, DhcpLeaseSlot, DhcpProbeSlot, DhcpRecord, DhcpReservation, DhcpServer,
+    DhcpServerConfig, DhcpSubnet,
 };
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -50,7 +50,15 @@ fuzz_target!(|input: &[u8]| {
     config.authoritative = flags & 1 != 0;
     config.link_unicast = flags & 2 != 0;
     let mut slots = [const { DhcpLeaseSlot::EMPTY }; SLOTS];
-    let mut server = DhcpServer::new(config, &mut slots[..]).expect("a sound configuration");
+    let mut probes = [const { DhcpProbeSlot::EMPTY }; 2];
+    let probes = if flags & 32 != 0 {
+        &mut probes[..]
+    } else {
+        &mut []
+    };
+    let mut server = DhcpServer::new(config, &mut slots[..])
+        .expect("a sound configuration")
+        .with_probes(probes);
     let mut now = Instant::from_secs(1_000);
     let mut store: BTreeMap<Ipv4Addr, [u8; DhcpRecord::LEN]> = BTreeMap::new();
     while let [action, argument, after @ ..] = rest {
@@ -124,6 +132,22 @@ fuzz_target!(|input: &[u8]| {
                 assert!(again.leases(now, wall).count() <= SLOTS);
             }
         }
+        // Some of what is looked at before it is offered is in use; messages that waited are answered.
+        while let Some(address) = server.poll_probe() {
+            assert!(!address.is_unspecified());
+            if address.octets()[3] % 3 == 0 {
+                server.handle_address_in_use(now, address);
+            }
+        }
+        let mut buffer = [0; MESSAGE_LEN];
+        let mut replies = 0;
+        while let Some(reply) = server.poll_reply(now, &mut buffer) {
+            let said = DhcpPacket::new_checked(&buffer[..reply.length]).expect("a message");
+            assert_eq!(said.message_type(), Some(DhcpMessageType::Offer));
+            replies += 1;
+        }
+        assert!(replies <= 2);
+        assert!(server.poll_timeout().is_none_or(|at| at > now));
         let leases: Vec<_> = server.leases(now, wall).collect();
         assert!(leases.len() <= SLOTS);
         assert!(leases.is_sorted_by(|one, other| one.address < other.address));

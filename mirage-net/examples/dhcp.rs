@@ -16,7 +16,7 @@ use mirage_core::executor::Executor;
 use mirage_core::kv::Key;
 use mirage_core::{Clock, MacAddress, Pool};
 use mirage_net::{
-    Cidr, ConflictConfig, DhcpClient, DhcpClientConfig, DhcpLeaseSlot, DhcpServer,
+    Cidr, ConflictConfig, DhcpClient, DhcpClientConfig, DhcpLeaseSlot, DhcpProbeSlot, DhcpServer,
     DhcpServerConfig, DhcpSubnet, ServiceSlot, SharedDhcpClient, SharedStack, Stack, StackConfig,
     StackMemory, WakerSlot, serve_dhcp,
 };
@@ -43,13 +43,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     }]));
     let slots = Box::leak(Box::new([const { DhcpLeaseSlot::EMPTY }; 100]));
     let config = DhcpServerConfig::new(SERVER, &subnets[..]);
-    let server = RefCell::new(DhcpServer::new(config, &mut slots[..])?);
+    // Four addresses at a time are pinged before they are offered.
+    let probes = Box::leak(Box::new([const { DhcpProbeSlot::EMPTY }; 4]));
+    let server = DhcpServer::new(config, &mut slots[..])?.with_probes(&mut probes[..]);
+    let server = RefCell::new(server);
     let server: &'static RefCell<DhcpServer<'static>> = Box::leak(Box::new(server));
     let store: &'static MemoryStore = Box::leak(Box::default());
     executor
         .spawn(async move {
-            let problem = |error| println!("a lease can't be written: {error}");
-            let ended = serve_dhcp(server_stack, server, store, Key::ROOT, problem).await;
+            let notify = |notice| println!("{}: the server: {notice:?}", platform.now());
+            let ended = serve_dhcp(server_stack, executor, server, store, Key::ROOT, notify).await;
             println!("the server ended: {ended:?}");
         })?
         .detach();

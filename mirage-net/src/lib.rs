@@ -20,6 +20,7 @@
 //! | [`tcp`], [`Stack::tcp_listen`], [`tcp_accept`](Stack::tcp_accept), [`tcp_connect`](Stack::tcp_connect), [`tcp_write`](Stack::tcp_write), [`tcp_receive`](Stack::tcp_receive) … | connections |
 //! | [`Stack::ping`] | echo requests |
 //! | [`DhcpClient`], [`DhcpBinding`], [`SharedDhcpClient`] | a DHCP client, a stack that is configured as it says, and both in a task |
+//! | [`DhcpInform`], [`dhcp_inform`] | asks a DHCP server for all but the address |
 //! | [`DhcpServer`], [`serve_dhcp`] | a DHCP server, and a task that runs it with its leases in any [`KvMut`](mirage_core::kv::KvMut) |
 //! | [`drive`] | the task that moves frames between a device and a stack whose services answer in place |
 //! | [`SharedStack`], [`UdpSocket`], [`TcpListener`], [`TcpStream`] | the asynchronous shell that tasks share; with the feature `io` its connections implement `embedded-io-async`'s traits, with `edge-nal` all of them `edge-nal`'s |
@@ -148,9 +149,10 @@ pub use arp::{
 };
 pub use dhcp::{
     DhcpBinding, DhcpClient, DhcpClientConfig, DhcpClientCounters, DhcpClientEvent,
-    DhcpClientState, DhcpLease, DhcpLeaseKind, DhcpLeaseSlot, DhcpLoss, DhcpRecord,
-    DhcpRecordError, DhcpReply, DhcpReservation, DhcpServer, DhcpServerConfig, DhcpServerCounters,
-    DhcpServerError, DhcpSubnet, DhcpTransmit,
+    DhcpClientState, DhcpInform, DhcpLease, DhcpLeaseKind, DhcpLeaseSlot, DhcpLoss, DhcpParameters,
+    DhcpProbeSlot, DhcpRecord, DhcpRecordError, DhcpReply, DhcpReservation, DhcpServer,
+    DhcpServerConfig, DhcpServerCounters, DhcpServerError, DhcpSubnet, DhcpTransmit,
+    DhcpUnanswered,
 };
 #[cfg(feature = "edge-nal")]
 pub use edge::NalError;
@@ -160,9 +162,10 @@ pub use ip::{
 };
 pub use limit::RateLimit;
 pub use shell::{
-    DhcpNotice, DriverCounters, ListenerWakerSlot, RECEIVE_BUDGET, ServeDhcpError,
-    SharedDhcpClient, SharedStack, StreamWakerSlot, TcpListener, TcpReader, TcpStream, TcpWakers,
-    TcpWriter, UdpSocket, WakerSlot, drive, serve_dhcp,
+    DhcpInformError, DhcpNotice, DhcpServerNotice, DriverCounters, ListenerWakerSlot,
+    RECEIVE_BUDGET, ServeDhcpError, SharedDhcpClient, SharedStack, StreamWakerSlot, TcpListener,
+    TcpReader, TcpStream, TcpWakers, TcpWriter, UdpSocket, WakerSlot, dhcp_inform, drive,
+    serve_dhcp,
 };
 #[cfg(feature = "alloc")]
 pub use stack::Capacities;

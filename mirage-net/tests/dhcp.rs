@@ -74,6 +74,16 @@ impl World {
 
     /// A machine with a server; the leases are in the world's store.
     fn server(&self, number: u8, lease: u64) -> (Machine, &'static RefCell<DhcpServer<'static>>) {
+        self.server_with(number, lease, 0)
+    }
+
+    /// One that pings so many addresses at a time before it offers them.
+    fn server_with(
+        &self,
+        number: u8,
+        lease: u64,
+        probes: usize,
+    ) -> (Machine, &'static RefCell<DhcpServer<'static>>) {
         let machine = self.machine(number, Faults::default());
         let shared = machine.shared;
         shared.with(|stack, now| {
@@ -93,12 +103,15 @@ impl World {
         let mut config = DhcpServerConfig::new(ip(number), &subnets[..]);
         config.lease_time = Duration::from_secs(lease);
         let slots = Box::leak(Box::new([const { DhcpLeaseSlot::EMPTY }; 20]));
-        let server = RefCell::new(DhcpServer::new(config, &mut slots[..]).unwrap());
+        let probes: Vec<_> = (0..probes).map(|_| DhcpProbeSlot::EMPTY).collect();
+        let probes = Box::leak(probes.into_boxed_slice());
+        let server = DhcpServer::new(config, &mut slots[..]).unwrap();
+        let server = RefCell::new(server.with_probes(&mut probes[..]));
         let server: &'static RefCell<DhcpServer<'static>> = Box::leak(Box::new(server));
-        let store = self.store;
+        let (store, executor) = (self.store, self.executor);
         let serve = async move {
             let key = Key::new(DICTIONARY).unwrap();
-            let error = serve_dhcp(shared, server, store, key, |_| {}).await;
+            let error = serve_dhcp(shared, executor, server, store, key, |_| {}).await;
             panic!("the server ended: {error:?}");
         };
         self.executor.spawn(serve).unwrap().detach();
@@ -176,8 +189,8 @@ fn a_machine_without_an_address_gets_one_and_uses_it() {
         (lease.address, lease.prefix_len, lease.server),
         (ip(100), 24, ip(1))
     );
-    assert_eq!(lease.resolvers[..], [RESOLVER]);
-    assert_eq!(lease.domain.as_deref(), Some("example.org"));
+    assert_eq!(lease.parameters.resolvers[..], [RESOLVER]);
+    assert_eq!(lease.parameters.domain.as_deref(), Some("example.org"));
     assert_eq!(client.addresses(), [IpAddr::from(ip(100))]);
     assert_eq!(client.state(), DhcpClientState::Bound);
     client.machine.shared.with(|stack, _| {
@@ -389,6 +402,69 @@ fn an_address_that_another_station_has_is_found_out_and_declined() {
 }
 
 #[test]
+fn rfc2131_2_2_an_address_that_answers_a_ping_is_not_offered() {
+    let world = World::new();
+    let (_server, server) = world.server_with(1, 3_600, 2);
+    let squatter = world.machine(50, Faults::default());
+    squatter.shared.with(|stack, now| {
+        for number in [100, 101] {
+            let cidr = Cidr::new(ip(number).into(), 24).unwrap();
+            stack
+                .add_address(now, cidr, ConflictConfig::assigned())
+                .unwrap();
+        }
+    });
+    // Three at once: one of them finds no slot, and looks for itself.
+    let clients: Vec<_> = (11..14)
+        .map(|number| world.client(number, Faults::default()))
+        .collect();
+    world.pass(60);
+    let mut seen: Vec<_> = clients.iter().flat_map(Client::addresses).collect();
+    seen.sort();
+    assert_eq!(seen, [102, 103, 104].map(|last| IpAddr::from(ip(last))));
+    let counters = server.borrow().counters();
+    assert_eq!(counters.in_use + counters.declined, 2, "{counters:?}");
+    assert!(counters.in_use >= 1, "{counters:?}");
+    // What is in use is known after a restart.
+    let path = format!("{DICTIONARY}/10.0.0.100");
+    let value = world.store.get(Key::new(&path).unwrap());
+    let value = world.executor.run_until(value).unwrap();
+    let record = DhcpRecord::from_bytes(&value).unwrap();
+    assert_eq!(record.kind, DhcpLeaseKind::Declined);
+}
+
+#[test]
+fn rfc2131_3_4_a_host_with_an_address_of_its_own_asks_for_the_rest() {
+    let world = World::new();
+    let host = world.machine(40, Faults::default());
+    host.shared.with(|stack, now| {
+        let cidr = Cidr::new(ip(40).into(), 24).unwrap();
+        stack
+            .add_address(now, cidr, ConflictConfig::assigned())
+            .unwrap();
+    });
+    let ask = || {
+        let config = DhcpClientConfig::new(mac(40));
+        let mut rng = ChaCha8Rng::seed_from_u64(40);
+        world.executor.run_until(async {
+            dhcp_inform(host.shared, world.executor, config, ip(40), &mut rng).await
+        })
+    };
+    assert_eq!(ask(), Err(DhcpInformError::Unanswered));
+    let before = world.platform.now();
+    assert!((56..65).contains(&before.as_secs()), "{before}");
+    let (_server, server) = world.server(1, 3_600);
+    let parameters = ask().unwrap();
+    assert!(world.platform.now() - before < Duration::from_secs(1));
+    assert_eq!(parameters.resolvers[..], [RESOLVER]);
+    assert_eq!(parameters.routers[..], [ip(1)]);
+    assert_eq!(parameters.mtu, Some(1_400));
+    let counters = server.borrow().counters();
+    assert_eq!((counters.informed, counters.acknowledged), (1, 0));
+    assert_eq!(server.borrow().leases(before, None).count(), 0);
+}
+
+#[test]
 fn leases_are_kept_in_a_store_and_outlive_the_server() {
     let world = World::new();
     let (server, _) = world.server(1, 3_600);
@@ -485,6 +561,37 @@ fn a_cable_that_is_pulled_and_plugged_in_again_has_the_lease_verified() {
     assert_eq!(client.state(), DhcpClientState::Bound);
     let link = DhcpNotice::Stack(Event::Link { up: true });
     assert!(client.notices.borrow().contains(&link));
+}
+
+#[test]
+fn a_machine_that_was_suspended_has_its_lease_verified_and_keeps_its_address() {
+    let world = World::new();
+    let (_server, server) = world.server(1, 3_600);
+    let client = world.client(11, Faults::default());
+    world.pass(30);
+    let given = server.borrow().counters().acknowledged;
+    let mut rng = ChaCha8Rng::seed_from_u64(77);
+    assert!(client.client.resume(client.machine.shared, &mut rng));
+    assert_eq!(client.addresses(), [IpAddr::from(ip(100))]);
+    world.pass(1);
+    assert_eq!(server.borrow().counters().acknowledged, given + 1);
+    assert_eq!(client.state(), DhcpClientState::Bound);
+    assert_eq!(client.events().len(), 2, "acquired and renewed");
+    // For longer than the lease.
+    let now = world.platform.now();
+    let away = Duration::from_secs(4_000);
+    client
+        .client
+        .with(|client| client.handle_resume(now, Some(away)));
+    world.pass(30);
+    assert_eq!(
+        client.events()[2..],
+        [
+            DhcpClientEvent::Lost(DhcpLoss::Expired),
+            DhcpClientEvent::Acquired
+        ]
+    );
+    assert_eq!(client.addresses(), [IpAddr::from(ip(100))]);
 }
 
 #[test]

@@ -133,7 +133,25 @@ impl Machine {
     /// When the system refuses any of it.
     pub fn on_tap(name: &str, mac: MacAddress, host: Option<(Ipv4Addr, u8)>) -> Self {
         let platform = HostPlatform::leak().expect("a platform");
-        let executor = Executor::leak(platform);
+        Self::on(platform, Executor::leak(platform), name, mac, host)
+    }
+
+    /// Another one, on a tap of its own, which the same executor drives: while one waits for something, so does the other.
+    ///
+    /// # Panics
+    /// When the system refuses any of it.
+    #[must_use]
+    pub fn another(&self, name: &str, mac: MacAddress, host: Option<(Ipv4Addr, u8)>) -> Self {
+        Self::on(self.platform, self.executor, name, mac, host)
+    }
+
+    fn on(
+        platform: &'static HostPlatform,
+        executor: &'static Executor,
+        name: &str,
+        mac: MacAddress,
+        host: Option<(Ipv4Addr, u8)>,
+    ) -> Self {
         let pool = Pool::leak(1_024, 2_048).expect("a pool");
         let mut config = TapConfig::new(name);
         config.host_address = host;

@@ -78,6 +78,11 @@ const PEERS: &[Peer] = &[
         version: &["--version"],
     },
     Peer {
+        program: "dhcrelay",
+        package: "isc-dhcp-relay",
+        version: &["--version"],
+    },
+    Peer {
         program: "busybox",
         package: "busybox",
         version: &["--help"],

@@ -150,7 +150,7 @@ impl DhcpBinding {
             client.handle_address_acquired();
         }
         self.remove_routes(stack);
-        for route in lease.routes() {
+        for route in lease.parameters.routes() {
             let same = |other: Cidr| {
                 other.prefix_len() == route.destination.prefix_len()
                     && other.contains(route.destination.address())
@@ -163,7 +163,7 @@ impl DhcpBinding {
                 self.routes_refused += 1;
             }
         }
-        let mtu = lease.mtu.filter(|mtu| *mtu >= SMALLEST_MTU);
+        let mtu = lease.parameters.mtu.filter(|mtu| *mtu >= SMALLEST_MTU);
         stack.set_mtu(mtu.unwrap_or(u16::MAX));
         Ok(())
     }

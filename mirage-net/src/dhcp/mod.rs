@@ -3,7 +3,8 @@
 //! | | |
 //! |---|---|
 //! | [`DhcpClient`], [`DhcpClientConfig`] | gets an address, renews it, asks for it again, declines it, gives it back |
-//! | [`DhcpLease`], [`DhcpClientEvent`] | what a server gave: address, routes, resolvers, MTU …; that it came, changed or went |
+//! | [`DhcpInform`] | asks for all but the address |
+//! | [`DhcpLease`], [`DhcpParameters`], [`DhcpClientEvent`] | what a server gave: address, routes, resolvers, MTU …; that it came, changed or went |
 //! | [`DhcpBinding`] | has a [`Stack`](crate::Stack) configured as a client's lease says, and takes it back |
 //! | [`DhcpServer`], [`DhcpSubnet`], [`DhcpReservation`] | gives addresses of pools, to clients on the link and behind relay agents |
 //! | [`DhcpRecord`] | a server's lease, as it outlives a restart |
@@ -20,10 +21,10 @@ mod tests;
 
 pub use binding::DhcpBinding;
 pub use client::{
-    DhcpClient, DhcpClientConfig, DhcpClientCounters, DhcpClientEvent, DhcpClientState, DhcpLease,
-    DhcpLoss, DhcpTransmit,
+    DhcpClient, DhcpClientConfig, DhcpClientCounters, DhcpClientEvent, DhcpClientState, DhcpInform,
+    DhcpLease, DhcpLoss, DhcpParameters, DhcpTransmit, DhcpUnanswered,
 };
 pub use server::{
-    DhcpLeaseKind, DhcpLeaseSlot, DhcpRecord, DhcpRecordError, DhcpReply, DhcpReservation,
-    DhcpServer, DhcpServerConfig, DhcpServerCounters, DhcpServerError, DhcpSubnet,
+    DhcpLeaseKind, DhcpLeaseSlot, DhcpProbeSlot, DhcpRecord, DhcpRecordError, DhcpReply,
+    DhcpReservation, DhcpServer, DhcpServerConfig, DhcpServerCounters, DhcpServerError, DhcpSubnet,
 };

@@ -37,6 +37,8 @@ enum End {
     Servers,
     /// The server with this address.
     Server(Ipv4Addr),
+    /// A server, by its number: a station answered its echo request for this address.
+    Echo(usize, Ipv4Addr),
 }
 
 struct Node {
@@ -84,6 +86,17 @@ fn server(number: u8, pool: u8, lease: u64) -> DhcpServer<'static> {
     config.lease_time = Duration::from_secs(lease);
     let slots: Vec<_> = (0..pool).map(|_| DhcpLeaseSlot::EMPTY).collect();
     DhcpServer::new(config, &mut Box::leak(slots.into_boxed_slice())[..]).unwrap()
+}
+
+/// The same, which look at so many addresses at a time before they offer them.
+fn probing(count: u8, pool: u8, lease: u64, probes: usize) -> Vec<DhcpServer<'static>> {
+    let servers = servers(count, pool, lease).into_iter();
+    servers
+        .map(|server| {
+            let slots: Vec<_> = (0..probes).map(|_| DhcpProbeSlot::EMPTY).collect();
+            server.with_probes(&mut Box::leak(slots.into_boxed_slice())[..])
+        })
+        .collect()
 }
 
 impl Link {
@@ -209,6 +222,25 @@ impl Link {
                     }
                 }
             }
+            End::Echo(index, address) => {
+                self.servers[index].handle_address_in_use(self.now, address);
+            }
+        }
+    }
+
+    /// What the servers have to say by themselves, and the pings that they want sent.
+    fn serve(&mut self) {
+        for index in 0..self.servers.len() {
+            let mut buffer = [0; MESSAGE_LEN];
+            while let Some(reply) = self.servers[index].poll_reply(self.now, &mut buffer) {
+                self.send(End::Clients, &buffer[..reply.length]);
+            }
+            while let Some(address) = self.servers[index].poll_probe() {
+                let used = self.clients.iter().any(|node| node.uses == Some(address));
+                if used || self.squatters.contains(&address) {
+                    self.send(End::Echo(index, address), &[]);
+                }
+            }
         }
     }
 
@@ -216,6 +248,7 @@ impl Link {
         let until = self.now + time;
         loop {
             self.settle();
+            self.serve();
             let looks = self.clients.iter().filter_map(|node| node.looks_until);
             let timers = self
                 .clients
@@ -224,6 +257,7 @@ impl Link {
             let flight = self.flights.keys().next().map(|(at, _)| *at);
             let Some(next) = looks
                 .chain(timers)
+                .chain(self.servers.iter().filter_map(DhcpServer::poll_timeout))
                 .chain(flight)
                 .min()
                 .filter(|at| *at <= until)
@@ -362,6 +396,16 @@ fn addresses_that_stations_have_by_hand_are_declined_and_others_found() {
 }
 
 #[test]
+fn addresses_that_stations_have_by_hand_are_not_offered_by_servers_that_look() {
+    let mut link = Link::new(5, GOOD, 8, probing(1, 20, 3_600, 8));
+    link.squatters = (20..26).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
+    link.run(Duration::from_secs(30));
+    assert_eq!(link.bound(), 8);
+    let counters = link.servers[0].counters();
+    assert_eq!((counters.declined, counters.in_use), (0, 6));
+}
+
+#[test]
 fn more_clients_than_addresses_take_turns_without_a_storm() {
     let mut link = Link::new(6, GOOD, 20, servers(1, 8, 600));
     link.run(Duration::from_secs(30));
@@ -417,7 +461,7 @@ fn a_message_of_each_kind_was_seen() {
                 .for_each(|node| node.client.start(now));
         }
     }
-    // All but DHCPINFORM, which the client doesn't say.
+    // All but DHCPINFORM, which this client doesn't say.
     assert!(
         kinds.is_superset(&[1, 2, 3, 4, 5, 6, 7].into()),
         "{kinds:?}"
@@ -439,9 +483,10 @@ proptest! {
         pool in 1u8..12,
         lease in 60u64..4_000,
         squatters in prop::collection::btree_set(20u8..32, 0..4),
+        probes in 0usize..4,
     ) {
         let medium = Medium { loss, repeated, delay };
-        let mut link = Link::new(seed, medium, clients, servers(count, pool, lease));
+        let mut link = Link::new(seed, medium, clients, probing(count, pool, lease, probes));
         link.squatters = squatters.iter().map(|last| Ipv4Addr::new(10, 0, 0, *last)).collect();
         link.run(Duration::from_secs(20_000));
         // Nobody asks more often than the RFC's clocks allow.

@@ -6,7 +6,10 @@ mod dhcp;
 mod driver;
 mod tcp;
 
-pub use self::dhcp::{DhcpNotice, ServeDhcpError, SharedDhcpClient, serve_dhcp};
+pub use self::dhcp::{
+    DhcpInformError, DhcpNotice, DhcpServerNotice, ServeDhcpError, SharedDhcpClient, dhcp_inform,
+    serve_dhcp,
+};
 pub use self::driver::{DriverCounters, RECEIVE_BUDGET, drive};
 pub use self::tcp::{
     ListenerWakerSlot, StreamWakerSlot, TcpListener, TcpReader, TcpStream, TcpWakers, TcpWriter,

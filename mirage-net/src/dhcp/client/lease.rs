@@ -15,9 +15,6 @@ pub(crate) const INFINITE: u32 = u32::MAX;
 const SMALLEST_MTU: u16 = 68;
 
 /// A lease as a server gave it, checked: every field is one that a host can use.
-///
-/// Lists are bounded; [`clipped`](Self::clipped) says that a server gave more. Options that are malformed, and domains and
-/// names that are none, are left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DhcpLease {
@@ -34,6 +31,17 @@ pub struct DhcpLease {
     pub renewal: Option<Duration>,
     /// When to ask any server (T2).
     pub rebinding: Option<Duration>,
+    /// How the host is to be configured beside its address.
+    pub parameters: DhcpParameters,
+}
+
+/// What a server says of the network, checked: routes, resolvers, MTU …
+///
+/// Lists are bounded; [`clipped`](Self::clipped) says that a server gave more. Options that are malformed, and domains and
+/// names that are none, are left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DhcpParameters {
     /// Routers, the preferred first.
     pub routers: Vec<Ipv4Addr, 4>,
     /// Classless static routes. Where there are any the routers don't count (RFC 3442).
@@ -83,6 +91,38 @@ impl DhcpLease {
         if !is_host_in(address, prefix_len) || address == server {
             return Err(LeaseProblem::BadAddress);
         }
+        Ok(DhcpLease {
+            address,
+            prefix_len,
+            server,
+            duration,
+            renewal: packet.u32(option::RENEWAL_TIME).map(time),
+            rebinding: packet.u32(option::REBINDING_TIME).map(time),
+            parameters: DhcpParameters::parse(packet),
+        })
+    }
+
+    /// Address and prefix, as [`Stack::add_address`](crate::Stack::add_address) takes them. None if an owner has put a
+    /// prefix above 32 bits into the field.
+    pub fn cidr(&self) -> Option<Cidr> {
+        Cidr::new(self.address.into(), self.prefix_len).ok()
+    }
+
+    /// Whether another lease configures a host in another way: times apart.
+    pub(crate) fn configures_as(&self, other: &DhcpLease) -> bool {
+        let timeless = |lease: &DhcpLease| DhcpLease {
+            duration: None,
+            renewal: None,
+            rebinding: None,
+            server: Ipv4Addr::UNSPECIFIED,
+            ..lease.clone()
+        };
+        timeless(self) == timeless(other)
+    }
+}
+
+impl DhcpParameters {
+    pub(crate) fn parse(packet: &DhcpPacket<'_>) -> Self {
         let mut clipped = false;
         let mut hosts = |code: u8| {
             let mut list = Vec::new();
@@ -105,13 +145,7 @@ impl DhcpLease {
                 clipped |= classless_routes.push(route).is_err();
             }
         }
-        Ok(DhcpLease {
-            address,
-            prefix_len,
-            server,
-            duration,
-            renewal: packet.u32(option::RENEWAL_TIME).map(time),
-            rebinding: packet.u32(option::REBINDING_TIME).map(time),
+        DhcpParameters {
             routers,
             classless_routes,
             resolvers,
@@ -122,16 +156,10 @@ impl DhcpLease {
                 .u16(option::INTERFACE_MTU)
                 .filter(|mtu| *mtu >= SMALLEST_MTU),
             clipped,
-        })
+        }
     }
 
-    /// Address and prefix, as [`Stack::add_address`](crate::Stack::add_address) takes them. None if an owner has put a
-    /// prefix above 32 bits into the field.
-    pub fn cidr(&self) -> Option<Cidr> {
-        Cidr::new(self.address.into(), self.prefix_len).ok()
-    }
-
-    /// The routes that the lease asks for: the classless ones, else the default route through the first router.
+    /// The routes that are asked for: the classless ones, else the default route through the first router.
     pub fn routes(&self) -> impl Iterator<Item = Route> + '_ {
         let default = self.routers.first().map(|router| ClasslessRoute {
             network: Ipv4Addr::UNSPECIFIED,
@@ -146,18 +174,6 @@ impl DhcpLease {
                 gateway: (!route.gateway.is_unspecified()).then_some(route.gateway.into()),
             })
         })
-    }
-
-    /// Whether another lease configures a host in another way: times apart.
-    pub(crate) fn configures_as(&self, other: &DhcpLease) -> bool {
-        let timeless = |lease: &DhcpLease| DhcpLease {
-            duration: None,
-            renewal: None,
-            rebinding: None,
-            server: Ipv4Addr::UNSPECIFIED,
-            ..lease.clone()
-        };
-        timeless(self) == timeless(other)
     }
 }
 

@@ -53,6 +53,10 @@ pub(super) enum Due {
         address: Ipv4Addr,
         server: Ipv4Addr,
     },
+    /// Options alone, for an address that is ours by hand.
+    Inform {
+        address: Ipv4Addr,
+    },
 }
 
 impl Due {
@@ -97,10 +101,15 @@ impl Due {
                 repr.client_address = address;
                 (DhcpMessageType::Release, None, Some(server))
             }
+            Due::Inform { address } => {
+                source = address;
+                repr.client_address = address;
+                (DhcpMessageType::Inform, None, None)
+            }
         };
         // A client that has its address receives unicast datagrams.
         repr.broadcast &= repr.client_address.is_unspecified();
-        let asks = matches!(kind, DhcpMessageType::Discover | DhcpMessageType::Request);
+        let asks = !matches!(kind, DhcpMessageType::Decline | DhcpMessageType::Release);
         if !asks {
             (repr.seconds, repr.broadcast) = (0, false);
         }
@@ -116,7 +125,11 @@ impl Due {
             writer.address(option::SERVER_IDENTIFIER, server)?;
         }
         if asks {
-            if let Some(time) = config.lease_time {
+            // Table 5: no address, no time in a DHCPINFORM.
+            if let Some(time) = config
+                .lease_time
+                .filter(|_| kind != DhcpMessageType::Inform)
+            {
                 let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
                 writer.u32(option::LEASE_TIME, seconds)?;
             }

@@ -2,6 +2,7 @@
 
 mod config;
 mod counters;
+mod inform;
 pub(crate) mod lease;
 mod message;
 #[cfg(test)]
@@ -9,7 +10,8 @@ mod tests;
 
 pub use config::DhcpClientConfig;
 pub use counters::DhcpClientCounters;
-pub use lease::DhcpLease;
+pub use inform::{DhcpInform, DhcpUnanswered};
+pub use lease::{DhcpLease, DhcpParameters};
 
 use core::fmt;
 use core::net::Ipv4Addr;
@@ -126,7 +128,7 @@ struct Offer {
 ///
 /// - *getters*: [`state`](Self::state), [`lease`](Self::lease), [`expires`](Self::expires), [`counters`](Self::counters);
 /// - *inputs*: [`handle_message`](Self::handle_message), [`handle_timeout`](Self::handle_timeout),
-///   [`handle_link`](Self::handle_link), [`handle_address_acquired`](Self::handle_address_acquired),
+///   [`handle_link`](Self::handle_link), [`handle_resume`](Self::handle_resume), [`handle_address_acquired`](Self::handle_address_acquired),
 ///   [`handle_address_conflict`](Self::handle_address_conflict);
 /// - *mutators*: [`start`](Self::start), [`release`](Self::release), [`stop`](Self::stop), [`reseed`](Self::reseed);
 /// - *outputs*: [`poll_transmit`](Self::poll_transmit), [`poll_event`](Self::poll_event), and last
@@ -309,6 +311,21 @@ impl DhcpClient {
         }
     }
 
+    /// The machine was suspended, or moved, and goes on (input): a lease is asked for again as when the link comes up, for the network
+    /// may be another, and what was promised may be over. `away` is for how long `now` stood still meanwhile, where that is known:
+    /// a lease's time goes on.
+    pub fn handle_resume(&mut self, now: Instant, away: Option<Duration>) {
+        if let (Some(held), Some(away)) = (&mut self.held, away) {
+            for time in [&mut held.renew, &mut held.rebind, &mut held.expire] {
+                if *time != Instant::FAR_FUTURE {
+                    *time = time.saturating_sub(away);
+                }
+            }
+        }
+        self.handle_timeout(now);
+        self.handle_link(now, true);
+    }
+
     /// Nobody else has the address (input), as the owner found after [`DhcpClientEvent::Acquired`].
     pub fn handle_address_acquired(&mut self) {
         if let Some(held) = &mut self.held {
@@ -351,10 +368,7 @@ impl DhcpClient {
             self.counters.not_a_reply += 1;
             return;
         };
-        if packet.transaction() != self.transaction
-            || packet.hardware() != DhcpHardware::ethernet(self.config.mac)
-            || !self.is_our_identifier(&packet)
-        {
+        if !is_ours(&packet, &self.config, self.transaction) {
             self.counters.not_for_us += 1;
             return;
         }
@@ -381,19 +395,6 @@ impl DhcpClient {
         }
     }
 
-    /// RFC 6842: a server that returns the identifier returns ours.
-    fn is_our_identifier(&self, packet: &DhcpPacket<'_>) -> bool {
-        match (
-            packet.option(option::CLIENT_IDENTIFIER),
-            &self.config.identifier,
-        ) {
-            (Some(theirs), Some(ours)) => theirs.bytes().eq(ours.iter().copied()),
-            // RFC 6842 §3: only where the client sent none is there nothing to return.
-            (Some(_), None) => false,
-            (None, _) => true,
-        }
-    }
-
     fn offered(&mut self, now: Instant, packet: &DhcpPacket<'_>) {
         let Some(lease) = self.read(packet) else {
             return;
@@ -402,7 +403,7 @@ impl DhcpClient {
         let rank = (
             self.failed_server != Some(lease.server),
             self.last_address == Some(lease.address),
-            !(lease.routers.is_empty() && lease.classless_routes.is_empty()),
+            lease.parameters.routes().next().is_some(),
         );
         if self.offer.is_none_or(|best| best.rank < rank) {
             let decide = match self.offer {
@@ -747,16 +748,12 @@ impl DhcpClient {
         self.due = Some(due);
     }
 
-    /// The delay after a message that was repeated `attempt` times before (§4.1).
     fn delay(&mut self, attempt: u8) -> Duration {
-        let base = (FIRST_DELAY * (1 << attempt.min(4))).min(LONGEST_DELAY);
-        base - JITTER + self.part(JITTER * 2)
+        delay(&mut self.random, attempt)
     }
 
-    /// A random part of a time.
     fn part(&mut self, of: Duration) -> Duration {
-        let nanos = u64::try_from(of.as_nanos()).unwrap_or(u64::MAX - 1);
-        Duration::from_nanos(self.random.below(nanos.saturating_add(1).max(1)))
+        part(&mut self.random, of)
     }
 
     /// Writes the message that is due, and says how it is to be sent (output).
@@ -799,4 +796,29 @@ impl DhcpClient {
             _ => next.min(held.expire),
         }
     }
+}
+
+/// Whether a reply is of this transaction, for this station.
+fn is_ours(packet: &DhcpPacket<'_>, config: &DhcpClientConfig, transaction: u32) -> bool {
+    // RFC 6842 §3: a server that returns an identifier returns ours, and none where we sent none.
+    let is_our_identifier = match (packet.option(option::CLIENT_IDENTIFIER), &config.identifier) {
+        (Some(theirs), Some(ours)) => theirs.bytes().eq(ours.iter().copied()),
+        (Some(_), None) => false,
+        (None, _) => true,
+    };
+    packet.transaction() == transaction
+        && packet.hardware() == DhcpHardware::ethernet(config.mac)
+        && is_our_identifier
+}
+
+/// The delay after a message that was repeated `attempt` times before (§4.1).
+fn delay(random: &mut Random, attempt: u8) -> Duration {
+    let base = (FIRST_DELAY * (1 << attempt.min(4))).min(LONGEST_DELAY);
+    base - JITTER + part(random, JITTER * 2)
+}
+
+/// A random part of a time.
+fn part(random: &mut Random, of: Duration) -> Duration {
+    let nanos = u64::try_from(of.as_nanos()).unwrap_or(u64::MAX - 1);
+    Duration::from_nanos(random.below(nanos.saturating_add(1).max(1)))
 }

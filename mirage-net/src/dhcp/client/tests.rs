@@ -458,17 +458,30 @@ fn options_become_a_lease_and_what_is_malformed_is_left_out() {
     );
     assert_eq!(lease.duration, Some(Duration::from_secs(3_600)));
     assert_eq!(
-        lease.resolvers[..],
+        lease.parameters.resolvers[..],
         [Ipv4Addr::new(10, 0, 0, 3), Ipv4Addr::new(10, 0, 0, 4)]
     );
-    assert!(lease.ntp_servers.is_empty(), "no multiple of four");
-    assert_eq!(lease.domain.as_deref(), Some("example.org"));
-    assert_eq!((lease.host_name.as_deref(), lease.mtu), (None, Some(1_400)));
+    assert!(
+        lease.parameters.ntp_servers.is_empty(),
+        "no multiple of four"
+    );
+    assert_eq!(lease.parameters.domain.as_deref(), Some("example.org"));
+    assert_eq!(
+        (lease.parameters.host_name.as_deref(), lease.parameters.mtu),
+        (None, Some(1_400))
+    );
     // RFC 3442: the router doesn't count where there are routes.
-    assert_eq!((lease.classless_routes.len(), lease.clipped), (8, true));
-    assert_eq!(lease.routes().count(), 8);
+    assert_eq!(
+        (
+            lease.parameters.classless_routes.len(),
+            lease.parameters.clipped
+        ),
+        (8, true)
+    );
+    assert_eq!(lease.parameters.routes().count(), 8);
     assert!(
         lease
+            .parameters
             .routes()
             .all(|route| route.destination.prefix_len() == 24)
     );
@@ -482,8 +495,8 @@ fn options_become_a_lease_and_what_is_malformed_is_left_out() {
     machine.bind(&ack);
     let lease = machine.client.lease().unwrap();
     // No mask: the address's class. Routes that are malformed anywhere: the router.
-    assert_eq!((lease.prefix_len, lease.mtu), (8, None));
-    let route = lease.routes().next().unwrap();
+    assert_eq!((lease.prefix_len, lease.parameters.mtu), (8, None));
+    let route = lease.parameters.routes().next().unwrap();
     assert_eq!(
         (route.destination.prefix_len(), route.gateway),
         (0, Some(SERVER.into()))
@@ -776,6 +789,48 @@ fn a_link_that_comes_up_again_has_the_lease_asked_for_and_used_meanwhile() {
     machine.hear(&Says::nak().from(OTHER));
     assert_eq!(machine.events(), [DhcpClientEvent::Lost(DhcpLoss::Refused)]);
     assert_eq!(machine.next().kind(), DhcpMessageType::Discover);
+}
+
+#[test]
+fn a_machine_that_was_suspended_has_its_lease_verified_and_less_of_it_left() {
+    let mut machine = Machine::new(18);
+    machine.bind(&Says::ack());
+    machine.run(Duration::from_secs(100));
+    let expires = machine.client.expires().unwrap();
+    // The clock of the machine stood still for ten minutes.
+    let away = Duration::from_secs(600);
+    machine.client.handle_resume(machine.now, Some(away));
+    assert_eq!(machine.client.expires(), Some(expires - away));
+    assert!(machine.client.is_configured());
+    machine.client.handle_timeout(machine.now);
+    let request = machine.next();
+    assert_eq!(request.kind(), DhcpMessageType::Request);
+    let packet = request.packet();
+    assert_eq!(packet.address(option::REQUESTED_ADDRESS), Some(OURS));
+    assert!(packet.client_address().is_unspecified());
+    // Nobody answers: used until its end, which comes earlier.
+    machine.run(Duration::from_secs(3_600 - 600 - 100 - 1));
+    assert!(machine.client.is_configured());
+    machine.run(Duration::from_secs(2));
+    assert_eq!(machine.events(), [DhcpClientEvent::Lost(DhcpLoss::Expired)]);
+    // Away for longer than any lease, by a clock that may be wrong; and a lease for ever.
+    for (ack, away, lost) in [
+        (Says::ack(), Duration::from_secs(3_600), true),
+        (Says::ack(), Duration::MAX, true),
+        (Says::ack(), Duration::ZERO, false),
+        (Says::ack().lasting(u32::MAX), Duration::MAX, false),
+    ] {
+        let mut machine = Machine::new(18);
+        machine.bind(&ack);
+        machine.run(Duration::from_secs(20));
+        machine.client.handle_resume(machine.now, Some(away));
+        assert_eq!(machine.client.lease().is_none(), lost);
+        let request = machine.next();
+        assert_eq!(
+            request.packet().address(option::REQUESTED_ADDRESS),
+            Some(OURS)
+        );
+    }
 }
 
 #[test]

@@ -61,6 +61,13 @@ impl<'a> DhcpServer<'a> {
         })
     }
 
+    /// Whether it was offered, to this client, and that still counts.
+    pub(super) fn is_offered_to(&self, now: Instant, address: Ipv4Addr, asker: &Asker<'_>) -> bool {
+        self.table.get(address).is_some_and(|entry| {
+            entry.client == asker.key && entry.kind == DhcpLeaseKind::Offered && entry.is_taken(now)
+        })
+    }
+
     /// Whether an address is this server's to give.
     pub(super) fn manages(&self, address: Ipv4Addr, subnet: &DhcpSubnet<'_>) -> bool {
         self.in_pool(address, subnet) || self.reservation(address).is_some()

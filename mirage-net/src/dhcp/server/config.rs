@@ -24,7 +24,10 @@ pub struct DhcpServerConfig<'a> {
     pub longest_lease: Duration,
     /// For how long an address that was offered is not offered to others.
     pub offer_time: Duration,
-    /// For how long an address is not given after a client found another station with it.
+    /// How long an answer to an echo request is waited for before an address is offered, if the server has
+    /// [probes](super::DhcpServer::with_probes).
+    pub probe_wait: Duration,
+    /// For how long an address is not given after a client, or an echo request, found another station with it.
     pub conflict_time: Duration,
     /// There is no other server for these networks: who asks for an address of another network is refused, and who asks for a
     /// free one that the server has no record of is given it. Without this the server is silent to both (RFC 2131 §4.3.2):
@@ -36,7 +39,7 @@ pub struct DhcpServerConfig<'a> {
 }
 
 impl<'a> DhcpServerConfig<'a> {
-    /// Leases of an hour, up to a day; offers of half a minute; ten minutes after a conflict; other servers are respected.
+    /// Leases of an hour, up to a day; offers of half a minute; half a second for a probe; ten minutes after a conflict; other servers are respected.
     pub const fn new(address: Ipv4Addr, subnets: &'a [DhcpSubnet<'a>]) -> Self {
         DhcpServerConfig {
             address,
@@ -46,6 +49,7 @@ impl<'a> DhcpServerConfig<'a> {
             shortest_lease: Duration::from_secs(60),
             longest_lease: Duration::from_secs(86_400),
             offer_time: Duration::from_secs(30),
+            probe_wait: Duration::from_millis(500),
             conflict_time: Duration::from_secs(600),
             authoritative: false,
             link_unicast: false,

@@ -26,6 +26,10 @@ pub struct DhcpServerCounters {
     pub refused: u64,
     /// Clients that found another station with their address.
     pub declined: u64,
+    /// Addresses that answered an echo request before they were offered.
+    pub in_use: u64,
+    /// Addresses that were offered without a look, for too many messages waited already, or this one was too long to.
+    pub not_probed: u64,
     /// Leases given back.
     pub released: u64,
     /// Clients that asked for options alone.

@@ -4,6 +4,7 @@ mod choice;
 mod client;
 mod config;
 mod counters;
+mod probe;
 mod record;
 mod reply;
 mod table;
@@ -12,6 +13,7 @@ mod tests;
 
 pub use config::{DhcpReservation, DhcpServerConfig, DhcpSubnet};
 pub use counters::DhcpServerCounters;
+pub use probe::DhcpProbeSlot;
 pub use record::{DhcpLeaseKind, DhcpRecord, DhcpRecordError};
 pub use table::DhcpLeaseSlot;
 
@@ -23,6 +25,7 @@ use managed::ManagedSlice;
 use mirage_core::{Instant, MacAddress};
 
 use self::client::ClientKey;
+use self::probe::Probes;
 use self::table::{Entry, Table};
 use super::client::lease::{INFINITE, is_host_in};
 use crate::stack::is_host;
@@ -82,12 +85,14 @@ impl core::error::Error for DhcpServerError {}
 /// Its methods are of four kinds:
 ///
 /// - *getters*: [`leases`](Self::leases), [`counters`](Self::counters);
-/// - *inputs*: [`handle_message`](Self::handle_message), which gives the reply;
-/// - *mutators*: [`restore`](Self::restore), [`not_saved`](Self::not_saved);
-/// - *outputs*: [`poll_change`](Self::poll_change). There is no deadline: what is over is found to be so when it matters.
+/// - *inputs*: [`handle_message`](Self::handle_message), which gives the reply; [`handle_address_in_use`](Self::handle_address_in_use);
+/// - *mutators*: [`with_probes`](Self::with_probes), [`restore`](Self::restore), [`not_saved`](Self::not_saved);
+/// - *outputs*: [`poll_probe`](Self::poll_probe), [`poll_reply`](Self::poll_reply), [`poll_change`](Self::poll_change), and last
+///   [`poll_timeout`](Self::poll_timeout). Only probes have a deadline: what else is over is found to be so when it matters.
 ///
-/// After each message write what `poll_change` gives, durably, and only then send the reply: a client must not have a lease
-/// that a restart forgets. If a record can't be written, say so by `not_saved` and don't send; the client will ask again.
+/// After each message, and at the deadline, write what `poll_change` gives, durably, and only then send the reply: a client must
+/// not have a lease that a restart forgets. If a record can't be written, say so by `not_saved` and don't send; the client will ask
+/// again.
 ///
 /// # Which address is given
 ///
@@ -95,6 +100,8 @@ impl core::error::Error for DhcpServerError {}
 /// for, if that is free; else the first of the pool that nobody ever had; else the one whose lease has been over for longest;
 /// else, in despair, the one that was found in conflict longest ago, for the client will look at it itself. An address that
 /// was offered is held for a moment, and withdrawn when the client takes another server's offer.
+///
+/// With [probes](Self::with_probes) an address is looked at before it is offered, and the client hears of it a moment later.
 ///
 /// # When it is silent
 ///
@@ -109,6 +116,7 @@ impl core::error::Error for DhcpServerError {}
 pub struct DhcpServer<'a> {
     config: DhcpServerConfig<'a>,
     table: Table<'a>,
+    probes: Probes<'a>,
     counters: DhcpServerCounters,
 }
 
@@ -183,6 +191,7 @@ impl<'a> DhcpServer<'a> {
         Ok(DhcpServer {
             config,
             table: Table::new(leases.into()),
+            probes: Probes::new(ManagedSlice::Borrowed(&mut [])),
             counters: DhcpServerCounters::default(),
         })
     }
@@ -264,6 +273,17 @@ impl<'a> DhcpServer<'a> {
         buffer: &mut [u8],
     ) -> Option<DhcpReply> {
         self.counters.received += 1;
+        self.answer(now, bytes, 0, buffer)
+    }
+
+    /// The reply to a message, for which so many addresses were found in use already.
+    fn answer(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        rounds: u8,
+        buffer: &mut [u8],
+    ) -> Option<DhcpReply> {
         let Ok(packet) = DhcpPacket::new_checked(bytes) else {
             self.counters.malformed += 1;
             return None;
@@ -290,7 +310,7 @@ impl<'a> DhcpServer<'a> {
             hardware: packet.hardware(),
         };
         let verdict = match kind {
-            DhcpMessageType::Discover => self.discover(now, &packet, &asker),
+            DhcpMessageType::Discover => self.discover(now, &packet, &asker, bytes, rounds),
             DhcpMessageType::Request => self.request(now, &packet, &asker),
             DhcpMessageType::Decline => self.decline(now, &packet, &asker),
             DhcpMessageType::Release => self.release(now, &packet, &asker),
@@ -313,7 +333,14 @@ impl<'a> DhcpServer<'a> {
         reply
     }
 
-    fn discover(&mut self, now: Instant, packet: &DhcpPacket<'_>, asker: &Asker<'_>) -> Verdict {
+    fn discover(
+        &mut self,
+        now: Instant,
+        packet: &DhcpPacket<'_>,
+        asker: &Asker<'_>,
+        bytes: &[u8],
+        rounds: u8,
+    ) -> Verdict {
         let requested = packet.address(option::REQUESTED_ADDRESS);
         let Some(address) = self.choose(now, asker, requested) else {
             self.counters.exhausted += 1;
@@ -323,6 +350,11 @@ impl<'a> DhcpServer<'a> {
         // A lease that runs is offered as it is: the offer must not shorten it.
         if self.is_held_by(now, address, asker) {
             return Verdict::Offer(address, time);
+        }
+        // What was offered to this client a moment ago was looked at then, or is being looked at.
+        let offered = self.is_offered_to(now, address, asker);
+        if offered && self.probes.wait_on(address, &asker.key, bytes) {
+            return Verdict::Silence;
         }
         let entry = Entry {
             address,
@@ -337,6 +369,15 @@ impl<'a> DhcpServer<'a> {
             self.counters.table_full += 1;
             return Verdict::Silence;
         }
+        // A reserved address is its client's, even while that answers from it.
+        if offered || self.probes.is_empty() || self.reserved_for(asker) == Some(address) {
+            return Verdict::Offer(address, time);
+        }
+        let until = self.probe_end(now);
+        if self.probes.begin(address, asker.key, until, rounds, bytes) {
+            return Verdict::Silence;
+        }
+        self.counters.not_probed += 1;
         Verdict::Offer(address, time)
     }
 

@@ -176,6 +176,28 @@ impl Machine {
         Self::of(DhcpServerConfig::new(SERVER, subnets()), 300)
     }
 
+    /// One that looks at so many addresses at a time before it offers them.
+    fn probing(probes: usize) -> Self {
+        let probes: Vec<_> = (0..probes).map(|_| DhcpProbeSlot::EMPTY).collect();
+        let probes = Box::leak(probes.into_boxed_slice());
+        let Machine { server, now } = Self::new();
+        let server = server.with_probes(&mut probes[..]);
+        Machine { server, now }
+    }
+
+    /// Lets time pass until a message that waits is due, and gives the answer to it.
+    fn wait(&mut self) -> Option<Said> {
+        self.now = self.server.poll_timeout()?;
+        self.reply()
+    }
+
+    fn reply(&mut self) -> Option<Said> {
+        let mut bytes = vec![0xcc; MESSAGE_LEN];
+        let to = self.server.poll_reply(self.now, &mut bytes)?;
+        bytes.truncate(to.length);
+        Some(Said { to, bytes })
+    }
+
     fn hear(&mut self, says: &Says) -> Option<Said> {
         self.hear_bytes(&says.bytes(), MESSAGE_LEN)
     }
@@ -463,6 +485,108 @@ fn an_address_that_was_declined_is_left_alone_for_a_while() {
     machine.pass(601);
     let asks = Says::discover(5).with(option::REQUESTED_ADDRESS, &at(100).octets());
     assert_eq!(machine.ask(&asks), offer(at(100)));
+}
+
+#[test]
+fn rfc2131_2_2_an_address_is_looked_at_before_it_is_offered() {
+    let mut machine = Machine::probing(2);
+    let began = machine.now;
+    assert!(machine.hear(&Says::discover(1)).is_none());
+    assert_eq!(machine.server.poll_probe(), Some(at(100)));
+    assert_eq!(machine.server.poll_probe(), None);
+    assert!(machine.reply().is_none(), "too early");
+    // It asks again meanwhile: one answer, to the newest message.
+    let mut again = Says::discover(1);
+    again.repr.transaction = 77;
+    assert!(machine.hear(&again).is_none());
+    assert_eq!(machine.server.poll_probe(), None);
+    let said = machine.wait().unwrap();
+    assert_eq!(machine.now, began + Duration::from_millis(500));
+    assert_eq!(
+        (said.kind(), said.address()),
+        (DhcpMessageType::Offer, at(100))
+    );
+    assert_eq!(said.packet().transaction(), 77);
+    assert_eq!(
+        (machine.server.poll_timeout(), machine.wait().is_some()),
+        (None, false)
+    );
+    // What was looked at a moment ago is offered at once, and taken.
+    assert_eq!(machine.ask(&Says::discover(1)), offer(at(100)));
+    assert_eq!(machine.ask(&Says::select(1, at(100))), ack(at(100)));
+    // So is what the client has.
+    assert_eq!(machine.ask(&Says::discover(1)), offer(at(100)));
+    // But not what it had, long ago.
+    machine.pass(90_000);
+    assert!(machine.hear(&Says::discover(1)).is_none());
+    assert_eq!(machine.server.poll_probe(), Some(at(100)));
+}
+
+#[test]
+fn rfc2131_2_2_an_address_that_answers_is_left_alone_and_another_offered() {
+    let mut machine = Machine::probing(1);
+    assert!(machine.hear(&Says::discover(1)).is_none());
+    // Nobody asked yet, and nobody asked for this one.
+    machine.server.handle_address_in_use(machine.now, at(100));
+    assert_eq!(machine.server.poll_probe(), Some(at(100)));
+    machine.server.handle_address_in_use(machine.now, at(101));
+    assert_eq!(machine.server.counters().in_use, 0);
+    machine.server.handle_address_in_use(machine.now, at(100));
+    assert_eq!(machine.server.counters().in_use, 1);
+    // Due at once: another is looked at.
+    assert_eq!(machine.server.poll_timeout(), Some(machine.now));
+    assert!(machine.reply().is_none());
+    let record = machine.changes()[0];
+    assert_eq!(
+        (record.address, record.kind),
+        (at(100), DhcpLeaseKind::Declined)
+    );
+    assert_eq!(machine.server.poll_probe(), Some(at(101)));
+    let said = machine.wait().unwrap();
+    assert_eq!(said.address(), at(101));
+    // Too late.
+    machine.server.handle_address_in_use(machine.now, at(101));
+    assert_eq!(machine.ask(&Says::select(1, at(101))), ack(at(101)));
+    // Four are looked at for one message, of a pool that is full of strangers; then the client has to ask again.
+    let mut machine = Machine::probing(1);
+    assert!(machine.hear(&Says::discover(1)).is_none());
+    let mut seen = 0;
+    while let Some(address) = machine.server.poll_probe() {
+        seen += 1;
+        machine.server.handle_address_in_use(machine.now, address);
+        assert!(machine.reply().is_none());
+    }
+    assert_eq!((seen, machine.server.poll_timeout()), (4, None));
+}
+
+#[test]
+fn addresses_are_not_looked_at_when_reserved_or_when_nobody_has_room_to_wait() {
+    let mut machine = Machine::probing(1);
+    assert!(machine.hear(&Says::discover(1)).is_none());
+    // No slot: as it is, and counted.
+    assert_eq!(machine.ask(&Says::discover(2)), offer(at(101)));
+    assert_eq!(machine.server.counters().not_probed, 1);
+    // Another server's offer was taken: nothing is said, and the slot is free again.
+    assert_eq!(machine.server.poll_probe(), Some(at(100)));
+    machine.ask(&Says::reboot(1, at(9)).server(OTHER));
+    assert!(machine.wait().is_none());
+    assert_eq!(machine.server.poll_timeout(), None);
+    assert!(machine.hear(&Says::discover(4)).is_none());
+    assert_eq!(machine.server.poll_probe(), Some(at(100)));
+    // A reserved address is its client's, who may answer from it.
+    let reservations = Box::leak(Box::new([DhcpReservation {
+        identifier: None,
+        hardware: Some(DhcpHardware::ethernet(mac(9))),
+        address: at(50),
+        host_name: None,
+    }]));
+    let mut config = DhcpServerConfig::new(SERVER, subnets());
+    config.reservations = reservations;
+    let Machine { server, now } = Machine::of(config, 300);
+    let probes = Box::leak(Box::new([DhcpProbeSlot::EMPTY]));
+    let server = server.with_probes(&mut probes[..]);
+    let mut machine = Machine { server, now };
+    assert_eq!(machine.ask(&Says::discover(9)), offer(at(50)));
 }
 
 #[test]
