@@ -74,6 +74,7 @@ fuzz_target!(|input: &[u8]| {
         assert!(sent <= 1);
         while let Some(event) = client.poll_event() {
             match event {
+                DhcpClientEvent::Unanswered => {}
                 DhcpClientEvent::Acquired => leased = true,
                 DhcpClientEvent::Renewed { .. } => assert!(leased),
                 _ => leased = false,

@@ -20,20 +20,6 @@ use peer_tests::{Machine, Running, in_own_network, program, run};
 
 const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
 
-/// Probes as RFC 5227 has them, but ten times as quick.
-fn quick() -> ConflictConfig {
-    let mut config = ConflictConfig::default();
-    for time in [
-        &mut config.probe_wait,
-        &mut config.probe_min,
-        &mut config.probe_max,
-        &mut config.announce_wait,
-    ] {
-        *time /= 10;
-    }
-    config
-}
-
 fn dnsmasq(interface: &str, leases: &Path, range: &str) -> Running {
     let mut command = program("dnsmasq", "dnsmasq-base");
     command
@@ -62,7 +48,9 @@ fn start(
     let (shared, executor) = (machine.shared, machine.executor);
     let running = async move {
         let notify = |notice| eprintln!("{notice:?}");
-        let ended = client.run(shared, executor, quick(), notify).await;
+        let ended = client
+            .run(shared, executor, ConflictConfig::quick(), notify)
+            .await;
         panic!("the client ended: {ended:?}");
     };
     executor.spawn(running).unwrap().detach();

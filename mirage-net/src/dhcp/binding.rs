@@ -84,6 +84,7 @@ impl DhcpBinding {
                 self.clear(stack);
                 Ok(())
             }
+            DhcpClientEvent::Unanswered => Ok(()),
             DhcpClientEvent::Acquired => {
                 self.clear(stack);
                 self.configure(now, stack, client)

@@ -183,7 +183,7 @@ impl Link {
                         node.looks_until = None;
                         node.uses = None;
                     }
-                    Some(DhcpClientEvent::Renewed { .. }) => {}
+                    Some(DhcpClientEvent::Renewed { .. } | DhcpClientEvent::Unanswered) => {}
                     None => break,
                 }
             }

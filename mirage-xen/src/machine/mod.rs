@@ -171,6 +171,11 @@ impl<H: Hypervisor> Machine<H> {
         self.executor
     }
 
+    /// The clock.
+    pub fn clock(&self) -> &'static XenClock<H> {
+        self.clock
+    }
+
     /// The event channels.
     pub fn channels(&self) -> &'static EventChannels<H> {
         self.channels

@@ -5,6 +5,7 @@
 
 extern crate alloc;
 
+mod address;
 mod network;
 mod settings;
 
@@ -103,12 +104,14 @@ async fn serve(
     settings: Settings,
     service: &'static Service<'static>,
 ) -> Result<ShutdownReason, Failure> {
-    let mut network = Network::open(machine, logging, settings).await?;
+    let network = Network::open(machine, logging, settings).await?;
     let options = ServiceOptions {
         max_answer: usize::from(service.limits().udp_payload_size.max(512)),
         ..ServiceOptions::port(PORT)
     };
     let bound: &'static mut &'static Service<'static> = Box::leak(Box::new(service));
-    network.stack().bind_service(options, bound)?;
+    network
+        .stack()
+        .with(|stack, _| stack.bind_service(options, bound))?;
     network.run().await
 }

@@ -1,6 +1,7 @@
 //! What a server gives: an address for a time, and the options that go with it.
 
-use core::net::Ipv4Addr;
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
 
 use heapless::{String, Vec};
@@ -118,6 +119,26 @@ impl DhcpLease {
             ..lease.clone()
         };
         timeless(self) == timeless(other)
+    }
+}
+
+impl fmt::Display for DhcpLease {
+    /// In words, as for a log: the address, whose it was and for how long, and the gateway.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (address, server) = (self.address, self.server);
+        write!(f, "{address}/{} from {server} for ", self.prefix_len)?;
+        match self.duration {
+            Some(duration) => write!(f, "{} s", duration.as_secs())?,
+            None => f.write_str("ever")?,
+        }
+        let routes = self.parameters.routes();
+        let default = routes
+            .filter(|route| route.destination.prefix_len() == 0)
+            .find_map(|route| route.gateway);
+        match default {
+            Some(IpAddr::V4(gateway)) => write!(f, ", gateway {gateway}"),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -32,6 +32,8 @@ use crate::wire::dhcp::{
 const FIRST_DELAY: Duration = Duration::from_secs(4);
 const LONGEST_DELAY: Duration = Duration::from_secs(64);
 const JITTER: Duration = Duration::from_secs(1);
+/// Messages that looked for servers before the owner is told that there are none.
+const UNANSWERED: u8 = 3;
 /// RFC 2131 §4.4.5: "down to a minimum of 60 seconds".
 const SHORTEST_RENEWAL: Duration = Duration::from_secs(60);
 
@@ -75,6 +77,9 @@ pub enum DhcpClientEvent {
     },
     /// The lease is over; the address must not be used any more.
     Lost(DhcpLoss),
+    /// Nobody has offered an address after three messages, in about twelve seconds. The client goes on asking; it says this once, and
+    /// not again before there was an offer.
+    Unanswered,
 }
 
 /// Why a lease is over.
@@ -89,6 +94,17 @@ pub enum DhcpLoss {
     Conflict,
     /// The owner gave it back, or stopped the client.
     Released,
+}
+
+impl fmt::Display for DhcpLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DhcpLoss::Expired => "no server renewed it in time",
+            DhcpLoss::Refused => "a server refused it",
+            DhcpLoss::Conflict => "another station has the address",
+            DhcpLoss::Released => "it was given back",
+        })
+    }
 }
 
 /// A message to be sent by UDP, from port 68 to port 67.
@@ -111,6 +127,14 @@ struct Held {
     expire: Instant,
     /// Nobody else has the address, said the owner; or it was never to look.
     checked: bool,
+}
+
+/// Whether the owner knows that nobody answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Silence {
+    None,
+    Noticed,
+    Told,
 }
 
 /// The best offer so far.
@@ -175,6 +199,8 @@ pub struct DhcpClient {
     conflicts: u8,
     lost: Option<DhcpLoss>,
     gained: Option<DhcpClientEvent>,
+    /// That nobody offers anything: to be told, or told.
+    silence: Silence,
     counters: DhcpClientCounters,
 }
 
@@ -215,6 +241,7 @@ impl DhcpClient {
             conflicts: 0,
             lost: None,
             gained: None,
+            silence: Silence::None,
             counters: DhcpClientCounters::default(),
         }
     }
@@ -288,6 +315,7 @@ impl DhcpClient {
         self.state = DhcpClientState::Stopped;
         self.next = Instant::FAR_FUTURE;
         self.offer = None;
+        self.silence = Silence::None;
     }
 
     /// The link went up or down (input).
@@ -400,6 +428,7 @@ impl DhcpClient {
             return;
         };
         self.counters.offers += 1;
+        self.silence = Silence::None;
         let rank = (
             self.failed_server != Some(lease.server),
             self.last_address == Some(lease.address),
@@ -646,6 +675,9 @@ impl DhcpClient {
                 }
                 _ => {
                     self.attempt = self.attempt.saturating_add(1);
+                    if self.attempt >= UNANSWERED && self.silence == Silence::None {
+                        self.silence = Silence::Noticed;
+                    }
                     self.discover(now);
                 }
             },
@@ -769,10 +801,14 @@ impl DhcpClient {
 
     /// The next event (output). What is lost is told before what is gained.
     pub fn poll_event(&mut self) -> Option<DhcpClientEvent> {
-        match self.lost.take() {
-            Some(loss) => Some(DhcpClientEvent::Lost(loss)),
-            None => self.gained.take(),
+        if let Some(loss) = self.lost.take() {
+            return Some(DhcpClientEvent::Lost(loss));
         }
+        if self.silence == Silence::Noticed {
+            self.silence = Silence::Told;
+            return Some(DhcpClientEvent::Unanswered);
+        }
+        self.gained.take()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called again at the latest; none for never (output, the last).

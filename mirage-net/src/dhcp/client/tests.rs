@@ -465,6 +465,10 @@ fn options_become_a_lease_and_what_is_malformed_is_left_out() {
         lease.parameters.ntp_servers.is_empty(),
         "no multiple of four"
     );
+    assert_eq!(
+        std::format!("{lease}"),
+        "10.0.0.100/24 from 10.0.0.1 for 3600 s"
+    );
     assert_eq!(lease.parameters.domain.as_deref(), Some("example.org"));
     assert_eq!(
         (lease.parameters.host_name.as_deref(), lease.parameters.mtu),
@@ -496,6 +500,10 @@ fn options_become_a_lease_and_what_is_malformed_is_left_out() {
     let lease = machine.client.lease().unwrap();
     // No mask: the address's class. Routes that are malformed anywhere: the router.
     assert_eq!((lease.prefix_len, lease.parameters.mtu), (8, None));
+    assert_eq!(
+        std::format!("{lease}"),
+        "10.0.0.100/8 from 10.0.0.1 for 3600 s, gateway 10.0.0.1"
+    );
     let route = lease.parameters.routes().next().unwrap();
     assert_eq!(
         (route.destination.prefix_len(), route.gateway),
@@ -834,6 +842,29 @@ fn a_machine_that_was_suspended_has_its_lease_verified_and_less_of_it_left() {
 }
 
 #[test]
+fn that_nobody_answers_is_told_once_and_again_after_an_offer() {
+    let mut machine = Machine::new(20);
+    machine.client.start(machine.now);
+    machine.run(Duration::from_secs(8));
+    assert_eq!(machine.events(), []);
+    let sent = machine.run(Duration::from_secs(600)).len();
+    assert!(sent > 9, "it goes on asking: {sent}");
+    assert_eq!(machine.events(), [DhcpClientEvent::Unanswered]);
+    machine.run(Duration::from_secs(600));
+    assert_eq!(machine.events(), []);
+    machine.next();
+    machine.hear(&Says::offer());
+    // The offer comes to nothing, and then nobody answers again.
+    machine.run(Duration::from_secs(600));
+    assert_eq!(machine.events(), [DhcpClientEvent::Unanswered]);
+    machine.next();
+    machine.hear(&Says::offer());
+    machine.next();
+    machine.hear(&Says::ack());
+    assert_eq!(machine.events(), [DhcpClientEvent::Acquired]);
+}
+
+#[test]
 fn a_lease_that_is_given_back_is_asked_for_again_later() {
     let mut machine = Machine::new(19);
     machine.bind(&Says::ack());
@@ -941,6 +972,10 @@ proptest! {
                 9 => machine.client.stop(),
                 10 => machine.client.start(machine.now),
                 11 => machine.client.handle_timeout(machine.now),
+                12 => {
+                    let away = (value % 3 != 0).then(|| Duration::from_secs(u64::from(value) % 9_000));
+                    machine.client.handle_resume(machine.now, away);
+                }
                 _ => {}
             }
             sent += machine.run(Duration::from_millis(wait * wait)).len();
@@ -949,6 +984,7 @@ proptest! {
                     DhcpClientEvent::Acquired => leased = true,
                     DhcpClientEvent::Renewed { .. } => prop_assert!(leased),
                     DhcpClientEvent::Lost(_) => leased = false,
+                    DhcpClientEvent::Unanswered => prop_assert!(!leased),
                 }
             }
             prop_assert_eq!(leased, machine.client.lease().is_some());
