@@ -13,9 +13,10 @@ use mirage_core::doubles::{Capture, IoSink};
 use mirage_core::executor::Executor;
 use mirage_core::{Clock, Netif, NetifError, Pool};
 use mirage_host::{EndSignals, HostPlatform, SystemRng};
+use mirage_net::tcp::{TcpCapacities, TcpStorage};
 use mirage_net::{
     Capacities, Cidr, ConflictConfig, Defence, Event, SharedStack, Stack, StackConfig,
-    StackStorage, WakerSlot,
+    StackStorage, TcpWakers, WakerSlot,
 };
 
 use crate::{Device, Failure, Net, NetworkArguments, Prefix};
@@ -58,8 +59,8 @@ pub enum Ended {
 }
 
 impl OwnStack {
-    /// Opens the device, and makes a stack on it, as large as `capacities` say, to which the caller binds what serves
-    /// ([`stack`](Self::stack)).
+    /// Opens the device, and makes a stack on it, as large as `capacities` and, for TCP, `tcp` say, to which the caller binds what
+    /// serves ([`stack`](Self::stack)).
     ///
     /// # Errors
     ///
@@ -69,6 +70,7 @@ impl OwnStack {
         net: &Net,
         arguments: &NetworkArguments,
         capacities: &Capacities,
+        tcp: &TcpCapacities,
     ) -> Result<Self, Failure> {
         // clap demands --ip with --net.
         let prefix = arguments
@@ -89,9 +91,8 @@ impl OwnStack {
         let device = Device::open(platform, pool, net, host, arguments)?;
         let conflict = conflict(net);
         let gateway = arguments.gateway;
-        let stack = stack(
-            platform, pool, &device, prefix, conflict, gateway, capacities,
-        )?;
+        let storage = StackStorage::allocate(capacities).with_tcp(TcpStorage::allocate(tcp));
+        let stack = stack(platform, pool, &device, prefix, conflict, gateway, storage)?;
         let port = match &arguments.capture {
             None => Port::Plain(device),
             Some(path) => {
@@ -247,13 +248,12 @@ fn stack(
     prefix: Prefix,
     conflict: ConflictConfig,
     gateway: Option<Ipv4Addr>,
-    capacities: &Capacities,
+    storage: StackStorage<'static>,
 ) -> Result<&'static SharedStack<'static>, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::Stack(error.to_string());
     let mut rng = SystemRng::new()?;
     let now = platform.now();
     let config = StackConfig::for_netif(netif);
-    let storage = StackStorage::allocate(capacities);
     let mut stack =
         Stack::new(config, storage, pool, now, &mut rng).map_err(|error| wrong(&error))?;
     let cidr =
@@ -269,9 +269,9 @@ fn stack(
     let wakers: &'static mut [WakerSlot] =
         Vec::from_iter(std::iter::repeat_with(WakerSlot::default).take(stack.udp_capacity()))
             .leak();
-    Ok(Box::leak(Box::new(SharedStack::new(
-        stack, platform, wakers,
-    ))))
+    let streams = TcpWakers::allocate(&stack);
+    let shared = SharedStack::new(stack, platform, wakers).with_tcp(streams);
+    Ok(Box::leak(Box::new(shared)))
 }
 
 /// How our address is found to be free, and kept (RFC 5227).

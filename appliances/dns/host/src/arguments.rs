@@ -27,8 +27,8 @@ pub(crate) struct Arguments {
         value_parser = clap::builder::OsStringValueParser::new().try_map(zone_file))]
     pub(crate) zones: Vec<ZoneFile>,
 
-    /// Where to listen with the system's sockets, UDP and TCP. Port 0: the system chooses one. With --net our own stack serves instead, UDP
-    /// alone, at port 53.
+    /// Where to listen with the system's sockets, UDP and TCP. Port 0: the system chooses one. With --net our own stack serves instead,
+    /// at port 53.
     #[arg(
         long,
         value_name = "ADDRESS:PORT",

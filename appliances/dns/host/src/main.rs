@@ -5,6 +5,7 @@ mod arguments;
 mod changing;
 mod error;
 mod extensions;
+mod own_stack;
 mod sockets;
 mod zones;
 
@@ -18,15 +19,12 @@ use mirage_core::Instant;
 use mirage_core::executor::Executor;
 use mirage_dns::authority::Now;
 use mirage_dns::server::{Limits, Server};
-use mirage_host::{EndSignals, HangupSignal, HostPlatform};
-use mirage_net::{Capacities, ServiceOptions};
+use mirage_host::{EndSignals, HangupSignal, HostPlatform, OutgoingSockets};
+use mirage_net::Capacities;
 
 use arguments::Arguments;
 use error::Failure;
 use zones::Zones;
-
-/// The port of DNS (RFC 1035 §4.2).
-const PORT: u16 = 53;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -65,12 +63,13 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let service: &'static Service<'static> = Box::leak(Box::new(service));
     service.set_time(executor.now(), executor.wall());
 
-    let (files, source) = (arguments.zones.clone(), arguments.listen.ip());
-    changing::start(executor, service, state, hangup, files, source)?;
-
+    let files = arguments.zones.clone();
     let mut said = zones.describe(&served);
     let result = match &arguments.network.net {
         None => {
+            // Primaries and secondaries know this server by the address at which it listens.
+            let network = Box::leak(Box::new(OutgoingSockets::new(arguments.listen.ip())));
+            changing::start(executor, service, state, hangup, files, network)?;
             let bound = sockets::serve(
                 executor,
                 service,
@@ -92,23 +91,28 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             Ok(())
         }
         Some(net) => {
-            let mut own =
-                OwnStack::open(platform, net, &arguments.network, &Capacities::default())?;
-            bind(&own, service)?;
+            let tcp = own_stack::capacities(arguments.tcp_connections);
+            let (network, capacities) = (&arguments.network, Capacities::default());
+            let mut own = OwnStack::open(platform, net, network, &capacities, &tcp)?;
+            own_stack::serve(executor, own.stack(), service, arguments)?;
             said.extend(own.describe());
             say(&said);
-            let result = own.acquire(executor, &mut end).and_then(|acquired| {
+            let acquired = own.acquire(executor, &mut end).map_err(Failure::from);
+            let result = acquired.and_then(|acquired| {
                 if acquired == Ended::ByUser {
                     return Ok(());
                 }
-                let mut said = vec![format!("serving on {}:{PORT}, UDP", own.address())];
+                // What is asked of others is asked from the address that we have by now.
+                changing::start(executor, service, state, hangup, files, own.stack())?;
+                let (address, port) = (own.address(), own_stack::PORT);
+                let mut said = vec![format!("serving on {address}:{port}, UDP and TCP")];
                 let name = zones::name_to_try(&served);
                 said.extend(name.map(|name| format!("try: dig @{} {name}", own.address())));
                 say(&said);
-                own.run(executor, &mut end)
+                Ok(own.run(executor, &mut end)?)
             });
             say(&own.counters());
-            result.map_err(Failure::from)
+            result
         }
     };
     say(&["ended; counted:".into(), service.counters().to_string()]);
@@ -118,16 +122,4 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         .authority(|authority| changing::describe(&authority.counters()))
         .unwrap_or_default());
     result
-}
-
-/// Binds the service to our own stack.
-fn bind(own: &OwnStack, service: &'static Service<'static>) -> Result<(), Failure> {
-    let options = ServiceOptions {
-        max_answer: usize::from(service.limits().udp_payload_size.max(512)),
-        ..ServiceOptions::port(PORT)
-    };
-    let bound: &'static mut &'static Service<'static> = Box::leak(Box::new(service));
-    own.stack()
-        .with(|stack, _| stack.bind_service(options, bound))
-        .map_err(|error| Failure::Arguments(error.to_string()))
 }

@@ -9,10 +9,10 @@ use mirage_host::Sockets;
 use crate::error::Failure;
 
 /// Octets of the longest message with its length (RFC 1035 §4.2.2).
-const TCP_BUFFER: usize = 65_537;
+pub(crate) const TCP_BUFFER: usize = 65_537;
 
 /// Octets of the longest datagram that IPv4 or IPv6 without jumbograms carries.
-const UDP_BUFFER: usize = 65_535;
+pub(crate) const UDP_BUFFER: usize = 65_535;
 
 /// Listens, and spawns the tasks that serve. Gives the address with its actual port.
 pub(crate) fn serve(

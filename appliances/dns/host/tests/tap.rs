@@ -4,10 +4,17 @@
 
 mod common;
 
-use std::net::SocketAddr;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use common::{Server, dig, eventually, kdig, output, program, run, zone};
+use common::{
+    LONG, Server, answer, client, counter, dig, eventually, framed, kdig, output, program, query,
+    read_message, run, zone,
+};
 
 const US: &str = "10.0.0.2";
 const MAC: &str = "02:00:00:00:00:02";
@@ -78,11 +85,247 @@ fn dig_and_kdig_are_answered_over_the_tap() {
 }
 
 #[test]
+fn dig_and_kdig_are_answered_over_tcp() {
+    in_own_network("dig_and_kdig_are_answered_over_tcp", || {
+        let server = on_tap(&[]);
+        let at = SocketAddr::from(([10, 0, 0, 2], 53));
+        assert_eq!(
+            dig(at, &["+tcp", "+short", "www.test.example"]),
+            "192.0.2.1\n"
+        );
+        // What is truncated over UDP is asked for again.
+        let whole = dig(at, &["large.test.example", "TXT"]);
+        assert!(
+            whole.contains("(TCP)") && !whole.contains(" tc "),
+            "{whole}"
+        );
+        // Several over one connection.
+        let twice = [
+            "+tcp",
+            "+keepopen",
+            "www.test.example",
+            "AAAA",
+            "alias.test.example",
+        ];
+        let kdig = kdig(at, &twice);
+        assert!(
+            kdig.contains("2001:db8::1") && kdig.contains("(TCP)"),
+            "{kdig}"
+        );
+        let (text, status) = server.interrupt();
+        assert!(status.success(), "{status}");
+        assert_eq!(counter(&text, "tcp-accept-errors"), 0, "{text}");
+        assert!(counter(&text, "tcp-connections") >= 3, "{text}");
+    });
+}
+
+#[test]
+fn tcp_clients_of_every_kind_are_served() {
+    in_own_network("tcp_clients_of_every_kind_are_served", || {
+        let server = on_tap(&["--tcp-connections", "8", "--tcp-idle-ms", "2000"]);
+        let connect = || {
+            let stream = TcpStream::connect(("10.0.0.2", 53)).expect("connected");
+            stream.set_read_timeout(Some(LONG)).expect("a time-out");
+            stream
+        };
+        let question = |id: u16| framed(&query(id, "www.test.example", 1));
+        let is_answered = |message: &[u8], id: u16| {
+            let answer = answer(message);
+            assert_eq!((answer.id, answer.rcode, answer.answers), (id, 0, 1));
+        };
+        // A thousand questions at once, then the end of them; then all answers, and their end.
+        let mut stream = connect();
+        let all: Vec<u8> = (0..1_000).flat_map(question).collect();
+        let mut writer = stream.try_clone().expect("a descriptor");
+        let writing = std::thread::spawn(move || {
+            writer.write_all(&all).expect("written");
+            writer.shutdown(Shutdown::Write).expect("shut down");
+        });
+        for id in 0..1_000 {
+            is_answered(&read_message(&mut stream), id);
+        }
+        assert_eq!(stream.read(&mut [0]).expect("the end"), 0);
+        writing.join().expect("the writer");
+        // Octet by octet.
+        let mut stream = connect();
+        stream.set_nodelay(true).expect("an option");
+        for octet in question(7) {
+            stream.write_all(&[octet]).expect("written");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        is_answered(&read_message(&mut stream), 7);
+        // Then nothing: the server ends it after the idle time.
+        assert_eq!(stream.read(&mut [0]).map_or(0, |count| count), 0);
+        // Connections one after the other, and more of them at once than are served at once.
+        for id in 0..300 {
+            let mut stream = connect();
+            stream.write_all(&question(id)).expect("written");
+            is_answered(&read_message(&mut stream), id);
+        }
+        let ask = |id| {
+            let mut stream = connect();
+            stream.write_all(&question(id)).expect("written");
+            stream
+        };
+        let many: Vec<TcpStream> = (0..24).map(ask).collect();
+        for (id, mut stream) in (0..).zip(many) {
+            is_answered(&read_message(&mut stream), id);
+        }
+        // What is no message ends its connection alone.
+        let mut stream = connect();
+        stream.write_all(&[0, 0]).expect("written");
+        assert_eq!(stream.read(&mut [0]).map_or(0, |count| count), 0);
+        let (text, status) = server.interrupt();
+        assert!(status.success(), "{status}");
+        assert!(counter(&text, "tcp-connections") >= 327, "{text}");
+        assert_eq!(counter(&text, "tcp-accept-errors"), 0, "{text}");
+    });
+}
+
+/// A zone of so many hosts, and its records.
+fn large_zone(folder: &Path, hosts: u32) -> (String, usize) {
+    let mut text = String::from(
+        "$ORIGIN moving.example.\n$TTL 1h\n@ SOA ns root 1 1h 10m 1w 60\n@ NS ns\nns A 192.0.2.53\n",
+    );
+    for host in 0..hosts {
+        let [.., high, low] = host.to_be_bytes();
+        text += &format!("host{host} A 10.9.{high}.{low}\n");
+    }
+    let file = folder.join("moving.zone");
+    fs::write(&file, text).expect("a file");
+    let path = file.to_str().expect("UTF-8").to_owned();
+    (path, hosts as usize + 3)
+}
+
+/// The records of a zone, by AXFR.
+fn transferred(server: SocketAddr, apex: &str) -> Vec<String> {
+    let text = dig(
+        server,
+        &["+noall", "+answer", "+nosplit", "+onesoa", apex, "AXFR"],
+    );
+    let records = text
+        .lines()
+        .filter(|line| !line.starts_with(';') && !line.trim().is_empty());
+    records.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_zone_of_20_000_hosts_is_transferred_to_dig() {
+    in_own_network("a_zone_of_20_000_hosts_is_transferred_to_dig", || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, count) = large_zone(folder.path(), 20_000);
+        let server = on_tap(&["--zone", &file, "--transfer", "10.0.0.0/24"]);
+        let at = SocketAddr::from(([10, 0, 0, 2], 53));
+        for _ in 0..2 {
+            let records = transferred(at, "moving.example");
+            assert_eq!(records.len(), count);
+            assert!(records.iter().any(|record| record.ends_with("10.9.78.31")));
+        }
+        // UDP goes on, from the address that was asked.
+        assert_eq!(dig(at, &["+short", "www.test.example"]), "192.0.2.1\n");
+        let (_, status) = server.interrupt();
+        assert!(status.success(), "{status}");
+    });
+}
+
+#[test]
+fn a_zone_is_fetched_over_our_own_stack_and_follows_its_primary() {
+    in_own_network(
+        "a_zone_is_fetched_over_our_own_stack_and_follows_its_primary",
+        || {
+            let folder = tempfile::tempdir().expect("a folder");
+            let (file, count) = large_zone(folder.path(), 3_000);
+            let ours = on_tap(&[
+                "--secondary",
+                "moving.example=10.0.0.1:5301",
+                "--transfer",
+                "10.0.0.0/24",
+            ]);
+            let at = SocketAddr::from(([10, 0, 0, 2], 53));
+            let arguments = [
+                "--listen",
+                "10.0.0.1:5301",
+                "--zone",
+                &file,
+                "--transfer",
+                "10.0.0.0/24",
+                "--notify",
+                "10.0.0.2",
+            ];
+            let primary = Server::start(&arguments);
+            let serial = || dig(at, &["+short", "moving.example", "SOA"]);
+            eventually("the zone", || serial().contains(" 1 3600 ").then_some(()));
+            assert_eq!(transferred(at, "moving.example").len(), count);
+            // The next version: told by NOTIFY, fetched by IXFR.
+            let text = fs::read_to_string(&file).expect("the zone");
+            let text = text.replace("root 1 1h", "root 2 1h") + "new A 192.0.2.99\n";
+            fs::write(&file, text).expect("a file");
+            primary.signal(libc::SIGHUP);
+            eventually("the next version", || {
+                serial().contains(" 2 3600 ").then_some(())
+            });
+            assert_eq!(dig(at, &["+short", "new.moving.example"]), "192.0.2.99\n");
+            assert_eq!(transferred(at, "moving.example").len(), count + 1);
+            for server in [primary, ours] {
+                let (text, status) = server.interrupt();
+                assert!(status.success(), "{status}: {text}");
+            }
+        },
+    );
+}
+
+#[test]
+fn updates_are_taken_over_udp_and_tcp() {
+    in_own_network("updates_are_taken_over_udp_and_tcp", || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let secret = "bm90IG11Y2ggb2YgYSBzZWNyZXQsIGJ1dCBsb25nIGVub3VnaA==";
+        let keys = folder.path().join("keys");
+        let key =
+            format!("key \"tap.example\" {{ algorithm hmac-sha256; secret \"{secret}\"; }};\n");
+        fs::write(&keys, key).expect("a file");
+        let (keys, state) = (keys.to_str().expect("UTF-8"), folder.path().join("state"));
+        let server = on_tap(&[
+            "--keys",
+            keys,
+            "--update",
+            "test.example=10.0.0.1@tap.example",
+            "--state",
+            state.to_str().expect("UTF-8"),
+        ]);
+        let at = SocketAddr::from(([10, 0, 0, 2], 53));
+        for (name, more) in [("by-udp", None), ("by-tcp", Some("-v"))] {
+            let script = folder.path().join(name);
+            let text = format!(
+                "server 10.0.0.2\nzone test.example\nupdate add {name}.test.example. 60 A 192.0.2.77\nsend\n"
+            );
+            fs::write(&script, text).expect("a file");
+            let mut command = Command::new(client("nsupdate", "bind9-dnsutils"));
+            let signed = format!("hmac-sha256:tap.example:{secret}");
+            command.args(["-t", "60", "-u", "20", "-y", &signed]);
+            let done = command.args(more).arg(&script).output().expect("nsupdate");
+            assert!(
+                done.status.success(),
+                "{name}: {}",
+                String::from_utf8_lossy(&done.stderr)
+            );
+            let asked = format!("{name}.test.example");
+            assert_eq!(dig(at, &["+short", &asked]), "192.0.2.77\n");
+            assert_eq!(dig(at, &["+short", "+tcp", &asked]), "192.0.2.77\n");
+        }
+        let (_, status) = server.interrupt();
+        assert!(status.success(), "{status}");
+    });
+}
+
+#[test]
 fn what_it_does_is_said_and_the_tap_goes_with_it() {
     in_own_network("what_it_does_is_said_and_the_tap_goes_with_it", || {
         let server = on_tap(&[]);
         let said = server.said.join("\n");
-        assert!(said.contains("serving on 10.0.0.2:53, UDP"), "{said}");
+        assert!(
+            said.contains("serving on 10.0.0.2:53, UDP and TCP"),
+            "{said}"
+        );
         assert!(said.contains(NAME) && said.contains("10.0.0.1"), "{said}");
         assert!(
             said.ends_with("try: dig @10.0.0.2 www.test.example"),

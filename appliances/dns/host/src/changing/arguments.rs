@@ -17,36 +17,19 @@ const PORT: u16 = 53;
 #[command(next_help_heading = "Zones that change")]
 pub(crate) struct ChangingArguments {
     /// A zone that is fetched from this primary and kept up to date. May be repeated, also for several primaries of one zone.
-    #[arg(
-        long = "secondary",
-        value_name = "ZONE=ADDRESS[:PORT][@KEY]",
-        conflicts_with = "net"
-    )]
+    #[arg(long = "secondary", value_name = "ZONE=ADDRESS[:PORT][@KEY]")]
     pub(crate) secondary: Vec<OfZone<PeerText>>,
 
     /// Who may fetch zones (AXFR and IXFR): addresses, and a key that must sign. Without ZONE for all zones. May be repeated.
-    #[arg(
-        long = "transfer",
-        value_name = "[ZONE=]NETWORK[@KEY]",
-        conflicts_with = "net"
-    )]
+    #[arg(long = "transfer", value_name = "[ZONE=]NETWORK[@KEY]")]
     pub(crate) transfer: Vec<OfAnyZone<RuleText>>,
 
     /// Who is told when a zone changes (NOTIFY). Without ZONE of all zones. May be repeated.
-    #[arg(
-        long = "notify",
-        value_name = "[ZONE=]ADDRESS[:PORT][@KEY]",
-        conflicts_with = "net"
-    )]
+    #[arg(long = "notify", value_name = "[ZONE=]ADDRESS[:PORT][@KEY]")]
     pub(crate) notify: Vec<OfAnyZone<PeerText>>,
 
     /// Who may change zones (dynamic updates): addresses, and the key that must sign. Without ZONE all zones. May be repeated.
-    #[arg(
-        long = "update",
-        value_name = "[ZONE=]NETWORK@KEY",
-        requires = "state",
-        conflicts_with = "net"
-    )]
+    #[arg(long = "update", value_name = "[ZONE=]NETWORK@KEY", requires = "state")]
     pub(crate) update: Vec<OfAnyZone<SignedRuleText>>,
 
     /// Keys for all of these (TSIG), as tsig-keygen writes them. May be repeated.
@@ -56,6 +39,14 @@ pub(crate) struct ChangingArguments {
     /// Where zones that were fetched or changed are kept, so that they outlast a restart. It is made if it is not there.
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) state: Option<PathBuf>,
+}
+
+impl ChangingArguments {
+    /// Whether zones may change by what comes over the network, or others are told or given them.
+    pub(crate) fn is_any(&self) -> bool {
+        let of_all = self.transfer.len() + self.notify.len() + self.update.len();
+        of_all + self.secondary.len() + self.keys.len() > 0
+    }
 }
 
 /// Something for one zone.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use dns_appliance::{Service, Surroundings, maintain};
+use edge_nal::{TcpConnect, UdpBind};
 use log::{error, info, warn};
 use mirage_core::executor::Executor;
 use mirage_dns::authority::{
@@ -17,7 +17,7 @@ use mirage_dns::serial::is_newer;
 use mirage_dns::tsig::{Key, KeyFile};
 use mirage_dns::zone_compiler::ZoneFile;
 use mirage_dns::zone_set::{OwnedZoneSet, ZoneSetBuilder};
-use mirage_host::{HangupSignal, OutgoingSockets, SystemRng, run_apart};
+use mirage_host::{HangupSignal, SystemRng, run_apart};
 
 use crate::error::Failure;
 use crate::zones::compile;
@@ -147,21 +147,19 @@ fn restore(
     OwnedZoneSet::new(image).map_err(Failure::Image)
 }
 
-/// Starts the tasks that keep the zones up to date.
-pub(crate) fn start(
+/// Starts the tasks that keep the zones up to date; what others are asked is asked over `network`.
+pub(crate) fn start<N: UdpBind + TcpConnect>(
     executor: &'static Executor,
     service: &'static Service<'static>,
     state: Option<Arc<State>>,
     mut hangup: HangupSignal,
     files: Vec<ZoneFile>,
-    source: IpAddr,
+    network: &'static N,
 ) -> Result<(), Failure> {
-    // Primaries and secondaries know this server by the address at which it listens.
-    let sockets: &'static OutgoingSockets = Box::leak(Box::new(OutgoingSockets::new(source)));
     let workshop: &'static Workshop = Box::leak(Box::new(Workshop { state }));
     let mut rng = SystemRng::new()?;
     let maintaining = executor
-        .spawn(async move { maintain(service, executor, sockets, workshop, &mut rng).await });
+        .spawn(async move { maintain(service, executor, network, workshop, &mut rng).await });
     maintaining?.detach();
     let files = Rc::new(files);
     let reloading = executor.spawn(async move {
