@@ -11,6 +11,7 @@ use std::time::Duration;
 use mirage_core::executor::Executor;
 use mirage_core::{MacAddress, Pool};
 use mirage_host::{HostPlatform, SystemRng, Tap, TapConfig};
+use mirage_net::tcp::{TcpCapacities, TcpStorage};
 use mirage_net::{Capacities, SharedStack, Stack, StackConfig, StackStorage, WakerSlot};
 
 /// More than anything here takes on any machine.
@@ -152,13 +153,32 @@ impl Machine {
         mac: MacAddress,
         host: Option<(Ipv4Addr, u8)>,
     ) -> Self {
-        let pool = Pool::leak(1_024, 2_048).expect("a pool");
         let mut config = TapConfig::new(name);
         config.host_address = host;
         config.mac = Some(mac);
+        let pool = Pool::leak(1_024, 2_048).expect("a pool");
+        Self::driven_by(platform, executor, config, pool)
+    }
+
+    /// A stack without an address, on a tap and a pool.
+    ///
+    /// # Panics
+    /// When the system refuses any of it.
+    pub fn with(config: TapConfig, pool: &'static Pool) -> Self {
+        let platform = HostPlatform::leak().expect("a platform");
+        Self::driven_by(platform, Executor::leak(platform), config, pool)
+    }
+
+    fn driven_by(
+        platform: &'static HostPlatform,
+        executor: &'static Executor,
+        config: TapConfig,
+        pool: &'static Pool,
+    ) -> Self {
         let mut tap = Tap::open(platform, pool, config).expect("a tap");
         let mut rng = SystemRng::new().expect("randomness");
-        let storage = StackStorage::allocate(&Capacities::default());
+        let storage = StackStorage::allocate(&Capacities::default())
+            .with_tcp(TcpStorage::allocate(&TcpCapacities::default()));
         let now = mirage_core::Clock::now(platform);
         let config = StackConfig::for_netif(&tap);
         let stack = Stack::new(config, storage, pool, now, &mut rng).expect("a stack");

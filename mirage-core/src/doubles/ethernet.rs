@@ -10,7 +10,7 @@ use core::task::{Context, Poll, Waker};
 use super::faults::{Arrival, FaultCounters, Faults, Line};
 use super::packet::Packet;
 use super::rng::SplitMix64;
-use crate::frame::{Checksum, Frame, SegmentationKind};
+use crate::frame::{Checksum, Frame, Segmentation, SegmentationKind};
 use crate::mac::MacAddress;
 use crate::netif::{Netif, NetifError, OffloadFlags, Offloads, TransmitError, TransmitReason};
 use crate::pool::Reserve;
@@ -27,6 +27,10 @@ const VLAN_TAG: usize = 4;
 /// Nothing happens by itself. [`deliver`](Self::deliver) sets the time and moves what has arrived by then into the
 /// receivers' queues, in pages of their reserves, and wakes them; [`next_event`](Self::next_event) says when to call it
 /// next. Frames are on the line from [`Netif::flush`] on, at the time of the last `deliver`.
+///
+/// A frame that stands for several segments of TCP, from a port that has [`OffloadFlags::TRANSMIT_SEGMENTED_V4`], is cut
+/// ([`Packet::cut`]) for each port that doesn't take it whole ([`OffloadFlags::RECEIVE_SEGMENTED_V4`]), and each segment has a
+/// fate of its own.
 ///
 /// Frames arrive as from a wire: checksums complete and [`Checksum::Unverified`]. A port whose [`Offloads`] say so
 /// receives others: with [`OffloadFlags::RECEIVE_PARTIAL`] partial checksums stay partial, with
@@ -152,7 +156,7 @@ pub struct PortCounters {
     pub queue_full: u64,
     /// Frames dropped since the link was down.
     pub link_down: u64,
-    /// Frames dropped since this interface doesn't take segmented ones.
+    /// Frames dropped since this interface doesn't take segmented ones, and they can't be cut.
     pub segmented: u64,
     /// What happened on the way to this interface.
     pub faults: FaultCounters,
@@ -250,8 +254,19 @@ impl Hub {
         for packet in queued {
             self.ports[from].counters.transmitted += 1;
             for (index, port) in self.ports.iter_mut().enumerate() {
-                if index != from && !port.gone {
-                    port.line.enter(self.now, packet.clone());
+                if index == from || port.gone {
+                    continue;
+                }
+                let segmentation = packet.metadata.segmentation;
+                let cut = match segmentation.filter(|of| !port.takes(of.kind)) {
+                    Some(_) => packet.cut(),
+                    None => None,
+                };
+                match cut {
+                    Some(packets) => packets
+                        .into_iter()
+                        .for_each(|packet| port.line.enter(self.now, packet)),
+                    None => port.line.enter(self.now, packet.clone()),
                 }
             }
         }
@@ -259,9 +274,19 @@ impl Hub {
 }
 
 impl Port {
+    /// Whether it takes frames that stand for several segments.
+    fn takes(&self, kind: SegmentationKind) -> bool {
+        self.config.offloads.flags.contains(match kind {
+            SegmentationKind::TcpV4 => OffloadFlags::RECEIVE_SEGMENTED_V4,
+            SegmentationKind::TcpV6 => OffloadFlags::RECEIVE_SEGMENTED_V6,
+        })
+    }
+
     /// Whether the packet went into the receive queue.
     fn receive(&mut self, arrival: Arrival) -> bool {
         let Arrival { mut packet, intact } = arrival;
+        let segmented = packet.metadata.segmentation;
+        let refused = segmented.is_some_and(|segmentation| !self.takes(segmentation.kind));
         let (config, counters) = (&self.config, &mut self.counters);
         if !self.link_up || self.gone {
             counters.link_down += 1;
@@ -276,15 +301,9 @@ impl Port {
             return false;
         }
         let flags = config.offloads.flags;
-        if let Some(segmentation) = packet.metadata.segmentation {
-            let taken = match segmentation.kind {
-                SegmentationKind::TcpV4 => OffloadFlags::RECEIVE_SEGMENTED_V4,
-                SegmentationKind::TcpV6 => OffloadFlags::RECEIVE_SEGMENTED_V6,
-            };
-            if !flags.contains(taken) {
-                counters.segmented += 1;
-                return false;
-            }
+        if refused {
+            counters.segmented += 1;
+            return false;
         }
         let partial = matches!(packet.metadata.checksum, Checksum::Partial { .. });
         if !(partial && flags.contains(OffloadFlags::RECEIVE_PARTIAL)) {
@@ -336,12 +355,24 @@ impl Port {
                 return Err(TransmitReason::Unsupported);
             }
         }
-        match metadata.segmentation.map(|segmentation| segmentation.kind) {
-            Some(SegmentationKind::TcpV4)
-                if flags.contains(OffloadFlags::TRANSMIT_SEGMENTED_V4) => {}
-            Some(SegmentationKind::TcpV6)
-                if flags.contains(OffloadFlags::TRANSMIT_SEGMENTED_V6) => {}
-            Some(_) => return Err(TransmitReason::Unsupported),
+        match metadata.segmentation {
+            Some(Segmentation {
+                kind,
+                size,
+                header_len,
+            }) => {
+                if !flags.contains(match kind {
+                    SegmentationKind::TcpV4 => OffloadFlags::TRANSMIT_SEGMENTED_V4,
+                    SegmentationKind::TcpV6 => OffloadFlags::TRANSMIT_SEGMENTED_V6,
+                }) {
+                    return Err(TransmitReason::Unsupported);
+                }
+                let piece = usize::from(size) + usize::from(header_len);
+                let longest = HEADER + VLAN_TAG + usize::from(self.config.mtu);
+                if piece > longest || len > usize::from(u16::MAX) {
+                    return Err(TransmitReason::TooLong);
+                }
+            }
             None if len > HEADER + VLAN_TAG + usize::from(self.config.mtu) => {
                 return Err(TransmitReason::TooLong);
             }

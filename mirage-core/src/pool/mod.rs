@@ -324,6 +324,13 @@ impl Pool {
         self.account(GENERAL).free.get() as usize
     }
 
+    /// Whether a frame of more than [`INLINE_SEGMENTS`](crate::Frame::INLINE_SEGMENTS) segments may be made now: one of the
+    /// places that the pool's metadata have for them is free.
+    #[inline]
+    pub fn has_chain(&self) -> bool {
+        (self.chain_head.get() as usize) < self.chains.len()
+    }
+
     /// Free pages of all accounts: what the free list holds.
     pub fn free_in_all(&self) -> usize {
         self.accounts

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 
 use mirage_core::{
     Checksum, Frame, MacAddress, Netif, NetifError, OffloadFlags, Offloads, PageMut, Pool, Reserve,
-    TransmitError, TransmitReason,
+    Segmentation, SegmentationKind, TransmitError, TransmitReason,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -26,7 +26,7 @@ use crate::reactor::Source;
 pub use error::TapError;
 
 use open::OpenTap;
-use virtio_header::{ChecksumState, VirtioHeader};
+use virtio_header::{ChecksumState, SegmentationState, VirtioHeader};
 
 /// An Ethernet header (IEEE 802.3, clause 3.1.1): two addresses and a type.
 const ETHERNET_HEADER: usize = 14;
@@ -50,6 +50,10 @@ pub struct TapConfig {
     /// Whether the kernel may hand over frames whose checksum it did not compute, as they never cross a wire
     /// ([`Checksum::Partial`]). By default it may.
     pub checksum_offload: bool,
+    /// Whether frames may stand for several segments of TCP over IPv4, up to 64 KiB, both ways. By default they may; only with
+    /// `checksum_offload`, and towards us only where 18 pages, and `receive_pages`, hold such a frame: blocks of 4,096 bytes do,
+    /// those of 2,048 don't. [`Netif::offloads`] says what came of it.
+    pub segmentation_offload: bool,
     /// Pages of the receive reserve: what can be received and not yet dropped or kept. By default 32; at least what one
     /// frame of the MTU needs.
     pub receive_pages: usize,
@@ -66,6 +70,7 @@ impl TapConfig {
             mac: None,
             mtu: None,
             checksum_offload: true,
+            segmentation_offload: true,
             receive_pages: 32,
             receive_headroom: 0,
         }
@@ -82,6 +87,8 @@ pub struct TapCounters {
     pub received_bytes: u64,
     /// Received frames whose checksum is [`Checksum::Partial`].
     pub received_partial: u64,
+    /// Received frames that stand for several segments.
+    pub received_segmented: u64,
     /// Received and dropped: no page was free, neither in the receive reserve nor in the pool, or the pool had no room for
     /// another frame of more than three pages.
     pub dropped_no_page: u64,
@@ -89,7 +96,7 @@ pub struct TapCounters {
     pub dropped_too_long: u64,
     /// Received and dropped: shorter than the header that the kernel puts before each frame.
     pub dropped_short_read: u64,
-    /// Received and dropped: segmented, which was not asked for.
+    /// Received and dropped: segmented in a way that was not asked for, or without a size.
     pub dropped_segmented: u64,
     /// Reads that failed with another error than "nothing there".
     pub receive_errors: u64,
@@ -97,6 +104,8 @@ pub struct TapCounters {
     pub transmitted: u64,
     /// Bytes of them.
     pub transmitted_bytes: u64,
+    /// Transmitted frames that stand for several segments.
+    pub transmitted_segmented: u64,
     /// Frames that the kernel refused since its queue or its memory was full.
     pub transmit_full: u64,
     /// Frames that the kernel refused since the interface is down.
@@ -134,11 +143,15 @@ pub struct Tap {
     mac: MacAddress,
     mtu: u16,
     checksum_offload: bool,
+    segmentation: Segmenting,
     reserve: Reserve,
     headroom: usize,
     /// Pages for the next frame, each empty behind its headroom and expanded to the block's end.
     posted: Vec<PageMut>,
+    /// Pages that the longest frame needs.
     pages_a_frame: usize,
+    /// Pages that a frame of the MTU needs.
+    pages_an_mtu: usize,
     link_up: bool,
     counters: TapCounters,
 }
@@ -169,19 +182,33 @@ impl Tap {
         if config.mtu.is_some_and(|mtu| mtu < 68) {
             return Err(TapError::Config("IPv4 needs an MTU of 68 bytes (RFC 791)"));
         }
+        let longest = pages_a_frame(u16::MAX, pool.block_size(), config.receive_headroom);
+        let segmentation = Segmenting {
+            transmit: config.checksum_offload && config.segmentation_offload,
+            receive: config.checksum_offload
+                && config.segmentation_offload
+                && matches!(longest, Ok(pages) if pages <= config.receive_pages),
+        };
+        let mut offload = 0;
+        if config.checksum_offload {
+            offload |= libc::TUN_F_CSUM;
+        }
+        if segmentation.receive {
+            offload |= libc::TUN_F_TSO4;
+        }
         let OpenTap {
             descriptor,
             interface,
             made,
-        } = open::open(
-            &config.name,
-            config.host_address,
-            config.mtu,
-            config.checksum_offload,
-        )?;
+        } = open::open(&config.name, config.host_address, config.mtu, offload)?;
         let mtu = u16::try_from(interface.mtu).unwrap_or(u16::MAX);
-        let pages_a_frame = pages_a_frame(mtu, pool.block_size(), config.receive_headroom)?;
-        if config.receive_pages < pages_a_frame {
+        let pages_an_mtu = pages_a_frame(mtu, pool.block_size(), config.receive_headroom)?;
+        let pages_a_frame = if segmentation.receive {
+            longest?
+        } else {
+            pages_an_mtu
+        };
+        if config.receive_pages < pages_an_mtu {
             return Err(TapError::Config(
                 "the receive pages don't hold one frame of the MTU",
             ));
@@ -197,10 +224,12 @@ impl Tap {
             mac,
             mtu,
             checksum_offload: config.checksum_offload,
+            segmentation,
             reserve,
             headroom: config.receive_headroom,
             posted: Vec::with_capacity(pages_a_frame),
             pages_a_frame,
+            pages_an_mtu,
             link_up: true,
             counters: TapCounters::default(),
         })
@@ -221,22 +250,22 @@ impl Tap {
         self.counters
     }
 
-    /// Gets the pages for one frame together; `false`: there are none.
+    /// Gets the pages for one frame together; `false`: there are not enough for one of the MTU.
     fn post(&mut self) -> bool {
         while self.posted.len() < self.pages_a_frame {
             // The reserve is empty when somebody holds on to received pages without `keep`. Then the general part has
             // to do: what matters is that the kernel's queue goes on moving.
             let page = self.reserve.alloc().or_else(|| self.reserve.pool().alloc());
             let Some(mut page) = page else {
-                return false;
+                break;
             };
             page.expand();
             if page.advance(self.headroom).is_err() {
-                return false;
+                break;
             }
             self.posted.push(page);
         }
-        true
+        self.posted.len() >= self.pages_an_mtu
     }
 
     /// Reads one frame; its pages are taken from those posted.
@@ -270,17 +299,37 @@ impl Tap {
             return Err(NoFrame::Dropped);
         }
         let room: usize = self.posted.iter().map(|page| page.len()).sum();
+        let header = VirtioHeader::parse(&header);
+        let segmentation = match header.segmentation {
+            SegmentationState::None => None,
+            SegmentationState::TcpV4 { size, .. } if size > 0 && self.segmentation.receive => {
+                Some(Segmentation {
+                    size,
+                    kind: SegmentationKind::TcpV4,
+                    // `hdr_len` of Linux is what lies in the first piece of its memory: a hint, not the headers' length.
+                    header_len: 0,
+                })
+            }
+            _ => {
+                self.counters.dropped_segmented += 1;
+                return Err(NoFrame::Dropped);
+            }
+        };
+        let longest = match segmentation {
+            Some(_) => usize::from(u16::MAX),
+            None => usize::from(self.mtu),
+        };
         // The pages have room for one byte more than the longest frame, so a full read was cut off.
-        if length >= room || length > usize::from(self.mtu) + ETHERNET_HEADER + VLAN_TAG {
+        if length >= room && self.posted.len() < self.pages_a_frame {
+            self.counters.dropped_no_page += 1;
+            return Err(NoFrame::Dropped);
+        }
+        if length >= room || length > longest + ETHERNET_HEADER + VLAN_TAG {
             self.counters.dropped_too_long += 1;
             return Err(NoFrame::Dropped);
         }
-        let header = VirtioHeader::parse(&header);
-        if header.segmentation != 0 {
-            self.counters.dropped_segmented += 1;
-            return Err(NoFrame::Dropped);
-        }
         let mut frame = Frame::new();
+        frame.metadata.segmentation = segmentation;
         let mut left = length;
         let used = self
             .posted
@@ -311,6 +360,7 @@ impl Tap {
             }
         };
         self.counters.received += 1;
+        self.counters.received_segmented += u64::from(segmentation.is_some());
         self.counters.received_bytes += length as u64;
         Ok(frame)
     }
@@ -321,12 +371,28 @@ impl Tap {
         if length < ETHERNET_HEADER {
             return Some(TransmitReason::TooShort);
         }
-        if length > usize::from(self.mtu) + ETHERNET_HEADER + VLAN_TAG {
-            return Some(TransmitReason::TooLong);
-        }
         let partial = matches!(frame.metadata.checksum, Checksum::Partial { .. });
-        if frame.metadata.segmentation.is_some() || (partial && !self.checksum_offload) {
+        if partial && !self.checksum_offload {
             return Some(TransmitReason::Unsupported);
+        }
+        let mut packet = length;
+        if let Some(segmentation) = frame.metadata.segmentation {
+            let taken = partial
+                && self.segmentation.transmit
+                && segmentation.kind == SegmentationKind::TcpV4
+                && segmentation.size > 0
+                && segmentation.header_len > 0;
+            if !taken {
+                return Some(TransmitReason::Unsupported);
+            }
+            if length > usize::from(u16::MAX) + ETHERNET_HEADER {
+                return Some(TransmitReason::TooLong);
+            }
+            let segment = usize::from(segmentation.header_len) + usize::from(segmentation.size);
+            packet = packet.min(segment);
+        }
+        if packet > usize::from(self.mtu) + ETHERNET_HEADER + VLAN_TAG {
+            return Some(TransmitReason::TooLong);
         }
         None
     }
@@ -359,6 +425,12 @@ impl Netif for Tap {
             flags |= OffloadFlags::RECEIVE_PARTIAL
                 | OffloadFlags::TRANSMIT_PARTIAL_V4
                 | OffloadFlags::TRANSMIT_PARTIAL_V6;
+        }
+        if self.segmentation.transmit {
+            flags |= OffloadFlags::TRANSMIT_SEGMENTED_V4;
+        }
+        if self.segmentation.receive {
+            flags |= OffloadFlags::RECEIVE_SEGMENTED_V4;
         }
         Offloads {
             flags,
@@ -405,10 +477,19 @@ impl Netif for Tap {
             self.counters.transmit_refused += 1;
             return Err(TransmitError { frame, reason });
         }
-        let header = VirtioHeader::emit(match frame.metadata.checksum {
-            Checksum::Unverified | Checksum::Verified => ChecksumState::Unknown,
-            Checksum::Partial { start, offset } => ChecksumState::Needed { start, offset },
-        });
+        let header = VirtioHeader {
+            checksum: match frame.metadata.checksum {
+                Checksum::Unverified | Checksum::Verified => ChecksumState::Unknown,
+                Checksum::Partial { start, offset } => ChecksumState::Needed { start, offset },
+            },
+            segmentation: match frame.metadata.segmentation {
+                None => SegmentationState::None,
+                Some(Segmentation {
+                    size, header_len, ..
+                }) => SegmentationState::TcpV4 { size, header_len },
+            },
+        }
+        .emit();
         let length = frame.len();
         let mut slices: [IoSlice<'_>; 1 + Frame::MAX_SEGMENTS] =
             std::array::from_fn(|_| IoSlice::new(&[]));
@@ -425,6 +506,8 @@ impl Netif for Tap {
                 self.link_up = true;
                 self.counters.transmitted += 1;
                 self.counters.transmitted_bytes += length as u64;
+                self.counters.transmitted_segmented +=
+                    u64::from(frame.metadata.segmentation.is_some());
                 return Ok(());
             }
             Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => {
@@ -461,6 +544,13 @@ impl fmt::Debug for Tap {
             .field("counters", &self.counters)
             .finish_non_exhaustive()
     }
+}
+
+/// Which way frames may stand for several segments.
+#[derive(Clone, Copy)]
+struct Segmenting {
+    transmit: bool,
+    receive: bool,
 }
 
 /// Why a read gave no frame.

@@ -33,14 +33,14 @@ pub(super) struct OpenTap {
     pub(super) made: bool,
 }
 
-/// Opens the tap `name`; makes it if it is missing.
+/// Opens the tap `name`; makes it if it is missing. The kernel may hand over what `offload` says (`TUN_F_…` of linux/if_tun.h).
 ///
 /// A tap made here isn't persistent: the kernel takes it away when the descriptor closes, however the process ends.
 pub(super) fn open(
     name: &str,
     host_address: Option<(Ipv4Addr, u8)>,
     mtu: Option<u16>,
-    checksum_offload: bool,
+    offload: c_uint,
 ) -> Result<OpenTap, TapError> {
     check_name(name)?;
     let not_permitted = |step| TapError::NotPermitted {
@@ -81,11 +81,6 @@ pub(super) fn open(
     };
 
     set_header_length(&descriptor).map_err(|errno| os("set the length of the header", errno))?;
-    let offload = if checksum_offload {
-        libc::TUN_F_CSUM
-    } else {
-        0
-    };
     set_offload(&descriptor, offload).map_err(|errno| os("set the offloads", errno))?;
 
     let mut route = RouteSocket::open().map_err(|errno| os("open a netlink socket", errno))?;

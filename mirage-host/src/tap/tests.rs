@@ -303,6 +303,7 @@ fn a_short_read_is_dropped_and_counted_and_no_panic() {
 #[test]
 fn a_frame_that_is_cut_off_too_long_or_segmented_is_dropped_and_counted() {
     let (mut tap, kernel) = on_a_socket(1500);
+    tap.segmentation.receive = false;
     let longest = 1500 + ETHERNET_HEADER + VLAN_TAG;
     // One byte too many, and far more than the pages hold.
     for length in [longest + 1, 9000] {
@@ -341,10 +342,146 @@ fn a_flood_that_is_dropped_lets_others_run_and_is_taken_up_again() {
     assert!(received.is_pending() && !woken);
 }
 
+#[test]
+fn a_frame_of_several_segments_arrives_in_as_many_pages_as_it_needs() {
+    let (mut tap, kernel) = on_a_socket(1500);
+    // Without a size, of another kind, and longer than any packet can be.
+    let mut wrong = framed(&[7; 9_000]);
+    wrong[1] = 1;
+    kernel.send(&wrong).expect("sent");
+    (wrong[1], wrong[4]) = (0x81, 100);
+    kernel.send(&wrong).expect("sent");
+    let mut long = framed(&vec![7; 65_535 + ETHERNET_HEADER + VLAN_TAG + 1]);
+    (long[1], long[4]) = (1, 100);
+    kernel.send(&long).expect("sent");
+    // As long as one may be.
+    let mut bytes: Vec<u8> = (0..65_535 + ETHERNET_HEADER).map(|i| i as u8).collect();
+    let mut right = framed(&bytes);
+    right[..8].copy_from_slice(&[1, 1, 255, 255, 0xa8, 5, 34, 0]);
+    right[8] = 16;
+    kernel.send(&right).expect("sent");
+    let (Poll::Ready(Ok(frame)), _) = poll_receive(&mut tap) else {
+        panic!("no frame");
+    };
+    let segmentation = frame.metadata.segmentation.expect("several segments");
+    assert_eq!(segmentation.size.to_ne_bytes(), [0xa8, 5]);
+    assert_eq!(frame.segments().len(), 17);
+    let mut received = vec![0; frame.len()];
+    frame.copy_to_slice(0, &mut received);
+    assert!(received == bytes);
+    drop(frame);
+    // A short one after it takes one page.
+    bytes.truncate(60);
+    kernel.send(&framed(&bytes)).expect("sent");
+    let (Poll::Ready(Ok(frame)), _) = poll_receive(&mut tap) else {
+        panic!("no frame");
+    };
+    assert_eq!(frame.segments().len(), 1);
+    let counters = tap.counters();
+    assert_eq!(
+        (counters.dropped_segmented, counters.dropped_too_long),
+        (2, 1)
+    );
+    assert_eq!((counters.received, counters.received_segmented), (2, 1));
+}
+
+#[test]
+fn with_few_pages_a_long_frame_is_dropped_and_a_short_one_is_not() {
+    let (mut tap, kernel) = on_a_socket(1500);
+    let mut hoard: Vec<_> = std::iter::from_fn(|| tap.reserve.alloc()).collect();
+    hoard.extend(std::iter::from_fn(|| tap.reserve.pool().alloc()));
+    hoard.truncate(hoard.len() - 3);
+    let mut long = framed(&[7; 20_000]);
+    (long[1], long[4]) = (1, 100);
+    kernel.send(&long).expect("sent");
+    kernel.send(&framed(&[7; 1_000])).expect("sent");
+    let (Poll::Ready(Ok(frame)), _) = poll_receive(&mut tap) else {
+        panic!("no frame");
+    };
+    assert_eq!(frame.len(), 1_000);
+    assert_eq!(tap.counters().dropped_no_page, 1);
+}
+
+#[test]
+fn what_is_to_be_cut_is_checked_before_the_kernel_has_it() {
+    let (mut tap, kernel) = on_a_socket(1500);
+    let pool = tap.reserve.pool();
+    let mut ask = |change: fn(&mut Frame)| {
+        let mut page = pool.alloc().expect("a page");
+        page.append(3_000).expect("room");
+        let mut frame = Frame::from(page);
+        frame.metadata.checksum = Checksum::Partial {
+            start: 34,
+            offset: 16,
+        };
+        frame.metadata.segmentation = Some(Segmentation {
+            size: 1_448,
+            kind: SegmentationKind::TcpV4,
+            header_len: 66,
+        });
+        change(&mut frame);
+        tap.transmit(frame).err().map(|error| error.reason)
+    };
+    fn of(frame: &mut Frame) -> &mut Segmentation {
+        frame.metadata.segmentation.as_mut().expect("segmented")
+    }
+    let unsupported = Some(TransmitReason::Unsupported);
+    assert_eq!(ask(|frame| of(frame).size = 0), unsupported);
+    assert_eq!(ask(|frame| of(frame).header_len = 0), unsupported);
+    assert_eq!(
+        ask(|frame| of(frame).kind = SegmentationKind::TcpV6),
+        unsupported
+    );
+    assert_eq!(
+        ask(|frame| frame.metadata.checksum = Checksum::Unverified),
+        unsupported
+    );
+    let too_long = Some(TransmitReason::TooLong);
+    assert_eq!(ask(|frame| of(frame).size = 1_453), too_long);
+    assert_eq!(ask(|_| ()), None);
+    assert_eq!(tap.counters().transmitted_segmented, 1);
+    let mut bytes = [0; 4_000];
+    assert_eq!(kernel.recv(&mut bytes).expect("the frame"), 3_010);
+    let header = VirtioHeader::parse(bytes.first_chunk().expect("a header"));
+    assert_eq!(
+        header.segmentation,
+        SegmentationState::TcpV4 {
+            size: 1_448,
+            header_len: 66
+        }
+    );
+}
+
+#[test]
+fn blocks_too_small_for_long_frames_are_told_apart() {
+    in_own_network("blocks_too_small_for_long_frames_are_told_apart", || {
+        let both = OffloadFlags::TRANSMIT_SEGMENTED_V4 | OffloadFlags::RECEIVE_SEGMENTED_V4;
+        let flags = |config, block_size| {
+            let guest = with_pool(config, block_size).expect("a tap");
+            guest.netif.offloads().flags & both
+        };
+        assert_eq!(flags(config(), 4_096), both);
+        assert_eq!(
+            flags(config(), 2_048),
+            OffloadFlags::TRANSMIT_SEGMENTED_V4,
+            "18 pages of these don't hold a frame"
+        );
+        let mut few = config();
+        few.receive_pages = 16;
+        assert_eq!(flags(few, 4_096), OffloadFlags::TRANSMIT_SEGMENTED_V4);
+        let mut off = config();
+        off.segmentation_offload = false;
+        assert_eq!(flags(off, 4_096), OffloadFlags::empty());
+        let mut off = config();
+        off.checksum_offload = false;
+        assert_eq!(flags(off, 4_096), OffloadFlags::empty());
+    });
+}
+
 /// A tap whose kernel is the other end of a pair of sockets, which can say what the real one never does.
 fn on_a_socket(mtu: u16) -> (Tap, UnixDatagram) {
     let platform = HostPlatform::leak().expect("a platform");
-    let pool = Pool::leak(8, 2048).expect("a pool");
+    let pool = Pool::leak(64, 4_096).expect("a pool");
     let (ours, kernel) = UnixDatagram::pair().expect("a pair of sockets");
     ours.set_nonblocking(true).expect("not blocking");
     kernel.set_nonblocking(true).expect("not blocking");
@@ -355,10 +492,15 @@ fn on_a_socket(mtu: u16) -> (Tap, UnixDatagram) {
         mac: GUEST_MAC,
         mtu,
         checksum_offload: true,
-        reserve: pool.reserve(4).expect("pages"),
+        segmentation: Segmenting {
+            transmit: true,
+            receive: true,
+        },
+        reserve: pool.reserve(20).expect("pages"),
         headroom: 0,
         posted: Vec::new(),
-        pages_a_frame: pages_a_frame(mtu, 2048, 0).expect("a page"),
+        pages_a_frame: pages_a_frame(u16::MAX, 4_096, 0).expect("pages"),
+        pages_an_mtu: pages_a_frame(mtu, 4_096, 0).expect("a page"),
         link_up: true,
         counters: TapCounters::default(),
     };

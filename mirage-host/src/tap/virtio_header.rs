@@ -13,6 +13,8 @@ const VIRTIO_NET_HDR_F_NEEDS_CSUM: u8 = 1;
 const VIRTIO_NET_HDR_F_DATA_VALID: u8 = 2;
 /// Not a segmentation offload frame.
 const VIRTIO_NET_HDR_GSO_NONE: u8 = 0;
+/// Several segments of TCP over IPv4 (VIRTIO 1.2, 5.1.6).
+const VIRTIO_NET_HDR_GSO_TCPV4: u8 = 1;
 
 /// What a header says of its frame's checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +32,23 @@ pub(super) enum ChecksumState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct VirtioHeader {
     pub(super) checksum: ChecksumState,
-    /// `gso_type`, without interpretation: 0 is none.
-    pub(super) segmentation: u8,
+    pub(super) segmentation: SegmentationState,
+}
+
+/// What a header says of segmentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SegmentationState {
+    /// The frame is one segment.
+    None,
+    /// Several of TCP over IPv4.
+    TcpV4 {
+        /// `gso_size`: octets of payload in each but the last.
+        size: u16,
+        /// `hdr_len`: bytes of all headers, or a hint at it.
+        header_len: u16,
+    },
+    /// Of a kind that was not asked for.
+    Other,
 }
 
 impl VirtioHeader {
@@ -47,17 +64,34 @@ impl VirtioHeader {
         } else {
             ChecksumState::Unknown
         };
+        let segmentation = match bytes[1] {
+            VIRTIO_NET_HDR_GSO_NONE => SegmentationState::None,
+            VIRTIO_NET_HDR_GSO_TCPV4 => SegmentationState::TcpV4 {
+                size: u16::from_ne_bytes([bytes[4], bytes[5]]),
+                header_len: u16::from_ne_bytes([bytes[2], bytes[3]]),
+            },
+            _ => SegmentationState::Other,
+        };
         Self {
             checksum,
-            segmentation: bytes[1],
+            segmentation,
         }
     }
 
-    /// The bytes of a header for a frame that is not segmented by the device.
-    pub(super) const fn emit(checksum: ChecksumState) -> [u8; LENGTH] {
+    /// The bytes of a header.
+    pub(super) const fn emit(self) -> [u8; LENGTH] {
         let mut bytes = [0; LENGTH];
         bytes[1] = VIRTIO_NET_HDR_GSO_NONE;
-        match checksum {
+        if let SegmentationState::TcpV4 { size, header_len } = self.segmentation {
+            bytes[1] = VIRTIO_NET_HDR_GSO_TCPV4;
+            let header_len = header_len.to_ne_bytes();
+            let size = size.to_ne_bytes();
+            bytes[2] = header_len[0];
+            bytes[3] = header_len[1];
+            bytes[4] = size[0];
+            bytes[5] = size[1];
+        }
+        match self.checksum {
             ChecksumState::Unknown => {}
             ChecksumState::Valid => bytes[0] = VIRTIO_NET_HDR_F_DATA_VALID,
             ChecksumState::Needed { start, offset } => {
@@ -82,11 +116,41 @@ mod tests {
     #[cfg(target_endian = "little")]
     fn golden_bytes_of_a_udp_frame_that_needs_its_checksum() {
         // 14 bytes of Ethernet and 20 of IPv4; UDP's checksum is 6 bytes into its header.
-        let bytes = VirtioHeader::emit(ChecksumState::Needed {
-            start: 34,
-            offset: 6,
-        });
-        assert_eq!(bytes, [1, 0, 0, 0, 0, 0, 34, 0, 6, 0]);
+        let header = VirtioHeader {
+            checksum: ChecksumState::Needed {
+                start: 34,
+                offset: 6,
+            },
+            segmentation: SegmentationState::None,
+        };
+        assert_eq!(header.emit(), [1, 0, 0, 0, 0, 0, 34, 0, 6, 0]);
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn golden_bytes_of_a_tcp_frame_to_be_cut() {
+        // 14 bytes of Ethernet, 20 of IPv4 and 32 of TCP; segments of 1,448.
+        let header = VirtioHeader {
+            checksum: ChecksumState::Needed {
+                start: 34,
+                offset: 16,
+            },
+            segmentation: SegmentationState::TcpV4 {
+                size: 1_448,
+                header_len: 66,
+            },
+        };
+        assert_eq!(header.emit(), [1, 1, 66, 0, 0xa8, 5, 34, 0, 16, 0]);
+        assert_eq!(VirtioHeader::parse(&header.emit()), header);
+    }
+
+    #[test]
+    fn other_kinds_of_segmentation_are_told_apart() {
+        // UDP fragments, TCP over IPv6, UDP segments, ECN, and what nobody has defined.
+        for kind in [3, 4, 5, 0x81, 0xff] {
+            let header = VirtioHeader::parse(&[1, kind, 0, 0, 0, 0, 0, 0, 0, 0]);
+            assert_eq!(header.segmentation, SegmentationState::Other);
+        }
     }
 
     #[test]
@@ -99,9 +163,11 @@ mod tests {
                 offset: 16,
             },
         ] {
-            let header = VirtioHeader::parse(&VirtioHeader::emit(checksum));
-            assert_eq!(header.checksum, checksum);
-            assert_eq!(header.segmentation, VIRTIO_NET_HDR_GSO_NONE);
+            let header = VirtioHeader {
+                checksum,
+                segmentation: SegmentationState::None,
+            };
+            assert_eq!(VirtioHeader::parse(&header.emit()), header);
         }
     }
 

@@ -253,7 +253,8 @@ impl<'a> Stack<'a> {
         let largest_mtu = config.mtu.min(u16::try_from(most).unwrap_or(u16::MAX));
         let identifications = Identifications::new(&mut random);
         let key = random.next_u64() as u32;
-        let tcp = Engine::new(storage.tcp, config.tcp, pool, largest_mtu, now, &mut random);
+        let mut tcp = Engine::new(storage.tcp, config.tcp, pool, largest_mtu, now, &mut random);
+        tcp.set_cutting(tcp::cutting(config.offloads));
         Ok(Stack {
             pool,
             reserve,

@@ -175,7 +175,7 @@ impl Stack<'_> {
         let hop = self.next_hop(out.destination)?;
         let path = self.path_mtu.lookup(now, out.destination.into(), self.mtu);
         let mtu = usize::from(path.mtu);
-        let length = ipv4::HEADER_LEN + payload.len();
+        let length = ipv4::HEADER_LEN + packet_len(payload);
         let longest = match out.fragmentation {
             Fragmentation::Refused => mtu,
             Fragmentation::Allowed => {
@@ -189,7 +189,7 @@ impl Stack<'_> {
                 all.clamp(mtu.min(MAX_DATAGRAM_LEN), MAX_DATAGRAM_LEN)
             }
         };
-        if length > longest {
+        if length > longest || ipv4::HEADER_LEN + payload.len() > MAX_DATAGRAM_LEN {
             return Err(SendError::TooLong {
                 maximum: longest - ipv4::HEADER_LEN,
             });
@@ -202,6 +202,21 @@ impl Stack<'_> {
         );
         let dont_fragment =
             out.fragmentation == Fragmentation::Refused && path.may_forbid_fragments;
+        if let Some(segmentation) = payload.metadata.segmentation
+            && !dont_fragment
+        {
+            // The device gives each segment the number after that of the one before.
+            for _ in 1..payload
+                .len()
+                .div_ceil(usize::from(segmentation.size.max(1)))
+            {
+                let (source, destination) = (out.source.into(), out.destination.into());
+                let protocol = out.protocol.into();
+                let random = &self.random;
+                self.identifications
+                    .next(random, source, destination, protocol);
+            }
+        }
         let repr = Ipv4Repr {
             source: out.source,
             destination: out.destination,
@@ -221,7 +236,7 @@ impl Stack<'_> {
             payload.copy_to_slice(0, &mut ports);
         }
         self.prepend(payload, &header)?;
-        shift_partial(payload, ipv4::HEADER_LEN);
+        shift_metadata(payload, ipv4::HEADER_LEN);
         match hop {
             NextHop::Group(mac) => self.transmit_datagram(now, mac, payload, out.origin)?,
             NextHop::Neighbour(address) => {
@@ -272,8 +287,9 @@ impl Stack<'_> {
             }
             _ => return Err(SendError::BadDestination),
         };
-        if datagram.len() > mtu {
-            if repr.dont_fragment {
+        if packet_len(datagram) > mtu {
+            // A segmented one is refused as a whole: its segments are TCP's, and of another size then.
+            if repr.dont_fragment || datagram.metadata.segmentation.is_some() {
                 return Err(SendError::TooLong {
                     maximum: mtu.saturating_sub(ipv4::HEADER_LEN),
                 });
@@ -286,7 +302,7 @@ impl Stack<'_> {
         let mut header = [0; ethernet::HEADER_LEN];
         self.ethernet_header(mac).emit(&mut header);
         self.prepend(datagram, &header)?;
-        shift_partial(datagram, ethernet::HEADER_LEN);
+        shift_metadata(datagram, ethernet::HEADER_LEN);
         if datagram.segments().len() > usize::from(self.offloads.fragments.max(1)) {
             *datagram = self.compact(datagram)?;
             self.counters.compacted += 1;
@@ -437,8 +453,19 @@ impl Stack<'_> {
     }
 }
 
-/// Moves the place of a partial checksum when a header came before it.
-fn shift_partial(frame: &mut Frame, count: usize) {
+/// How long what goes out is: of a frame that the device cuts, the longest piece.
+fn packet_len(frame: &Frame) -> usize {
+    match frame.metadata.segmentation {
+        Some(segmentation) => usize::from(segmentation.header_len) + usize::from(segmentation.size),
+        None => frame.len(),
+    }
+}
+
+/// A header came before the frame: moves the place of a partial checksum, and the end of all headers.
+fn shift_metadata(frame: &mut Frame, count: usize) {
+    if let Some(segmentation) = &mut frame.metadata.segmentation {
+        segmentation.header_len = segmentation.header_len.saturating_add(count as u16);
+    }
     if let ChecksumState::Partial { start, .. } = &mut frame.metadata.checksum {
         *start = start.saturating_add(count as u16);
     }

@@ -3,7 +3,10 @@
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-use mirage_core::{Checksum as ChecksumState, Frame, Instant, OffloadFlags, PageMut, Segment};
+use mirage_core::{
+    Checksum as ChecksumState, Frame, Instant, OffloadFlags, Offloads, PageMut, Segment,
+    Segmentation, SegmentationKind,
+};
 
 use super::icmp::TransportError;
 use super::receive::Received;
@@ -12,8 +15,8 @@ use super::{HEADROOM, SendError, Stack, is_host};
 use crate::arp::Origin;
 use crate::tcp::four_tuple::FourTuple;
 use crate::tcp::{
-    ConnectionOptions, Incoming, ListenOptions, ListenerHandle, Outgoing, Received as Data,
-    TcpError, TcpEvents, TcpHandle, TcpState,
+    ConnectionOptions, Cutting, Incoming, ListenOptions, ListenerHandle, Outgoing,
+    Received as Data, TcpError, TcpEvents, TcpHandle, TcpState,
 };
 use crate::udp::{BindError, Fragmentation};
 use crate::wire::Checksum;
@@ -26,6 +29,11 @@ use crate::wire::tcp::{
 /// How long a segment waits when there is no page or no room for it.
 const STARVED: Duration = Duration::from_millis(10);
 
+/// Octets of payload in one frame that the device cuts: with the longest headers, a VLAN tag among them, no more than a length of 16
+/// bits states.
+const MOST_CUT: u32 =
+    (ipv4::MAX_DATAGRAM_LEN - ethernet::HEADER_LEN - 4 - 40 - MAX_HEADER_LEN) as u32;
+
 /// RFC 3168 §5: the low two bits of the type of service.
 const ECN_MASK: u8 = 3;
 /// RFC 3168 §5: the sender's transport understands marks.
@@ -35,6 +43,18 @@ const CONGESTION_EXPERIENCED: u8 = 3;
 
 /// Host Unreachable (RFC 792): what our own link's silence amounts to.
 const HOST_UNREACHABLE: u8 = 1;
+
+/// What a device with these offloads cuts for us, with room for a frame's headers before its payload.
+pub(super) fn cutting(offloads: Offloads) -> Option<Cutting> {
+    let wanted = OffloadFlags::TRANSMIT_SEGMENTED_V4 | OffloadFlags::TRANSMIT_PARTIAL_V4;
+    let pieces = usize::from(offloads.fragments).min(Frame::MAX_SEGMENTS);
+    // One is the headers'.
+    let pieces = pieces.checked_sub(1).filter(|pieces| *pieces > 0)?;
+    offloads.flags.contains(wanted).then_some(Cutting {
+        octets: MOST_CUT,
+        pieces,
+    })
+}
 
 impl Stack<'_> {
     /// Opens a listener (mutator).
@@ -309,6 +329,7 @@ impl Stack<'_> {
             remote_port: repr.source_port,
         };
         let mut payload = Frame::new();
+        let mut segment = 0;
         if available > tcp_header_len {
             payload = core::mem::take(received.frame);
             if payload
@@ -318,18 +339,39 @@ impl Stack<'_> {
                 self.tcp.counters_mut().malformed += 1;
                 return;
             }
-            payload.metadata = Default::default();
+            let metadata = core::mem::take(&mut payload.metadata);
+            segment = self.merged_segment(metadata.segmentation, payload.len());
         }
         let marked = received.repr.type_of_service & ECN_MASK == CONGESTION_EXPERIENCED;
         let incoming = Incoming {
             repr,
             payload,
+            segment,
             marked,
         };
         let (path_mtu, mtu) = (&self.path_mtu, self.mtu);
         self.tcp.handle_segment(now, tuple, incoming, &|address| {
             path_mtu.lookup(now, address, mtu).mtu
         });
+    }
+
+    /// Octets in each of the segments that the device has merged; zero where it is one. What the device says was negotiated, and
+    /// is believed for no more than when to acknowledge.
+    fn merged_segment(&mut self, segmentation: Option<Segmentation>, octets: usize) -> u16 {
+        match segmentation {
+            Some(Segmentation { size, kind, .. })
+                if kind == SegmentationKind::TcpV4
+                    && self
+                        .offloads
+                        .flags
+                        .contains(OffloadFlags::RECEIVE_SEGMENTED_V4)
+                    && octets > usize::from(size) =>
+            {
+                self.tcp.counters_mut().received_merged += 1;
+                size
+            }
+            _ => 0,
+        }
     }
 
     /// Whether the checksum is right, by the device's word or by our own sum.
@@ -466,7 +508,8 @@ impl Stack<'_> {
         let Outgoing {
             tuple,
             mut repr,
-            payload,
+            mut payload,
+            segment,
             markable,
             time_to_live,
         } = outgoing;
@@ -496,6 +539,16 @@ impl Stack<'_> {
         room.copy_from_slice(header.get(..length).unwrap_or(&header));
         // A device that takes fewer segments would make it a copy of all later on.
         let segments = payload.segments().len() + 1;
+        if segment > 0 {
+            payload.push_front(page).map_err(|_| SendError::NoPages)?;
+            payload.metadata.segmentation = Some(Segmentation {
+                size: segment,
+                kind: SegmentationKind::TcpV4,
+                header_len: length as u16,
+            });
+            let frame = payload;
+            return self.send_tcp_frame(now, tuple, frame, offloaded, markable, time_to_live);
+        }
         let copies = segments > usize::from(self.offloads.fragments.max(1))
             || segments > Frame::INLINE_SEGMENTS;
         if copies && let Some(room) = page.append(payload.len()) {

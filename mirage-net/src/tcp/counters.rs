@@ -6,10 +6,14 @@
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpCounters {
-    /// Segments received, whatever became of them.
+    /// Segments received, whatever became of them; what the device has merged counts as one.
     pub received: u64,
+    /// Frames of several segments that the device had merged, or that were never cut.
+    pub received_merged: u64,
     /// Segments sent, retransmissions and those without data included.
     pub sent: u64,
+    /// Frames of several segments that the device cuts.
+    pub sent_uncut: u64,
     /// Octets of data that connections took in order, each once.
     pub received_octets: u64,
     /// Octets of data that were sent for the first time.

@@ -80,7 +80,7 @@ pub use storage::{TcpMemory, TcpStorage};
 pub use table::TcpBucket;
 pub use time_wait::TimeWaitSlot;
 
-pub(crate) use connection::{Incoming, Outgoing};
+pub(crate) use connection::{Cutting, Incoming, Outgoing};
 
 #[cfg(test)]
 mod tests;

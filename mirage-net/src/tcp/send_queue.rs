@@ -232,6 +232,25 @@ impl SendQueue {
         self.data_end().distance_from(self.next)
     }
 
+    /// Octets of unsent data, at most `limit`, that lie in no more than so many pieces.
+    pub(super) fn octets_in_pieces(
+        &self,
+        table: &SegmentTable<'_>,
+        limit: u32,
+        pieces: usize,
+    ) -> u32 {
+        let mut octets = 0;
+        let mut index = self.unsent;
+        for _ in 0..pieces {
+            let Some(slot) = table.get(index).filter(|_| octets < limit) else {
+                break;
+            };
+            octets += slot.length;
+            index = slot.next;
+        }
+        min(octets, limit)
+    }
+
     /// Whether data or the FIN were never sent.
     #[inline]
     pub fn has_unsent(&self) -> bool {

@@ -1,6 +1,8 @@
 //! Stacks on a virtual Ethernet, and a clock that jumps from event to event.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod tcp;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;

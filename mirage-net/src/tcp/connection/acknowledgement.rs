@@ -51,13 +51,15 @@ impl Acknowledging {
         self.quick = QUICK;
     }
 
-    /// A segment with `octets` of payload advanced RCV.NXT.
-    fn data(&mut self, now: Instant, octets: u32, longest: Duration) {
-        self.largest = self.largest.max(octets);
+    /// `octets` of payload advanced RCV.NXT, in segments of at most `segment` octets.
+    fn data(&mut self, now: Instant, octets: u32, segment: u32, longest: Duration) {
+        let segment = segment.min(octets).max(1);
+        self.largest = self.largest.max(segment);
         self.octets = self.octets.saturating_add(octets);
         // RFC 9293 (SHLD-18), RFC 5681 §4.2: every second full-sized segment.
         if self.quick > 0 || self.octets >= self.largest.saturating_mul(2) {
-            self.quick = self.quick.saturating_sub(1);
+            let segments = octets.div_ceil(segment).min(u8::MAX.into());
+            self.quick = self.quick.saturating_sub(segments as u8);
             self.now = true;
         } else if self.due.is_none() {
             self.due = Some(now.saturating_add(longest));
@@ -107,14 +109,15 @@ impl Acknowledging {
 }
 
 impl<C: CongestionControl> Connection<C> {
-    /// Data came that moved RCV.NXT on.
-    pub(super) fn owe_acknowledgement(&mut self, cx: &Context<'_, '_>, octets: u32) {
+    /// Data came that moved RCV.NXT on: one segment, or several of `segment` octets that the device has merged.
+    pub(super) fn owe_acknowledgement(&mut self, cx: &Context<'_, '_>, octets: u32, segment: u16) {
         // RFC 9293, MUST-58: below half a second.
         let longest = cx
             .config
             .delayed_acknowledgement
             .min(Duration::from_millis(499));
-        self.acknowledging.data(cx.now, octets, longest);
+        let segment = if segment == 0 { octets } else { segment.into() };
+        self.acknowledging.data(cx.now, octets, segment, longest);
     }
 
     /// The device or the network layer refused a segment after `poll_transmit` gave it: an acknowledgement that it carried was
@@ -133,7 +136,7 @@ mod tests {
     fn settled() -> Acknowledging {
         let mut acknowledging = Acknowledging::new(SequenceNumber::new(0));
         for _ in 0..QUICK {
-            acknowledging.data(Instant::ZERO, 1_000, LONGEST);
+            acknowledging.data(Instant::ZERO, 1_000, 1_000, LONGEST);
             assert!(acknowledging.is_due(Instant::ZERO));
             acknowledging.sent(SequenceNumber::new(1));
         }
@@ -143,17 +146,40 @@ mod tests {
     #[test]
     fn rfc5681_4_2_every_second_full_sized_segment() {
         let mut acknowledging = settled();
-        acknowledging.data(Instant::ZERO, 1_000, LONGEST);
+        acknowledging.data(Instant::ZERO, 1_000, 1_000, LONGEST);
         assert!(!acknowledging.is_due(Instant::ZERO) && acknowledging.is_owed());
-        acknowledging.data(Instant::ZERO, 1_000, LONGEST);
+        acknowledging.data(Instant::ZERO, 1_000, 1_000, LONGEST);
         assert!(acknowledging.is_due(Instant::ZERO));
+    }
+
+    /// What the device has merged counts as what it was merged of, and tells how long the peer's segments are.
+    #[test]
+    fn rfc5681_4_2_two_segments_in_one_frame_are_acknowledged() {
+        let mut acknowledging = settled();
+        acknowledging.data(Instant::ZERO, 2_000, 1_000, LONGEST);
+        assert!(acknowledging.is_due(Instant::ZERO));
+        assert_eq!(acknowledging.peer_segment(), 1_000);
+        acknowledging.sent(SequenceNumber::new(1));
+        acknowledging.data(Instant::ZERO, 1_500, 1_000, LONGEST);
+        assert!(!acknowledging.is_due(Instant::ZERO));
+        // The first eight are counted one by one, too.
+        let mut acknowledging = Acknowledging::new(SequenceNumber::new(0));
+        acknowledging.data(Instant::ZERO, 8_000, 1_000, LONGEST);
+        acknowledging.sent(SequenceNumber::new(1));
+        acknowledging.data(Instant::ZERO, 1_000, 1_000, LONGEST);
+        assert!(!acknowledging.is_due(Instant::ZERO));
+        // A device's word of nothing, or of more than there is, harms nobody.
+        for segment in [0, u32::MAX] {
+            acknowledging.data(Instant::ZERO, 10, segment, LONGEST);
+        }
+        assert_eq!(acknowledging.peer_segment(), 1_000);
     }
 
     #[test]
     fn rfc9293_must_58_no_longer_than_the_delay() {
         let mut acknowledging = settled();
-        acknowledging.data(Instant::ZERO, 10, LONGEST);
-        acknowledging.data(Instant::from_millis(39), 10, LONGEST);
+        acknowledging.data(Instant::ZERO, 10, 10, LONGEST);
+        acknowledging.data(Instant::from_millis(39), 10, 10, LONGEST);
         assert_eq!(acknowledging.deadline(), Some(Instant::from_millis(40)));
         assert!(!acknowledging.is_due(Instant::from_millis(39)));
         assert!(acknowledging.is_due(Instant::from_millis(40)));

@@ -55,6 +55,11 @@ impl Notification {
         self.reduced = self.agreed;
     }
 
+    /// Whether the next new data carry CWR: one segment does, and no other.
+    pub(crate) fn is_reduced(&self) -> bool {
+        self.reduced
+    }
+
     /// The flags of a segment, and whether it may be marked: new data only, never a retransmission (§6.1.5), a pure
     /// acknowledgement (§6.1.4) or a probe (§6.1.6).
     pub(crate) fn flags(&mut self, new_data: bool) -> (TcpFlags, bool) {

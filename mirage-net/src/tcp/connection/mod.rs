@@ -76,6 +76,17 @@ pub(crate) struct Context<'c, 's> {
     pub(crate) challenges: &'c mut TokenBucket,
     /// Pages that each queue of a connection may hold while the pool or the slots run low; no limit else.
     pub(crate) fair_pages: u16,
+    /// What the device cuts into segments, if it does.
+    pub(crate) cutting: Option<Cutting>,
+}
+
+/// What a device takes that cuts a frame into segments of TCP itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cutting {
+    /// Octets of payload of one frame.
+    pub(crate) octets: u32,
+    /// Pieces that those may lie in.
+    pub(crate) pieces: usize,
 }
 
 bitflags! {

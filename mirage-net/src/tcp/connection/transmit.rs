@@ -15,6 +15,8 @@ pub(crate) struct Outgoing {
     pub(crate) repr: TcpRepr,
     /// The data, in the pages that they are queued in.
     pub(crate) payload: Frame,
+    /// Octets of payload in each segment, where they are more than one: the device cuts them. Zero: it is one segment.
+    pub(crate) segment: u16,
     /// Routers may mark it (RFC 3168: ECT(0)).
     pub(crate) markable: bool,
     pub(crate) time_to_live: u8,
@@ -157,13 +159,13 @@ impl<C: CongestionControl> Connection<C> {
                 room = octets;
                 octets
             }
-            None => limit,
+            None => self.whole_segments(cx, limit, room),
         };
         let window = self.room_in_window();
         let idle = self.outstanding() == 0;
-        let sent =
-            self.sender
-                .transmit(cx.now, cx.segments, limit.min(room), window, &mut payload)?;
+        let sent = self
+            .sender
+            .transmit(cx.now, cx.segments, limit, window, &mut payload)?;
         if idle {
             self.stalled_since = cx.now;
         }
@@ -173,14 +175,52 @@ impl<C: CongestionControl> Connection<C> {
         {
             self.path_probe_sent(sent.sequence, octets, mtu);
         }
-        if sent.octets > 0 && sent.octets < room {
+        if sent.octets % room != 0 {
             self.small = Some(sent.sequence + sent.octets);
         }
         cx.counters.sent_octets += u64::from(sent.octets);
-        Some(self.data_segment(cx, &sent, payload, blocks, !sent.retransmission))
+        let mut outgoing = self.data_segment(cx, &sent, payload, blocks, !sent.retransmission);
+        if sent.octets > room {
+            // At most 65,535 less the headers.
+            outgoing.segment = room as u16;
+            cx.counters.sent += u64::from(sent.octets.div_ceil(room) - 1);
+            cx.counters.sent_uncut += 1;
+        }
+        Some(outgoing)
     }
 
-    /// How many octets of new data, if any, are worth a segment now: RFC 9293 §3.8.6.2.1 (the silly window) and §3.7.4 (Nagle,
+    /// How much of `limit` octets goes into one frame, in segments of `segment` octets: one segment, or as many whole ones as
+    /// the device cuts; and what follows them, if it is the last that there is and Nagle's algorithm lets it go.
+    fn whole_segments(&self, cx: &Context<'_, '_>, limit: u32, segment: u32) -> u32 {
+        let one = limit.min(segment);
+        let Some(cutting) = cx.cutting.filter(|_| limit > segment) else {
+            return one;
+        };
+        // CWR is one segment's (RFC 3168 §6.1.2), and what cuts repeats the flags in each. A probe is one segment, too.
+        if self.notification.is_reduced() || self.sender.is_probing() {
+            return one;
+        }
+        let queue = self.sender.queue();
+        let most = limit.min(cutting.octets);
+        let pieces = if cx.pool.has_chain() {
+            cutting.pieces
+        } else {
+            // One is the headers'.
+            cutting.pieces.min(Frame::INLINE_SEGMENTS - 1)
+        };
+        let most = queue.octets_in_pieces(cx.segments, most, pieces);
+        let rest = most % segment;
+        if most < segment {
+            // In more pieces than the device takes: a copy of one segment.
+            one
+        } else if most == queue.unsent_octets() && !self.nagle_waits() {
+            most
+        } else {
+            most - rest
+        }
+    }
+
+    /// How many octets of new data, if any, are worth sending now, be it in one segment or in several: RFC 9293 §3.8.6.2.1 (the silly window) and §3.7.4 (Nagle,
     /// in the form that waits only for another small segment). Zero for a lone FIN.
     fn sendable(&mut self, cx: &Context<'_, '_>) -> Option<u32> {
         if !self.has_unsent() {
@@ -189,33 +229,38 @@ impl<C: CongestionControl> Connection<C> {
         let allowance = self.sender.allowance(cx.now);
         let usable = self.room_in_window();
         let queue = self.sender.queue();
-        let (unacknowledged, next) = (queue.unacknowledged(), queue.next());
         let unsent = queue.unsent_octets();
         if unsent == 0 {
             return (usable > 0).then_some(0);
         }
         let segment = self.segment_size();
-        let size = unsent.min(usable).min(allowance).min(segment);
+        let size = unsent.min(usable).min(allowance);
         if size == 0 {
             return None;
         }
-        if size == segment || self.sender.is_probing() {
+        if size >= segment || self.sender.is_probing() {
             return Some(size);
         }
         let idle = queue.outstanding() == 0;
         if size == unsent {
-            let waits = !self.options.no_delay
-                && !queue.is_finished()
-                && self
-                    .small
-                    .is_some_and(|end| unacknowledged.is_before(end) && end.is_at_or_before(next));
-            return (!waits).then_some(size);
+            return (!self.nagle_waits()).then_some(size);
         }
         // Cut short by a window: the acknowledgement of what is outstanding may open it.
         let largest_half = self.send_window.largest() / 2;
         let worth_it =
             idle && (size == allowance || size >= largest_half.max(1) || self.persist.small_due);
         worth_it.then_some(size)
+    }
+
+    /// Whether Nagle's algorithm lets no small segment go: another one is not acknowledged yet, and more may be written.
+    fn nagle_waits(&self) -> bool {
+        let queue = self.sender.queue();
+        let (unacknowledged, next) = (queue.unacknowledged(), queue.next());
+        !self.options.no_delay
+            && !queue.is_finished()
+            && self
+                .small
+                .is_some_and(|end| unacknowledged.is_before(end) && end.is_at_or_before(next))
     }
 
     /// Octets that the peer's window has room for from SND.NXT on.
@@ -338,6 +383,7 @@ impl<C: CongestionControl> Connection<C> {
             tuple: self.tuple,
             repr,
             payload,
+            segment: 0,
             markable,
             time_to_live: self.options.time_to_live,
         }

@@ -20,7 +20,7 @@ use managed::ManagedSlice;
 use mirage_core::{Frame, Instant, Pool};
 
 use super::config::{CongestionAlgorithm, TcpConfig};
-use super::connection::{Connection, Context, Outgoing, TcpEvents, TcpState};
+use super::connection::{Connection, Context, Cutting, Outgoing, TcpEvents, TcpState};
 use super::counters::TcpCounters;
 use super::four_tuple::FourTuple;
 use super::initial_sequence::InitialSequence;
@@ -137,6 +137,7 @@ struct Shared<'a> {
     challenges: TokenBucket,
     /// Connections that there are.
     connections: usize,
+    cutting: Option<Cutting>,
 }
 
 impl<'a> Shared<'a> {
@@ -150,6 +151,7 @@ impl<'a> Shared<'a> {
             counters: &mut self.counters,
             challenges: &mut self.challenges,
             fair_pages,
+            cutting: self.cutting,
         }
     }
 
@@ -261,6 +263,7 @@ impl<'a> Engine<'a> {
                 config,
                 counters: TcpCounters::default(),
                 connections: 0,
+                cutting: None,
             },
             interface_mtu,
         }
@@ -269,6 +272,11 @@ impl<'a> Engine<'a> {
     /// What the interface takes in one packet from now on, in bytes: connections that are opened later announce it (mutator).
     pub(crate) fn set_interface_mtu(&mut self, mtu: u16) {
         self.interface_mtu = mtu;
+    }
+
+    /// What the device cuts into segments, if it does (mutator).
+    pub(crate) fn set_cutting(&mut self, cutting: Option<Cutting>) {
+        self.shared.cutting = cutting;
     }
 
     /// Whether there is anything that a segment could be for: tables were handed in (getter).
@@ -342,6 +350,7 @@ impl<'a> Engine<'a> {
                 tuple,
                 repr,
                 payload: Frame::new(),
+                segment: 0,
                 markable: false,
                 time_to_live: 64,
             });

@@ -191,6 +191,7 @@ impl Host {
         let incoming = Incoming {
             repr,
             payload,
+            segment: 0,
             marked: flying.marked,
         };
         let path_mtu = self.path_mtu;

@@ -16,6 +16,8 @@ pub(crate) struct Incoming {
     pub(crate) repr: TcpRepr,
     /// The data; its pages may still be of the device's receive reserve.
     pub(crate) payload: Frame,
+    /// Octets of payload in each segment, where the device has merged several. Zero: it is one segment.
+    pub(crate) segment: u16,
     /// A router marked it (RFC 3168: Congestion Experienced).
     pub(crate) marked: bool,
 }

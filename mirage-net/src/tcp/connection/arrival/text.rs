@@ -61,7 +61,7 @@ impl<C: CongestionControl> Connection<C> {
         if data > 0 {
             cx.counters.received_octets += u64::from(data);
             self.events |= TcpEvents::READABLE;
-            self.owe_acknowledgement(cx, octets as u32);
+            self.owe_acknowledgement(cx, octets as u32, incoming.segment);
         } else if octets > 0 && arrival.duplicate == 0 && arrival.refused.is_none() {
             cx.counters.out_of_order += 1;
         }
