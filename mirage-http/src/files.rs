@@ -32,6 +32,7 @@ pub struct Files<'k, K> {
     store: &'k K,
     index: &'k str,
     cache_control: Option<&'k str>,
+    fields: &'k [(&'k str, &'k str)],
     has_variants: bool,
 }
 
@@ -42,6 +43,7 @@ impl<'k, K: Kv> Files<'k, K> {
             store,
             index: "index.html",
             cache_control: None,
+            fields: &[],
             has_variants: true,
         }
     }
@@ -57,6 +59,11 @@ impl<'k, K: Kv> Files<'k, K> {
             cache_control: Some(cache_control),
             ..self
         }
+    }
+
+    /// With further fields, which go with each file (and with 304): what a browser is to allow it, say.
+    pub const fn with_fields(self, fields: &'k [(&'k str, &'k str)]) -> Self {
+        Self { fields, ..self }
     }
 
     /// Without variants: two look-ups less a request.
@@ -178,6 +185,7 @@ impl<'k, K: Kv> Files<'k, K> {
             tag: Tag::new(&digest),
             last_modified: modified.map(HttpDate::from_wall),
             cache_control: self.cache_control,
+            fields: self.fields,
             parts: None,
         };
         let validators = Validators {
@@ -300,6 +308,7 @@ pub struct FileAnswer<'r> {
     tag: Tag,
     last_modified: Option<HttpDate>,
     cache_control: Option<&'r str>,
+    fields: &'r [(&'r str, &'r str)],
     parts: Option<RangeSet>,
 }
 
@@ -338,6 +347,7 @@ impl<'r> FileAnswer<'r> {
             tag: Tag::NONE,
             last_modified: None,
             cache_control: None,
+            fields: &[],
             parts: None,
         }
     }
@@ -406,6 +416,9 @@ impl<'r> FileAnswer<'r> {
         }
         if let Some(cache_control) = self.cache_control {
             response.field("cache-control", cache_control.as_bytes());
+        }
+        for (name, value) in self.fields {
+            response.field(name, value.as_bytes());
         }
         if self.has_variants {
             response.field("vary", b"accept-encoding");

@@ -112,7 +112,8 @@ fn two_builds_of_the_same_files_are_the_same() {
         let folder = folder(&files);
         let out = tempfile::tempdir().expect("a folder");
         let site = compile(folder.path()).expect("a site");
-        site.write_source(out.path(), "site.rs").expect("written");
+        site.write_source(&out.path().join("site.rs"))
+            .expect("written");
         ["site.rs", "site.rs.octets"].map(|name| fs::read(out.path().join(name)).expect("a file"))
     });
     assert_eq!(written[0], written[1]);
@@ -308,14 +309,15 @@ fn source_says_what_the_site_is() {
     let times = ModificationTimes::NotAfter(Duration::from_secs(7));
     let site = SiteCompiler::new().with_times(times).compile(folder.path());
     let site = site.expect("a site");
-    site.write_source(out.path(), "site.rs").expect("written");
+    site.write_source(&out.path().join("site.rs"))
+        .expect("written");
     let source = fs::read_to_string(out.path().join("site.rs")).expect("source");
     assert!(source.contains(r#"CompiledEntry::new("a \"b\".txt", part(0, 1))"#));
     assert!(source.contains("with_last_modified(Duration::from_secs(7))"));
     let octets = fs::read(out.path().join("site.rs.octets")).expect("octets");
     assert_eq!(octets.len() as u64, site.octets());
     let error = refused(
-        site.write_source(&out.path().join("none"), "site.rs")
+        site.write_source(&out.path().join("none/site.rs"))
             .map(|()| site.clone()),
     );
     assert!(error.path().ends_with("none/site.rs.octets"));

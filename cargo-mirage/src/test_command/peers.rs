@@ -88,6 +88,11 @@ const PEERS: &[Peer] = &[
         version: &["--help"],
     },
     Peer {
+        program: "curl",
+        package: "curl",
+        version: &["--version"],
+    },
+    Peer {
         program: "ip",
         package: "iproute2",
         version: &["-V"],

@@ -205,7 +205,7 @@ fn action(context: &Context<'_>, words: &[String]) -> Result<Action, String> {
                 }
             }
         }
-        ["dig" | "kdig" | "ping", ..] => Ok(Action::Ask(words.to_vec())),
+        ["dig" | "kdig" | "ping" | "curl", ..] => Ok(Action::Ask(words.to_vec())),
         // The step `author` does so, elsewhere.
         ["cargo", "install", "--path", "cargo-mirage"] | ["cd", "hello"] => Ok(Action::Elsewhere),
         ["cargo", "doc", ..] => Ok(Action::Try(words.to_vec())),
@@ -401,6 +401,10 @@ fn is_answered(words: &[String], output: &str) -> bool {
     if words.first().is_some_and(|program| program == "ping") {
         return output.contains(" 0% packet loss");
     }
+    if words.first().is_some_and(|program| program == "curl") {
+        // Without `--fail` its status is 0 for a page that says that there is none.
+        return !output.trim().is_empty() && !output.starts_with("404 ");
+    }
     if words.iter().any(|word| word == "+short") {
         return output
             .lines()
@@ -504,6 +508,10 @@ mod tests {
             ";; XFR size: 5 records (messages 1, bytes 180)\n"
         ));
         assert!(!is_answered(&dig, "; Transfer failed.\n"));
+        let curl = ["curl".to_owned()];
+        assert!(is_answered(&curl, "<!DOCTYPE html>"));
+        assert!(!is_answered(&curl, "404 Not Found\n"));
+        assert!(!is_answered(&curl, ""));
     }
 
     #[test]

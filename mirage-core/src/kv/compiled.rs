@@ -158,7 +158,7 @@ impl CompiledStore {
     }
 
     /// The keys with values, sorted.
-    pub fn keys(&self) -> impl ExactSizeIterator<Item = &'static str> {
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = &'static str> + Clone {
         self.entries.iter().map(|entry| entry.key)
     }
 

@@ -1,11 +1,12 @@
 //! The system's own sockets, as `edge-nal` traits.
 //!
-//! TCP is [`edge_nal_std`]'s as it is. UDP is wrapped, so that a host with several addresses answers from the one that was
+//! TCP's streams are [`edge_nal_std`]'s as they are, its listener is ours: it knows its address, and what it accepts sends at once. UDP is wrapped, so that a host with several addresses answers from the one that was
 //! asked. Both wait in a thread of `async-io`, which wakes our tasks through the platform's
 //! [`Unpark`](mirage_core::executor::Unpark).
 
 mod packet_info;
 mod source;
+mod tcp;
 mod udp;
 
 use std::io;
@@ -13,8 +14,9 @@ use std::net::SocketAddr;
 
 use edge_nal::{TcpBind, TcpConnect, UdpBind, UdpConnect};
 
-pub use edge_nal_std::{TcpAcceptor, TcpSocket};
+pub use edge_nal_std::TcpSocket;
 pub use source::OutgoingSockets;
+pub use tcp::TcpAcceptor;
 pub use udp::UdpSocket;
 
 /// The system's sockets.
@@ -90,7 +92,7 @@ impl TcpBind for Sockets {
     type Accept<'a> = TcpAcceptor;
 
     async fn bind(&self, local: SocketAddr) -> Result<TcpAcceptor, io::Error> {
-        TcpBind::bind(&edge_nal_std::Stack::new(), local).await
+        TcpAcceptor::bind(local)
     }
 }
 

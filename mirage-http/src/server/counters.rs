@@ -25,6 +25,13 @@ macro_rules! counters {
                 }
             }
 
+            /// What two servers counted together.
+            pub fn plus(&self, other: &Self) -> Self {
+                Self {
+                    $($name: self.$name.wrapping_add(other.$name),)*
+                }
+            }
+
             /// Each with its name, for whoever shows them.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
                 [$((stringify!($name), self.$name),)*].into_iter()
@@ -76,5 +83,12 @@ mod tests {
                 .eq(0..COUNTERS as u64)
         );
         assert_eq!(counters.ended_broken, COUNTERS as u64 - 1);
+        let twice = counters.plus(&counters);
+        assert!(
+            twice
+                .iter()
+                .map(|(_, value)| value / 2)
+                .eq(0..COUNTERS as u64)
+        );
     }
 }

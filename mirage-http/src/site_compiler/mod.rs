@@ -94,20 +94,27 @@ impl ModificationTimes {
 
 /// Reads a folder's files and compresses them, within bounds.
 #[derive(Clone, Copy, Debug)]
-pub struct SiteCompiler {
+pub struct SiteCompiler<'p> {
+    prefix: &'p str,
     times: ModificationTimes,
     max_files: usize,
     max_octets: u64,
 }
 
-impl SiteCompiler {
+impl<'p> SiteCompiler<'p> {
     /// Up to 512 files, of 64 MiB together, with the times of the file system.
     pub const fn new() -> Self {
         Self {
+            prefix: "",
             times: ModificationTimes::Files,
             max_files: 512,
             max_octets: 64 << 20,
         }
+    }
+
+    /// With a beginning for all keys, such as `_mirage/`: the folder is a part of a site.
+    pub const fn with_prefix(self, prefix: &'p str) -> Self {
+        Self { prefix, ..self }
     }
 
     /// With other times.
@@ -138,8 +145,9 @@ impl SiteCompiler {
             plain: BTreeMap::new(),
             left_out: Vec::new(),
         };
-        reading.folder(folder, "", 0)?;
-        if !reading.plain.contains_key("index.html") {
+        reading.folder(folder, self.prefix, 0)?;
+        let index = std::format!("{}index.html", self.prefix);
+        if !reading.plain.contains_key(&index) {
             return Err(SiteError::new(folder, Fault::NoIndex));
         }
         let mut entries = BTreeMap::new();
@@ -167,14 +175,14 @@ impl SiteCompiler {
     }
 }
 
-impl Default for SiteCompiler {
+impl Default for SiteCompiler<'_> {
     fn default() -> Self {
         Self::new()
     }
 }
 
 struct Reading<'c> {
-    compiler: &'c SiteCompiler,
+    compiler: &'c SiteCompiler<'c>,
     octets: u64,
     plain: BTreeMap<String, PlainFile>,
     left_out: Vec<PathBuf>,

@@ -9,18 +9,19 @@ use std::vec::Vec;
 use super::{Site, SiteError};
 
 impl Site {
-    /// Writes `folder/name`, the source of an expression of type [`CompiledStore`](mirage_core::kv::CompiledStore), and beside it a file
-    /// with the octets, which is called the same with `.octets` behind it.
+    /// Writes the file `path`, the source of an expression of type [`CompiledStore`](mirage_core::kv::CompiledStore), and beside it a
+    /// file with the octets, which is called the same with `.octets` behind it.
     ///
     /// The crate that includes the source depends on `mirage-core`.
     ///
     /// # Errors
     ///
     /// One of the two can't be written.
-    pub fn write_source(&self, folder: &Path, name: &str) -> Result<(), SiteError> {
+    pub fn write_source(&self, path: &Path) -> Result<(), SiteError> {
         let (mut source, mut octets) = (String::new(), Vec::new());
         // All in one, by value: so that they have one symbol, by which it is seen how much of an image they are.
-        let file = std::format!("{name}.octets");
+        let beside = path.with_added_extension("octets");
+        let file = beside.file_name().unwrap_or_default();
         let _ = write!(
             source,
             "{{\n    use mirage_core::kv::{{CompiledEntry, CompiledStore, Digest}};\n    use core::time::Duration;\n    \
@@ -52,9 +53,8 @@ impl Site {
             source.push_str(",\n");
         }
         source.push_str("    ])\n}\n");
-        for (name, content) in [(&file[..], &octets[..]), (name, source.as_bytes())] {
-            let path = folder.join(name);
-            fs::write(&path, content).map_err(SiteError::io(&path))?;
+        for (path, content) in [(beside.as_path(), &octets[..]), (path, source.as_bytes())] {
+            fs::write(path, content).map_err(SiteError::io(path))?;
         }
         Ok(())
     }

@@ -1,0 +1,186 @@
+//! The web appliance as a process of a host.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod error;
+mod instruments;
+mod site;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+
+use appliance_host::{Ended, OwnStack, say, start_logging};
+use clap::Parser;
+use edge_nal::{TcpAccept, TcpBind};
+use mirage_core::executor::Executor;
+use mirage_core::kv::CompiledStore;
+use mirage_host::{EndSignals, HostPlatform, Sockets};
+use mirage_net::Capacities;
+use mirage_net::tcp::TcpCapacities;
+use web_appliance::{Buffers, Service, serve_slot, turn_away};
+
+use arguments::Arguments;
+use error::Failure;
+use instruments::HostInstruments;
+use site::Site;
+
+/// The port of HTTP (RFC 9110 §4.2.1).
+const PORT: u16 = 80;
+
+/// More than a head may have; the rest of a request comes in behind it.
+const INPUT: usize = 10_240;
+/// Heads of responses, and content that is small enough to go with them.
+const OUTPUT: usize = 8_192;
+/// How many connections may wait to be accepted on our own stack, which takes as many by itself.
+const BACKLOG: usize = 64;
+/// Fields that a head may have.
+const FIELDS: usize = 64;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_logging(arguments.verbose);
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.status()
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let platform = HostPlatform::leak()?;
+    let executor = Executor::leak(platform);
+    let started = executor.now();
+    let site = Site::load(arguments.site.as_deref()).map_err(Failure::Site)?;
+    let mut end = EndSignals::new(platform)?;
+    let service = |instruments: HostInstruments| {
+        let service = leak(arguments, site.store, instruments);
+        service.set_started(started);
+        service
+    };
+    let mut said = vec![site.describe()];
+    let (service, result) = match &arguments.network.net {
+        None => {
+            let service = service(HostInstruments::new(None));
+            let bound = listen(executor, service, arguments.listen)?;
+            said.push(format!("serving on {bound}"));
+            said.push(format!("try: curl http://{}/", reachable(bound)));
+            say(&said);
+            executor.run_until(end.wait());
+            (service, Ok(()))
+        }
+        Some(net) => {
+            let (udp, tcp) = (Capacities::default(), capacities(arguments.connections));
+            let mut own = OwnStack::open(platform, net, &arguments.network, &udp, &tcp)?;
+            let service = service(HostInstruments::new(Some((own.stack(), own.pool()))));
+            said.extend(own.describe());
+            say(&said);
+            let result = own.acquire(executor, &mut end).and_then(|acquired| {
+                if acquired == Ended::ByUser {
+                    return Ok(());
+                }
+                let at = SocketAddr::new(own.address().into(), PORT);
+                let acceptor = executor
+                    .run_until(TcpBind::bind(own.stack(), at))
+                    .map_err(|error| appliance_host::Failure::Stack(error.to_string()))?;
+                spawn(executor, service, Box::leak(Box::new(acceptor)))?;
+                say(&[
+                    format!("serving on {at}"),
+                    format!("try: curl http://{}/", own.address()),
+                ]);
+                own.run(executor, &mut end)
+            });
+            say(&own.counters());
+            (service, result.map_err(Failure::from))
+        }
+    };
+    say(&["ended; counted:".into()]);
+    say(&counted(service));
+    result
+}
+
+/// The service for the rest of the process.
+fn leak(
+    arguments: &Arguments,
+    site: CompiledStore,
+    instruments: HostInstruments,
+) -> &'static Service<'static> {
+    let instruments: &'static HostInstruments = Box::leak(Box::new(instruments));
+    let mut service = Service::new(site, arguments.limits()).with_instruments(instruments);
+    if arguments.no_live_page {
+        service = service.without_live_page();
+    }
+    Box::leak(Box::new(service))
+}
+
+/// Listens with the system's sockets, and spawns the tasks that serve. Gives the address with its actual port.
+fn listen(
+    executor: &'static Executor,
+    service: &'static Service<'static>,
+    address: SocketAddr,
+) -> Result<SocketAddr, Failure> {
+    let failed = |error| appliance_host::Failure::Listen(address, error);
+    let acceptor = executor.run_until(Sockets.bind(address)).map_err(failed)?;
+    let bound = acceptor.local_address().map_err(failed)?;
+    spawn(executor, service, Box::leak(Box::new(acceptor)))?;
+    Ok(bound)
+}
+
+/// Spawns the tasks that serve.
+fn spawn<A: TcpAccept>(
+    executor: &'static Executor,
+    service: &'static Service<'static>,
+    acceptor: &'static A,
+) -> Result<(), appliance_host::Failure> {
+    for _ in 0..service.limits().slots {
+        let task = executor.spawn(async move {
+            let mut buffers = Box::new(Buffers::<INPUT, OUTPUT, FIELDS>::new());
+            serve_slot(acceptor, service, executor, &mut *buffers).await
+        });
+        task?.detach();
+    }
+    let task = executor.spawn(async move {
+        let mut buffers = Box::new(Buffers::<INPUT, OUTPUT, FIELDS>::new());
+        turn_away(acceptor, service, executor, &mut *buffers).await
+    });
+    task?.detach();
+    Ok(())
+}
+
+/// TCP for so many connections, and for some that wait to be accepted or are being closed.
+fn capacities(connections: usize) -> TcpCapacities {
+    let standard = TcpCapacities::default();
+    let connections = connections + connections / 4 + BACKLOG;
+    TcpCapacities {
+        connections: standard.connections.max(connections),
+        segments: standard.segments.max(8 * connections),
+        ..standard
+    }
+}
+
+/// The address by which a client on this machine reaches a listener.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    let ip = match bound.ip() {
+        any if any.is_unspecified() && any.is_ipv4() => Ipv4Addr::LOCALHOST.into(),
+        any if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        address => address,
+    };
+    SocketAddr::new(ip, bound.port())
+}
+
+/// A line for the requests, and one for each other counter that is not zero.
+fn counted(service: &Service<'_>) -> Vec<String> {
+    let line = |name: &str, value: u64| format!("{:<22}{value:>12}", name.replace('_', "-"));
+    let counters = service.counters();
+    let own = [
+        ("turned_away", service.turned_away()),
+        ("accept_errors", service.accept_errors()),
+    ];
+    let others = counters.iter().filter(|(name, _)| *name != "requests");
+    let others = others.chain(own).filter(|(_, value)| *value != 0);
+    let others = others.map(|(name, value)| line(name, value));
+    std::iter::once(line("requests", counters.requests))
+        .chain(others)
+        .collect()
+}

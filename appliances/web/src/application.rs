@@ -1,0 +1,107 @@
+//! What is answered to a request.
+
+use embedded_io_async::{Read, Write};
+use mirage_http::files::Files;
+use mirage_http::head::RequestHead;
+use mirage_http::io::{Application, Exchange, ServeError, Timer};
+use mirage_http::router::{Decision, Route, Router};
+use mirage_http::server::ContentLength;
+use mirage_http::{Path, Status};
+
+use crate::service::Service;
+use crate::{LIVE, live};
+
+/// Octets of the longest path, decoded; a longer one is of no file.
+const PATH: usize = 512;
+/// The same of a key: with an index's name and a variant's end.
+const KEY: usize = PATH + 16;
+
+/// A browser is to believe the media types, and to ask again before it shows what it kept.
+const OF_THE_SITE: &[(&str, &str)] = &[("x-content-type-options", "nosniff")];
+
+/// The live page's own script and style, its own events, and nothing else from anywhere.
+const OF_THE_LIVE_PAGE: &[(&str, &str)] = &[
+    (
+        "content-security-policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
+];
+
+#[derive(Clone, Copy)]
+enum Part {
+    Events,
+    Metrics,
+    File,
+}
+
+const ROUTES: &[Route<'_, Part>] = &[
+    Route::get("/_mirage/events", Part::Events),
+    Route::get("/_mirage/metrics", Part::Metrics),
+    Route::get("/_mirage", Part::File),
+    Route::get("/_mirage/*", Part::File),
+];
+
+impl Application for &Service<'_> {
+    async fn answer<S: Read + Write, T: Timer>(
+        &self,
+        head: RequestHead<'_>,
+        exchange: &mut Exchange<'_, '_, S, T>,
+    ) -> Result<(), ServeError<S::Error>> {
+        let (mut decoded, mut key) = ([0; PATH], [0; KEY]);
+        let target = head.parse_target().ok();
+        let path = match target.map(|target| target.path(&mut decoded)) {
+            Some(Ok(path)) => path,
+            // Longer than any file's.
+            Some(Err(mirage_http::target::PathError::TooLong)) => {
+                return exchange.reply_status(Status::NOT_FOUND).await;
+            }
+            _ => return exchange.reply_status(Status::BAD_REQUEST).await,
+        };
+        if self.has_live_page() && path.below("/_mirage").is_some() {
+            return self.answer_live(head, path, exchange, &mut key).await;
+        }
+        let files = Files::new(self.site())
+            .with_cache_control("no-cache")
+            .with_fields(OF_THE_SITE);
+        exchange.reply_file(&head, &files, path, &mut key).await
+    }
+}
+
+impl Service<'_> {
+    async fn answer_live<S: Read + Write, T: Timer>(
+        &self,
+        head: RequestHead<'_>,
+        path: Path<'_>,
+        exchange: &mut Exchange<'_, '_, S, T>,
+        key: &mut [u8],
+    ) -> Result<(), ServeError<S::Error>> {
+        match Router::new(ROUTES).route(head.method(), path) {
+            Decision::Found { target, .. } => match target {
+                Part::Events => live::events(self, exchange).await,
+                Part::Metrics => live::metrics(self, exchange).await,
+                Part::File => {
+                    let files = Files::new(&LIVE)
+                        .with_cache_control("no-cache")
+                        .with_fields(OF_THE_LIVE_PAGE);
+                    exchange.reply_file(&head, &files, path, key).await
+                }
+            },
+            Decision::MethodNotAllowed(_) => {
+                let status = Status::METHOD_NOT_ALLOWED;
+                let fields = |response: &mut mirage_http::server::ResponseWriter<'_, '_, '_>| {
+                    // All routes are for these two.
+                    response.field("allow", b"GET, HEAD");
+                };
+                exchange
+                    .begin(status, ContentLength::Known(0), fields)
+                    .await?;
+                exchange.finish().await
+            }
+            Decision::NotFound => exchange.reply_status(Status::NOT_FOUND).await,
+        }
+    }
+}

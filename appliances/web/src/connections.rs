@@ -1,0 +1,189 @@
+//! Connections of any stack, served within bounds.
+
+use core::time::Duration;
+
+use edge_nal::{Close, TcpAccept, TcpShutdown};
+use embedded_io_async::{Read, Write};
+use mirage_core::executor::{Executor, yield_now};
+use mirage_http::Status;
+use mirage_http::field::FieldSlot;
+use mirage_http::head::RequestHead;
+use mirage_http::io::{Application, Exchange, ServeError, Storage, Timer, serve};
+use mirage_http::server::{ContentLength, Ending, ResponseWriter, Server};
+
+use crate::service::Service;
+
+/// After a failed accept (too many descriptors, say) nothing is tried for this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// How long a stream may take to be closed.
+const CLOSING: Duration = Duration::from_secs(2);
+/// How often what a client still sends is read behind the last response: with [`Buffers`] of the usual size, some hundred thousand octets.
+const LINGERING_READS: usize = 32;
+
+/// A slot's memory: what comes in and goes out, and where the fields of a head are noted.
+#[derive(Debug)]
+pub struct Buffers<const INPUT: usize, const OUTPUT: usize, const FIELDS: usize> {
+    input: [u8; INPUT],
+    output: [u8; OUTPUT],
+    slots: [FieldSlot; FIELDS],
+}
+
+impl<const INPUT: usize, const OUTPUT: usize, const FIELDS: usize> Buffers<INPUT, OUTPUT, FIELDS> {
+    /// Empty. `INPUT` is more than the limit of a head ([`HeadLimits`](mirage_http::head::HeadLimits)), `OUTPUT` at least 1,024.
+    pub const fn new() -> Self {
+        const { assert!(INPUT >= 1_024 && OUTPUT >= 1_024 && FIELDS >= 8) };
+        Self {
+            input: [0; INPUT],
+            output: [0; OUTPUT],
+            slots: [FieldSlot::EMPTY; FIELDS],
+        }
+    }
+
+    fn storage(&mut self) -> Storage<'_> {
+        Storage {
+            input: &mut self.input,
+            output: &mut self.output,
+            slots: &mut self.slots,
+        }
+    }
+}
+
+impl<const INPUT: usize, const OUTPUT: usize, const FIELDS: usize> Default
+    for Buffers<INPUT, OUTPUT, FIELDS>
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Serves connections, one after the other, for ever: one *slot*. As many connections are served at once as slots run
+/// ([`ServiceLimits::slots`](crate::ServiceLimits::slots)), each a task with its own buffers; further ones wait in the listener's
+/// backlog, and are told so by [`turn_away`].
+pub async fn serve_slot<
+    A: TcpAccept,
+    const INPUT: usize,
+    const OUTPUT: usize,
+    const FIELDS: usize,
+>(
+    acceptor: &A,
+    service: &Service<'_>,
+    executor: &'static Executor,
+    buffers: &mut Buffers<INPUT, OUTPUT, FIELDS>,
+) -> ! {
+    loop {
+        match acceptor.accept().await {
+            Ok((_, mut socket)) => {
+                let (slot, server) = service.take_slot();
+                attend(&mut socket, executor, server, &service, buffers).await;
+                drop(slot);
+            }
+            Err(_) => {
+                service.count_accept_error();
+                executor.sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        // A flood of connections that end at once must not keep other tasks from running.
+        yield_now().await;
+    }
+}
+
+/// Tells those who come while all slots are taken that they are (503, with Retry-After), one after the other, for ever. It takes its time:
+/// who waits in the backlog while a slot becomes free is served.
+pub async fn turn_away<
+    A: TcpAccept,
+    const INPUT: usize,
+    const OUTPUT: usize,
+    const FIELDS: usize,
+>(
+    acceptor: &A,
+    service: &Service<'_>,
+    executor: &'static Executor,
+    buffers: &mut Buffers<INPUT, OUTPUT, FIELDS>,
+) -> ! {
+    let patience = service.limits().patience;
+    loop {
+        service.full.wait().await;
+        executor.sleep(patience).await;
+        while service.is_full() {
+            // By itself this would wait for the next connection long after a slot became free.
+            match executor.timeout(patience, acceptor.accept()).await {
+                Ok(Ok((_, mut socket))) => {
+                    service.count_turned_away();
+                    let server = service.full_up();
+                    attend(&mut socket, executor, server, &Full, buffers).await;
+                }
+                Ok(Err(_)) => {
+                    service.count_accept_error();
+                    executor.sleep(ACCEPT_PAUSE).await;
+                }
+                Err(_) => {}
+            }
+            yield_now().await;
+        }
+    }
+}
+
+/// Serves one connection to its end, and sees to it that the client gets the last response.
+async fn attend<
+    S: Read + Write + TcpShutdown,
+    A: Application,
+    const INPUT: usize,
+    const OUTPUT: usize,
+    const FIELDS: usize,
+>(
+    socket: &mut S,
+    executor: &'static Executor,
+    server: &Server,
+    application: &A,
+    buffers: &mut Buffers<INPUT, OUTPUT, FIELDS>,
+) {
+    let ending = serve(socket, &executor, server, application, buffers.storage()).await;
+    if ending.aborts() {
+        let _ = executor.timeout(CLOSING, socket.abort()).await;
+        return;
+    }
+    if ending.lingers() {
+        let linger = server.limits().linger;
+        let lingering = linger_on(socket, &mut buffers.input);
+        let _ = executor.timeout(linger, lingering).await;
+    } else if ending == Ending::ByClient || ending == Ending::Idle {
+        // Everything is answered: tell so, and don't wait for the client.
+        let _ = executor.timeout(CLOSING, socket.close(Close::Write)).await;
+    }
+}
+
+/// Half-closes, and reads what still comes: to close a stream with octets unread would reset it, and take from the client what it has not
+/// read yet (RFC 9112 §9.6).
+async fn linger_on<S: Read + TcpShutdown>(socket: &mut S, room: &mut [u8]) {
+    if socket.close(Close::Write).await.is_err() {
+        return;
+    }
+    for _ in 0..LINGERING_READS {
+        if !matches!(socket.read(room).await, Ok(1..)) {
+            break;
+        }
+    }
+}
+
+/// Says that there is no room.
+struct Full;
+
+impl Application for Full {
+    async fn answer<S: Read + Write, T: Timer>(
+        &self,
+        _: RequestHead<'_>,
+        exchange: &mut Exchange<'_, '_, S, T>,
+    ) -> Result<(), ServeError<S::Error>> {
+        const TEXT: &[u8] = b"All places are taken: try again in a moment.\n";
+        let status = Status::SERVICE_UNAVAILABLE;
+        let length = ContentLength::Known(TEXT.len() as u64);
+        let fields = |response: &mut ResponseWriter<'_, '_, '_>| {
+            response
+                .field("retry-after", b"1")
+                .field("content-type", b"text/plain; charset=utf-8");
+        };
+        exchange.begin(status, length, fields).await?;
+        exchange.send(TEXT).await?;
+        exchange.finish().await
+    }
+}
