@@ -18,11 +18,13 @@ pub struct NetworkArguments {
     #[arg(long, value_name = "tap=NAME|xdp=NAME", requires = "ip")]
     pub net: Option<Net>,
 
-    /// Our own address and the length of its prefix, as 10.0.0.2/24.
-    #[arg(long, value_name = "ADDRESS/LENGTH", requires = "net")]
-    pub ip: Option<Prefix>,
+    /// Our own address and the length of its prefix, as 10.0.0.2/24; or dhcp: a DHCP server on the network gives one, with routes and
+    /// MTU, and it is given back at the end. A server knows us again by --mac.
+    #[arg(long, value_name = "ADDRESS/LENGTH|dhcp", requires = "net")]
+    pub ip: Option<Ip>,
 
-    /// Where packets to other networks go. If it lies in our prefix, the host's side of the tap gets this address.
+    /// Where packets to other networks go, whatever a DHCP server says. If it lies in our prefix, the host's side of the tap gets
+    /// this address.
     #[arg(long, value_name = "ADDRESS", requires = "net")]
     pub gateway: Option<Ipv4Addr>,
 
@@ -73,6 +75,26 @@ impl FromStr for Net {
     }
 }
 
+/// Where our address comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ip {
+    /// It is this one.
+    Address(Prefix),
+    /// A DHCP server gives it.
+    Dhcp,
+}
+
+impl FromStr for Ip {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "dhcp" => Ok(Self::Dhcp),
+            text => text.parse().map(Self::Address),
+        }
+    }
+}
+
 /// An address of IPv4 and the length of its network's prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix {
@@ -106,8 +128,10 @@ impl FromStr for Prefix {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected =
-            || "expected an address of IPv4 and a prefix length, such as 10.0.0.2/24".to_string();
+        let expected = || {
+            "expected an address of IPv4 and a prefix length, such as 10.0.0.2/24, or dhcp"
+                .to_string()
+        };
         let (address, length) = text.split_once('/').ok_or_else(expected)?;
         let address: IpAddr = address.parse().map_err(|_| expected())?;
         let IpAddr::V4(address) = address else {
@@ -140,6 +164,16 @@ mod tests {
         assert_eq!("xdp=eth1".parse(), Ok(Net::Xdp("eth1".into())));
         for text in ["", "mirage0", "tap", "tap=", "xdp=", "xdp:eth1"] {
             assert!(text.parse::<Net>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_may_come_by_dhcp() {
+        assert_eq!("dhcp".parse(), Ok(Ip::Dhcp));
+        let prefix: Prefix = "10.0.0.2/24".parse().expect("a prefix");
+        assert_eq!("10.0.0.2/24".parse(), Ok(Ip::Address(prefix)));
+        for text in ["", "DHCP", "dhcp/24", "10.0.0.2"] {
+            assert!(text.parse::<Ip>().is_err(), "{text}");
         }
     }
 

@@ -26,7 +26,7 @@ pub enum Device {
 }
 
 impl Device {
-    /// Opens it. `host` is the address for the host's side of a tap.
+    /// Opens it. `host` is the address for the host's side of a tap, if it is to get one.
     ///
     /// # Errors
     ///
@@ -35,7 +35,7 @@ impl Device {
         platform: &'static HostPlatform,
         pool: &'static Pool,
         net: &Net,
-        host: (Ipv4Addr, u8),
+        host: Option<(Ipv4Addr, u8)>,
         arguments: &NetworkArguments,
     ) -> Result<Self, Failure> {
         match net {
@@ -46,7 +46,7 @@ impl Device {
                     return Err(Failure::Stack(reason.into()));
                 }
                 let mut config = TapConfig::new(name);
-                config.host_address = Some(host);
+                config.host_address = host;
                 config.mac = arguments.mac;
                 config.receive_pages = TAP_PAGES;
                 let tap = Tap::open(platform, pool, config).map_err(Failure::Tap)?;
@@ -80,7 +80,7 @@ impl Device {
     }
 
     /// What was opened.
-    pub fn describe(&self, (host, length): (Ipv4Addr, u8)) -> String {
+    pub fn describe(&self, host: Option<(Ipv4Addr, u8)>) -> String {
         match self {
             Self::Tap(tap) => {
                 let made = if tap.was_made() {
@@ -89,7 +89,11 @@ impl Device {
                     "as it was prepared"
                 };
                 let name = tap.name();
-                format!("tap {name}: {made}; its host's side is {host}/{length}")
+                let side = match host {
+                    Some((host, length)) => format!("its host's side is {host}/{length}"),
+                    None => "its host's side is as you make it: on a bridge, for example".into(),
+                };
+                format!("tap {name}: {made}; {side}")
             }
             Self::Xdp(xdp) => {
                 let copied = if xdp.zero_copy() {

@@ -11,6 +11,7 @@
 //! A library of the checkout, not published: an author's own main (`cargo mirage new`) has what it needs of it in itself.
 #![forbid(unsafe_code)]
 
+mod address;
 mod arguments;
 mod device;
 mod failure;
@@ -20,7 +21,7 @@ use std::io::{self, Write};
 
 use log::LevelFilter;
 
-pub use arguments::{Net, NetworkArguments, Prefix};
+pub use arguments::{Ip, Net, NetworkArguments, Prefix};
 pub use device::Device;
 pub use failure::Failure;
 pub use own_stack::{Ended, OwnStack};

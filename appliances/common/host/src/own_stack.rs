@@ -1,25 +1,22 @@
 //! Our own network stack, over a tap or an interface.
 
-use std::cell::Cell;
+use std::convert::Infallible;
 use std::fmt;
 use std::fs::File;
 use std::future::{Future, poll_fn};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::Duration;
 
 use mirage_core::doubles::{Capture, IoSink};
 use mirage_core::executor::Executor;
 use mirage_core::{Clock, Netif, NetifError, Pool};
 use mirage_host::{EndSignals, HostPlatform, SystemRng};
 use mirage_net::tcp::{TcpCapacities, TcpStorage};
-use mirage_net::{
-    Capacities, Cidr, ConflictConfig, Defence, Event, SharedStack, Stack, StackConfig,
-    StackStorage, TcpWakers, WakerSlot,
-};
+use mirage_net::{Capacities, SharedStack, Stack, StackConfig, StackStorage, TcpWakers, WakerSlot};
 
-use crate::{Device, Failure, Net, NetworkArguments, Prefix};
+use crate::address::Address;
+use crate::{Device, Failure, Ip, Net, NetworkArguments};
 
 /// Pages of the pool: what is being received, sent, put together and waited for.
 const PAGES: usize = 1_024;
@@ -28,8 +25,11 @@ const PAGE_SIZE: usize = 4_096;
 
 /// Our own stack on a device of the host.
 pub struct OwnStack {
-    prefix: Prefix,
-    host: (Ipv4Addr, u8),
+    platform: &'static HostPlatform,
+    address: &'static Address,
+    /// What keeps the address, from the first run on.
+    keeping: Option<Keeping>,
+    host: Option<(Ipv4Addr, u8)>,
     port: Port,
     pool: &'static Pool,
     stack: &'static SharedStack<'static>,
@@ -39,7 +39,7 @@ impl fmt::Debug for OwnStack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OwnStack")
             .field("device", self.port.device())
-            .field("prefix", &self.prefix)
+            .field("address", &self.address.current())
             .finish_non_exhaustive()
     }
 }
@@ -48,6 +48,8 @@ enum Port {
     Plain(Device),
     Captured(Capture<Device, IoSink<File>, &'static HostPlatform>),
 }
+
+type Keeping = Pin<Box<dyn Future<Output = Result<Infallible, Failure>>>>;
 
 /// Why serving ended, or did not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,26 +75,18 @@ impl OwnStack {
         tcp: &TcpCapacities,
     ) -> Result<Self, Failure> {
         // clap demands --ip with --net.
-        let prefix = arguments
+        let ip = arguments
             .ip
             .ok_or_else(|| Failure::Stack("--net needs --ip".into()))?;
-        let host = match arguments.gateway {
-            Some(gateway) if gateway == prefix.address => {
-                return Err(Failure::Stack(
-                    "the gateway can't be our own address".into(),
-                ));
-            }
-            Some(gateway) if prefix.holds_host(gateway) => gateway,
-            _ => prefix.other_host(),
-        };
+        let host = host(ip, arguments.gateway)?;
         let pool = Pool::leak(PAGES, PAGE_SIZE)
             .map_err(|error| Failure::System(format!("no memory for pages: {error}")))?;
-        let host = (host, prefix.length);
         let device = Device::open(platform, pool, net, host, arguments)?;
-        let conflict = conflict(net);
+        let mut rng = SystemRng::new()?;
         let gateway = arguments.gateway;
         let storage = StackStorage::allocate(capacities).with_tcp(TcpStorage::allocate(tcp));
-        let stack = stack(platform, pool, &device, prefix, conflict, gateway, storage)?;
+        let stack = stack(platform, pool, &device, gateway, storage, &mut rng)?;
+        let address = Address::open(stack, net, ip, device.mac(), &mut rng)?;
         let port = match &arguments.capture {
             None => Port::Plain(device),
             Some(path) => {
@@ -102,7 +96,9 @@ impl OwnStack {
             }
         };
         Ok(Self {
-            prefix,
+            platform,
+            address,
+            keeping: None,
             host,
             port,
             pool,
@@ -115,7 +111,7 @@ impl OwnStack {
         let device = self.port.device();
         vec![
             device.describe(self.host),
-            format!("taking {} with MAC {}", self.prefix.address, device.mac()),
+            self.address.describe(device.mac()),
         ]
     }
 
@@ -129,12 +125,12 @@ impl OwnStack {
         self.pool
     }
 
-    /// Our address.
+    /// Our address; the unspecified one while there is none.
     pub fn address(&self) -> Ipv4Addr {
-        self.prefix.address
+        self.address.current().unwrap_or(Ipv4Addr::UNSPECIFIED)
     }
 
-    /// Runs until the address is ours (RFC 5227), or Ctrl-C.
+    /// Runs until there is an address and it is ours (RFC 5227), or Ctrl-C.
     ///
     /// # Errors
     ///
@@ -147,7 +143,7 @@ impl OwnStack {
         self.run_until(executor, end, true)
     }
 
-    /// Serves until Ctrl-C.
+    /// Serves until Ctrl-C; a lease is given back then. An address of a DHCP server's may go meanwhile, and another come: that is said.
     ///
     /// # Errors
     ///
@@ -166,55 +162,40 @@ impl OwnStack {
         end: &mut EndSignals,
         acquiring: bool,
     ) -> Result<Ended, Failure> {
-        let address = IpAddr::V4(self.prefix.address);
-        let acquired = Cell::new(false);
-        let lost = Cell::new(None);
-        let on_event = |event| {
-            log::info!("{event:?}");
-            match event {
-                Event::AddressAcquired(own) if own == address => acquired.set(true),
-                Event::AddressLost {
-                    address: own,
-                    other,
-                } if own == address => {
-                    lost.set(Some(other));
-                }
-                Event::AddressDefended { address, other } => {
-                    log::warn!("{other} uses our address {address}: it was told that it is ours");
-                }
-                _ => {}
-            }
-        };
+        let (stack, address, platform) = (self.stack, self.address, self.platform);
+        let keeping = self
+            .keeping
+            .get_or_insert_with(|| Box::pin(address.keep(stack, executor)));
         let ended = {
-            let stack = self.stack;
             // One driver for each, so that what it calls for each frame is known when it is compiled.
             let mut driving: Pin<Box<dyn Future<Output = NetifError>>> = match &mut self.port {
                 Port::Plain(device) => Box::pin(stack.run(device, executor)),
                 Port::Captured(capture) => Box::pin(stack.run(capture, executor)),
             };
-            let mut telling = pin!(async {
-                loop {
-                    on_event(stack.event().await);
-                }
+            let mut ending = pin!(async {
+                end.wait().await;
+                address.release(stack, executor, platform).await;
             });
-            let mut ending = pin!(end.wait());
             executor.run_until(poll_fn(|cx| {
                 if let Poll::Ready(error) = driving.as_mut().poll(cx) {
-                    return Poll::Ready(Err(error));
+                    return Poll::Ready(Err(Gone::Device(error)));
                 }
-                let Poll::Pending = telling.as_mut().poll(cx);
-                if lost.get().is_some() || (acquiring && acquired.get()) {
+                if let Poll::Ready(Err(failure)) = keeping.as_mut().poll(cx) {
+                    return Poll::Ready(Err(Gone::Address(failure)));
+                }
+                if let Some(failure) = address.failure() {
+                    return Poll::Ready(Err(Gone::Address(failure)));
+                }
+                if acquiring && address.current().is_some() {
                     return Poll::Ready(Ok(Ended::NotYet));
                 }
                 ending.as_mut().poll(cx).map(|()| Ok(Ended::ByUser))
             }))
         };
-        if let Some(other) = lost.get() {
-            return Err(Failure::Stack(format!(
-                "{address} is in use by another station, {other}: choose another address with --ip"
-            )));
-        }
-        ended.map_err(|error| self.gone(error))
+        ended.map_err(|gone| match gone {
+            Gone::Device(error) => self.gone(error),
+            Gone::Address(failure) => failure,
+        })
     }
 
     fn gone(&self, error: NetifError) -> Failure {
@@ -241,26 +222,41 @@ impl OwnStack {
     }
 }
 
+/// What we can't go on without.
+enum Gone {
+    Device(NetifError),
+    Address(Failure),
+}
+
+/// The address for the host's side of a tap, if we know the network.
+fn host(ip: Ip, gateway: Option<Ipv4Addr>) -> Result<Option<(Ipv4Addr, u8)>, Failure> {
+    let Ip::Address(prefix) = ip else {
+        return Ok(None);
+    };
+    let host = match gateway {
+        Some(gateway) if gateway == prefix.address => {
+            return Err(Failure::Stack(
+                "the gateway can't be our own address".into(),
+            ));
+        }
+        Some(gateway) if prefix.holds_host(gateway) => gateway,
+        _ => prefix.other_host(),
+    };
+    Ok(Some((host, prefix.length)))
+}
+
 fn stack(
     platform: &'static HostPlatform,
     pool: &'static Pool,
     netif: &Device,
-    prefix: Prefix,
-    conflict: ConflictConfig,
     gateway: Option<Ipv4Addr>,
     storage: StackStorage<'static>,
+    rng: &mut SystemRng,
 ) -> Result<&'static SharedStack<'static>, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::Stack(error.to_string());
-    let mut rng = SystemRng::new()?;
     let now = platform.now();
     let config = StackConfig::for_netif(netif);
-    let mut stack =
-        Stack::new(config, storage, pool, now, &mut rng).map_err(|error| wrong(&error))?;
-    let cidr =
-        Cidr::new(IpAddr::V4(prefix.address), prefix.length).map_err(|error| wrong(&error))?;
-    stack
-        .add_address(now, cidr, conflict)
-        .map_err(|error| wrong(&error))?;
+    let mut stack = Stack::new(config, storage, pool, now, rng).map_err(|error| wrong(&error))?;
     if let Some(gateway) = gateway {
         stack
             .add_default_route(gateway.into())
@@ -272,25 +268,6 @@ fn stack(
     let streams = TcpWakers::allocate(&stack);
     let shared = SharedStack::new(stack, platform, wakers).with_tcp(streams);
     Ok(Box::leak(Box::new(shared)))
-}
-
-/// How our address is found to be free, and kept (RFC 5227).
-fn conflict(net: &Net) -> ConflictConfig {
-    let standard = ConflictConfig {
-        defence: Defence::Always,
-        ..ConflictConfig::default()
-    };
-    match net {
-        // The standard's times are for networks whose bridges wake slowly; a tap's other end is a kernel that answers at once.
-        Net::Tap(_) => ConflictConfig {
-            probe_wait: Duration::from_millis(50),
-            probe_min: Duration::from_millis(100),
-            probe_max: Duration::from_millis(200),
-            announce_wait: Duration::from_millis(300),
-            ..standard
-        },
-        Net::Xdp(_) => standard,
-    }
 }
 
 impl Port {

@@ -33,7 +33,7 @@ const FIRST_DELAY: Duration = Duration::from_secs(4);
 const LONGEST_DELAY: Duration = Duration::from_secs(64);
 const JITTER: Duration = Duration::from_secs(1);
 /// Messages that looked for servers before the owner is told that there are none.
-const UNANSWERED: u8 = 3;
+const UNANSWERED: u8 = 2;
 /// RFC 2131 §4.4.5: "down to a minimum of 60 seconds".
 const SHORTEST_RENEWAL: Duration = Duration::from_secs(60);
 
@@ -77,7 +77,7 @@ pub enum DhcpClientEvent {
     },
     /// The lease is over; the address must not be used any more.
     Lost(DhcpLoss),
-    /// Nobody has offered an address after three messages, in about twelve seconds. The client goes on asking; it says this once, and
+    /// Nobody has offered an address after two messages, in about twelve seconds. The client goes on asking; it says this once, and
     /// not again before there was an offer.
     Unanswered,
 }
