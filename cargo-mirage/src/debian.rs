@@ -264,9 +264,13 @@ impl Cache {
     /// [`Error::Content`] if no unpacked package has that program.
     pub fn wrap(&self, program: &str) -> Result<PathBuf, Error> {
         let root = self.root();
-        let found = ["usr/bin", "usr/sbin", "bin", "sbin"]
-            .iter()
-            .map(|folder| root.join(folder).join(program))
+        // A large program may lie in a folder of its own, which the one on the path names by where it would be installed.
+        let own = root.join("usr/lib").join(program).join(program);
+        let usual = ["usr/bin", "usr/sbin", "bin", "sbin"];
+        let usual = usual.map(|folder| root.join(folder).join(program));
+        let found = std::iter::once(own)
+            .filter(|own| is_program(own))
+            .chain(usual)
             .find(|path| path.exists() || path.is_symlink());
         let Some(found) = found else {
             return Err(Error::Content {
@@ -291,6 +295,9 @@ impl Cache {
     }
 }
 
+/// Folders of libraries that others find by the path that was written into them when they were linked.
+const PRIVATE_LIBRARIES: &[&str] = &["pulseaudio"];
+
 /// The folders below an unpacked root that hold shared libraries.
 fn library_folders(root: &Path) -> BTreeSet<PathBuf> {
     let mut folders = BTreeSet::new();
@@ -300,6 +307,8 @@ fn library_folders(root: &Path) -> BTreeSet<PathBuf> {
         };
         for path in entries.flatten().map(|entry| entry.path()) {
             if path.is_dir() && file_name(&path).contains("-linux-gnu") {
+                let private = PRIVATE_LIBRARIES.iter().map(|name| path.join(name));
+                folders.extend(private.filter(|folder| folder.is_dir()));
                 folders.insert(path);
             }
         }

@@ -20,7 +20,7 @@ const CHARTS = [
   ["Octets sent a second", rate(["mirage_tcp_sent_bytes_total"]), plain],
   ["Segments sent again a second", rate(["mirage_tcp_retransmitted_segments_total"]), plain],
   ["Free pages", value("mirage_pool_pages_free"), plain],
-  ["Heap", value("mirage_heap_used_bytes"), octets],
+  ["Memory not taken yet", value("mirage_heap_untouched_bytes"), octets],
   ["Memory", value("process_resident_memory_bytes"), octets],
   ["Processor, % of one", (now, before, seconds) => {
     const used = rate(["process_cpu_seconds_total"])(now, before, seconds);

@@ -93,6 +93,11 @@ const PEERS: &[Peer] = &[
         version: &["--version"],
     },
     Peer {
+        program: "chromium",
+        package: "chromium",
+        version: &["--version"],
+    },
+    Peer {
         program: "ip",
         package: "iproute2",
         version: &["-V"],
