@@ -16,7 +16,7 @@ use mirage_core::executor::Executor;
 use mirage_core::kv::CompiledStore;
 use mirage_host::{EndSignals, HostPlatform, Sockets};
 use mirage_net::Capacities;
-use mirage_net::tcp::TcpCapacities;
+use mirage_net::tcp::{ConnectionOptions, ListenOptions, TcpCapacities};
 use web_appliance::{Buffers, Service, serve_slot, turn_away};
 
 use arguments::Arguments;
@@ -80,14 +80,15 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
                 if acquired == Ended::ByUser {
                     return Ok(());
                 }
-                let at = SocketAddr::new(own.address().into(), PORT);
-                let acceptor = executor
-                    .run_until(TcpBind::bind(own.stack(), at))
+                let listener = own
+                    .stack()
+                    .tcp_listen(listening(arguments.connections))
                     .map_err(|error| appliance_host::Failure::Stack(error.to_string()))?;
-                spawn(executor, service, Box::leak(Box::new(acceptor)))?;
+                spawn(executor, service, Box::leak(Box::new(listener)))?;
+                let address = own.address();
                 say(&[
-                    format!("serving on {at}"),
-                    format!("try: curl http://{}/", own.address()),
+                    format!("serving on {address}:{PORT}"),
+                    format!("try: curl http://{address}/"),
                 ]);
                 own.run(executor, &mut end)
             });
@@ -156,6 +157,18 @@ fn capacities(connections: usize) -> TcpCapacities {
         connections: standard.connections.max(connections),
         segments: standard.segments.max(8 * connections),
         ..standard
+    }
+}
+
+/// How our own stack listens: at whatever address it has, for a server that writes at once what belongs together.
+fn listening(connections: usize) -> ListenOptions {
+    ListenOptions {
+        local: SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)),
+        backlog: u16::try_from(connections / 4 + BACKLOG).unwrap_or(u16::MAX),
+        connection: ConnectionOptions {
+            no_delay: true,
+            ..ConnectionOptions::DEFAULT
+        },
     }
 }
 
