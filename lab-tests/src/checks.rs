@@ -42,6 +42,12 @@ pub(crate) fn run(lab: &Lab, tests: &Tests, image: &Path) {
     };
     let server = server(lab, &place);
     tests.test("dig_is_answered", || answers(server));
+    tests.test_on_tap(lab, "dig_is_answered_over_tcp", || {
+        for _ in 0..3 {
+            over_tcp(server)?;
+        }
+        Ok(())
+    });
     tests.test_on_tap(
         lab,
         "a_ping_is_answered_up_to_the_mtu_and_in_fragments",
@@ -135,6 +141,22 @@ fn answers(server: SocketAddr) -> Result<(), Failure> {
     let missing = output("dig", &[&at, "-p", &port, "nobody.example.org"])?;
     if !missing.contains("status: NXDOMAIN") {
         return Err(missing.into());
+    }
+    Ok(())
+}
+
+/// One connection, and one with two questions.
+fn over_tcp(server: SocketAddr) -> Result<(), Failure> {
+    let at = format!("@{}", server.ip());
+    let short = output("dig", &[&at, "+tcp", "+short", "www.example.org"])?;
+    if short != "192.0.2.80\n" {
+        return Err(format!("www.example.org: {short:?}").into());
+    }
+    let names = ["+tcp", "+keepopen", "www.example.org", "nobody.example.org"];
+    let both = output("dig", &[&[at.as_str()], &names[..]].concat())?;
+    let answered = both.matches("(TCP)").count();
+    if answered != 2 || !both.contains("192.0.2.80") || !both.contains("status: NXDOMAIN") {
+        return Err(both.into());
     }
     Ok(())
 }

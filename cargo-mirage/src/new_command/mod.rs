@@ -32,6 +32,10 @@ const FILES: &[(&str, &str)] = &[
     ("xen/Cargo.toml", include_str!("template/xen/main.toml")),
     ("xen/src/main.rs", include_str!("template/xen/main.rs")),
     (
+        "xen/src/address.rs",
+        include_str!("template/xen/address.rs"),
+    ),
+    (
         "xen/src/network.rs",
         include_str!("template/xen/network.rs"),
     ),

@@ -8,6 +8,7 @@ extern crate alloc;
 mod address;
 mod network;
 mod settings;
+mod tcp;
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -104,7 +105,8 @@ async fn serve(
     settings: Settings,
     service: &'static Service<'static>,
 ) -> Result<ShutdownReason, Failure> {
-    let network = Network::open(machine, logging, settings).await?;
+    let pages = machine.pool().blocks();
+    let network = Network::open(machine, logging, settings, tcp::storage(pages)).await?;
     let options = ServiceOptions {
         max_answer: usize::from(service.limits().udp_payload_size.max(512)),
         ..ServiceOptions::port(PORT)
@@ -113,5 +115,6 @@ async fn serve(
     network
         .stack()
         .with(|stack, _| stack.bind_service(options, bound))?;
+    tcp::serve(machine.executor(), network.stack(), service, pages)?;
     network.run().await
 }

@@ -8,7 +8,8 @@ use core::pin::pin;
 use core::task::Poll;
 
 use mirage_core::Netif;
-use mirage_net::{Capacities, SharedStack, Stack, StackConfig, StackStorage, WakerSlot};
+use mirage_net::tcp::TcpStorage;
+use mirage_net::{Capacities, SharedStack, Stack, StackConfig, StackStorage, TcpWakers, WakerSlot};
 use mirage_xen::abi::shutdown::ShutdownReason;
 use mirage_xen::console::logger::Logging;
 use mirage_xen::machine::{Machine, News};
@@ -29,11 +30,12 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Waits until the device is connected, and makes a stack on it.
+    /// Waits until the device is connected, and makes a stack on it, with these tables for TCP.
     pub(crate) async fn open(
         machine: &'static Machine<NativeHypervisor>,
         logging: Option<Logging>,
         settings: Settings,
+        tcp: TcpStorage<'static>,
     ) -> Result<Self, Failure> {
         // Together: what they ask xenstore goes there at a time.
         let (netif, rng) = join2(machine.network(), machine.rng()).await;
@@ -50,16 +52,18 @@ impl Network {
         log::debug!("{} with an MTU of {}", netif.mac(), netif.mtu());
         let now = machine.executor().now();
         let mut rng = rng.generator()?;
+        let storage = StackStorage::allocate(&Capacities::default()).with_tcp(tcp);
         let stack = Stack::new(
             StackConfig::for_netif(&netif),
-            StackStorage::allocate(&Capacities::default()),
+            storage,
             machine.pool(),
             now,
             &mut rng,
         )?;
         let mut wakers = Vec::new();
         wakers.resize_with(stack.udp_capacity(), WakerSlot::default);
-        let shared = SharedStack::new(stack, machine.clock(), wakers);
+        let streams = TcpWakers::allocate(&stack);
+        let shared = SharedStack::new(stack, machine.clock(), wakers).with_tcp(streams);
         let shared: &'static SharedStack<'static> = Box::leak(Box::new(shared));
         let address = Address::open(shared, netif.mac(), &settings, logging, &mut rng)?;
         Ok(Self {

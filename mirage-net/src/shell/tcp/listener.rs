@@ -69,6 +69,8 @@ impl<'s, 'a> TcpListener<'s, 'a> {
     ///
     /// # Errors
     /// As [`accept`](Self::accept); [`TcpError::Busy`].
+    // Apart from its callers: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     pub fn try_accept(&self) -> Result<Option<(SocketAddr, TcpStream<'s, 'a>)>, TcpError> {
         let mut stack = self
             .shared

@@ -399,6 +399,8 @@ impl<'s, 'a> Connection<'s, 'a> {
         place.set(Some(waker));
     }
 
+    // Apart from its callers: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
     pub(super) fn poll_receive(
         &self,
         context: &mut Context<'_>,
@@ -418,6 +420,7 @@ impl<'s, 'a> Connection<'s, 'a> {
         result
     }
 
+    #[inline(never)]
     pub(super) fn poll_read(
         &self,
         context: &mut Context<'_>,
@@ -498,6 +501,7 @@ impl<'s, 'a> Connection<'s, 'a> {
         result
     }
 
+    #[inline(never)]
     pub(super) fn poll_write(
         &self,
         context: &mut Context<'_>,
@@ -531,6 +535,7 @@ impl<'s, 'a> Connection<'s, 'a> {
         .map(drop)
     }
 
+    #[inline(never)]
     pub(super) fn poll_delivered(&self, context: &mut Context<'_>) -> Poll<Result<(), TcpError>> {
         self.poll(context, send, |stack, _, handle| {
             if let Some(error) = stack.tcp_error(handle) {
@@ -552,6 +557,7 @@ impl<'s, 'a> Connection<'s, 'a> {
     }
 
     /// Gives the connection back to the stack.
+    #[inline(never)]
     fn give_up(&self, abort: bool) {
         if !self.open.replace(false) {
             return;

@@ -5,6 +5,7 @@
 
 extern crate alloc;
 
+mod address;
 mod network;
 mod settings;
 
@@ -13,6 +14,7 @@ use alloc::string::String;
 use core::fmt;
 
 use mirage_net::ServiceOptions;
+use mirage_net::tcp::TcpStorage;
 use mirage_xen::abi::shutdown::ShutdownReason;
 use mirage_xen::boot::Boot;
 use mirage_xen::console::logger::Logging;
@@ -89,10 +91,11 @@ async fn serve(
     settings: Settings,
     service: &'static Service,
 ) -> Result<ShutdownReason, Failure> {
-    let mut network = Network::open(machine, logging, settings).await?;
+    // No tables for TCP: this service speaks UDP. With `TcpStorage::allocate`, the stack has listeners and connections.
+    let network = Network::open(machine, logging, settings, TcpStorage::none()).await?;
     let bound: &'static mut &'static Service = Box::leak(Box::new(service));
     network
         .stack()
-        .bind_service(ServiceOptions::port(PORT), bound)?;
+        .with(|stack, _| stack.bind_service(ServiceOptions::port(PORT), bound))?;
     network.run().await
 }

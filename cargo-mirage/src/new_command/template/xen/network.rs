@@ -1,14 +1,15 @@
 //! The network: our own stack on the domain's first network device, until the toolstack ends the domain.
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::convert::Infallible;
 use core::future::{Future, poll_fn};
-use core::net::IpAddr;
 use core::pin::pin;
 use core::task::Poll;
 
 use mirage_core::Netif;
-use mirage_net::{
-    Capacities, Cidr, ConflictConfig, Defence, Event, Stack, StackConfig, StackStorage, drive,
-};
+use mirage_net::tcp::TcpStorage;
+use mirage_net::{Capacities, SharedStack, Stack, StackConfig, StackStorage, TcpWakers, WakerSlot};
 use mirage_xen::abi::shutdown::ShutdownReason;
 use mirage_xen::console::logger::Logging;
 use mirage_xen::machine::{Machine, News};
@@ -16,6 +17,7 @@ use mirage_xen::native::NativeHypervisor;
 use mirage_xen::netfront::Netfront;
 use mirage_xen::store::join2;
 
+use crate::address::Address;
 use crate::settings::Settings;
 use crate::{Failure, say};
 
@@ -23,17 +25,17 @@ use crate::{Failure, say};
 pub(crate) struct Network {
     machine: &'static Machine<NativeHypervisor>,
     netif: &'static Netfront<NativeHypervisor>,
-    stack: Stack<'static>,
-    logging: Option<Logging>,
-    ip: Cidr,
+    shared: &'static SharedStack<'static>,
+    address: Address,
 }
 
 impl Network {
-    /// Waits until the device is connected, and gives the stack on it its address.
+    /// Waits until the device is connected, and makes a stack on it, with these tables for TCP.
     pub(crate) async fn open(
         machine: &'static Machine<NativeHypervisor>,
         logging: Option<Logging>,
         settings: Settings,
+        tcp: TcpStorage<'static>,
     ) -> Result<Self, Failure> {
         // Together: what they ask xenstore goes there at a time.
         let (netif, rng) = join2(machine.network(), machine.rng()).await;
@@ -49,65 +51,72 @@ impl Network {
         );
         log::debug!("{} with an MTU of {}", netif.mac(), netif.mtu());
         let now = machine.executor().now();
-        let mut stack = Stack::new(
+        let mut rng = rng.generator()?;
+        let storage = StackStorage::allocate(&Capacities::default()).with_tcp(tcp);
+        let stack = Stack::new(
             StackConfig::for_netif(&netif),
-            StackStorage::allocate(&Capacities::default()),
+            storage,
             machine.pool(),
             now,
-            &mut rng.generator()?,
+            &mut rng,
         )?;
-        // The toolstack gave us the address: it is taken at once, and defended.
-        let conflict = ConflictConfig {
-            probe_num: 0,
-            defence: Defence::Always,
-            ..ConflictConfig::default()
-        };
-        stack.add_address(now, settings.ip, conflict)?;
-        if let Some(gateway) = settings.gateway {
-            stack.add_default_route(gateway.into())?;
-        }
+        let mut wakers = Vec::new();
+        wakers.resize_with(stack.udp_capacity(), WakerSlot::default);
+        let streams = TcpWakers::allocate(&stack);
+        let shared = SharedStack::new(stack, machine.clock(), wakers).with_tcp(streams);
+        let shared: &'static SharedStack<'static> = Box::leak(Box::new(shared));
+        let address = Address::open(shared, netif.mac(), &settings, logging, &mut rng)?;
         Ok(Self {
             machine,
             netif,
-            stack,
-            logging,
-            ip: settings.ip,
+            shared,
+            address,
         })
     }
 
     /// The stack, to bind services to.
-    pub(crate) fn stack(&mut self) -> &mut Stack<'static> {
-        &mut self.stack
+    pub(crate) fn stack(&self) -> &'static SharedStack<'static> {
+        self.shared
     }
 
-    /// Moves frames until the domain is to end.
-    pub(crate) async fn run(&mut self) -> Result<ShutdownReason, Failure> {
+    /// Moves frames, and keeps the address, until the domain is to end.
+    pub(crate) async fn run(&self) -> Result<ShutdownReason, Failure> {
+        let executor = self.machine.executor();
+        let mut keeping = pin!(self.address.keep(self.shared, executor));
         loop {
-            match self.drive().await? {
+            match self.drive(keeping.as_mut()).await? {
                 News::End(reason) => {
                     return Ok(reason);
                 }
                 News::Resumed => {
                     // Whoever was restored twice must not repeat itself: nothing is sent before this.
                     let rng = self.machine.rng().await?;
-                    self.stack.reseed(&mut rng.generator()?);
-                    self.stack.announce(self.machine.executor().now());
+                    let mut rng = rng.generator()?;
+                    self.shared.with(|stack, now| {
+                        stack.reseed(&mut rng);
+                        stack.announce(now);
+                    });
+                    self.address.resume(self.shared, &mut rng);
                 }
             }
         }
     }
 
-    async fn drive(&mut self) -> Result<News, Failure> {
-        let (address, logging) = (self.ip.address(), self.logging);
-        let (machine, executor) = (self.machine, self.machine.executor());
+    async fn drive(
+        &self,
+        keeping: impl Future<Output = Result<Infallible, Failure>> + Unpin,
+    ) -> Result<News, Failure> {
+        let machine = self.machine;
         let mut netif = self.netif;
-        let mut driving = pin!(drive(&mut netif, &mut self.stack, executor, |event| tell(
-            event, address, logging
-        )));
+        let mut driving = pin!(self.shared.run(&mut netif, machine.executor()));
+        let mut keeping = pin!(keeping);
         poll_fn(|context| {
             // Before the frames: after a resume none is to be sent.
             if let Poll::Ready(news) = machine.poll_news(context) {
                 return Poll::Ready(Ok(news));
+            }
+            if let Poll::Ready(Err(failure)) = keeping.as_mut().poll(context) {
+                return Poll::Ready(Err(failure));
             }
             driving
                 .as_mut()
@@ -115,25 +124,5 @@ impl Network {
                 .map(|error| Err(error.into()))
         })
         .await
-    }
-}
-
-fn tell(event: Event, own: IpAddr, logging: Option<Logging>) {
-    // IPv4's alone: the text of the others is two kilobytes.
-    match event {
-        Event::AddressAcquired(address @ IpAddr::V4(shown)) if address == own => {
-            say(logging, &format_args!("mirage: ready {shown}"));
-        }
-        Event::AddressDefended {
-            address: IpAddr::V4(address),
-            other,
-        } => {
-            log::warn!("{other} uses our address {address}: it was told that it is ours");
-        }
-        Event::AddressLost {
-            address: IpAddr::V4(address),
-            other,
-        } => log::error!("{other} has our address {address}"),
-        _ => {}
     }
 }

@@ -8,15 +8,24 @@ use mirage_net::Cidr;
 use mirage_xen::boot::CommandLine;
 use mirage_xen::store::parse_decimal;
 
-/// `ip=10.0.0.2/24 gateway=10.0.0.254 log=info`
+/// `ip=10.0.0.2/24 gateway=10.0.0.254 log=info`, or `ip=dhcp`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
-    /// Our address, and the length of its prefix.
-    pub(crate) ip: Cidr,
-    /// Where packets to other networks go.
+    /// Our address.
+    pub(crate) ip: Ip,
+    /// Where packets to other networks go, whatever a DHCP server says.
     pub(crate) gateway: Option<Ipv4Addr>,
     /// What is said on the console.
     pub(crate) log: LevelFilter,
+}
+
+/// Where our address comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ip {
+    /// It is this one, with the length of its prefix.
+    Address(Cidr),
+    /// A DHCP server gives it.
+    Dhcp,
 }
 
 impl Settings {
@@ -32,7 +41,8 @@ impl Settings {
             };
             let value = word.value.ok_or_else(wrong)?;
             match word.key {
-                "ip" => ip = Some(cidr(value.as_bytes()).ok_or_else(wrong)?),
+                "ip" if value == "dhcp" => ip = Some(Ip::Dhcp),
+                "ip" => ip = Some(Ip::Address(cidr(value.as_bytes()).ok_or_else(wrong)?)),
                 "gateway" => gateway = Some(address(value.as_bytes()).ok_or_else(wrong)?),
                 "log" => log = value.parse().map_err(|_| wrong())?,
                 _ => return Err(SettingsError::Unknown(word.key)),
@@ -83,7 +93,9 @@ impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the command line: ")?;
         match self {
-            Self::NoAddress => f.write_str("no address: ip=10.0.0.2/24, for example, is missing"),
+            Self::NoAddress => {
+                f.write_str("no address: ip=10.0.0.2/24, for example, or ip=dhcp is missing")
+            }
             Self::Unknown(key) => write!(f, "`{key}` is not known: ip, gateway and log are"),
             Self::Wrong { key, value } => write!(f, "`{key}` can't be `{value}`"),
         }
