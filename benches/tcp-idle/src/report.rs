@@ -31,7 +31,7 @@ pub(crate) struct Memory {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Row {
     pub(crate) connections: usize,
-    /// Each of them has a deadline: it asks its peer after two hours if it is there.
+    /// Each of them has a deadline: it asks its peer after ten days if it is there.
     pub(crate) keep_alive: bool,
     pub(crate) nanoseconds: Spread,
     /// That of each round.

@@ -155,7 +155,11 @@ impl World {
     fn connect(&mut self, count: usize, keep_alive: bool) -> Result<(), Error> {
         let options = ConnectionOptions {
             no_delay: true,
-            keep_alive: keep_alive.then(KeepAlive::default),
+            // None of them is due while it is measured: it is the deadlines that are to be there.
+            keep_alive: keep_alive.then(|| KeepAlive {
+                idle: Duration::from_secs(10 * 86_400),
+                ..KeepAlive::default()
+            }),
             ..ConnectionOptions::DEFAULT
         };
         let listener = self.server.stack.tcp_listen(ListenOptions {
