@@ -224,3 +224,31 @@ fn the_end_of_a_stream_and_its_flags_are_on_the_last_segment() {
     assert!(stack.tcp_is_drained(server));
     finish(net, client, server);
 }
+
+/// Another backend that doesn't cut: the stack is told, and goes on.
+#[test]
+fn a_device_that_cuts_no_more_gets_segments() {
+    let mut net = net(3, |number, config| {
+        config.offloads = offloads(
+            if number == 1 {
+                CUTS
+            } else {
+                OffloadFlags::empty()
+            },
+            18,
+        );
+    });
+    let (client, server) = connect(&mut net, options(LARGE.0, LARGE.1));
+    let bytes = pattern(200_000, 3);
+    let patience = Duration::from_secs(60);
+    transfer(&mut net, (0, client), (1, server), &bytes, patience);
+    let before = net.nodes[0].stack.counters().tcp.sent_uncut;
+    assert!(before > 0);
+    let stack = &mut net.nodes[0].stack;
+    let plain = offloads(OffloadFlags::empty(), 18);
+    stack.set_offloads(plain);
+    assert_eq!(stack.offloads(), plain);
+    transfer(&mut net, (0, client), (1, server), &bytes, patience);
+    assert_eq!(net.nodes[0].stack.counters().tcp.sent_uncut, before);
+    finish(net, client, server);
+}

@@ -579,6 +579,24 @@ impl<'a> Stack<'a> {
         self.transmit.room(Origin::Own) == 0
     }
 
+    /// Whether something is to be sent now, though more frames may have been received (getter): answers, and what TCP may not say
+    /// of several segments together. What else there is may wait for the end of a batch.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.transmit.len() > 0 || self.tcp.is_urgent()
+    }
+
+    /// What the device does for us, as it was told last (getter).
+    pub fn offloads(&self) -> Offloads {
+        self.offloads
+    }
+
+    /// The device does something else for us from now on: another backend came, which has other offloads (mutator). The MTU
+    /// stays.
+    pub fn set_offloads(&mut self, offloads: Offloads) {
+        self.offloads = offloads;
+        self.tcp.set_cutting(tcp::cutting(offloads));
+    }
+
     /// Frames that wait in the transmit queue (getter).
     pub fn transmit_len(&self) -> usize {
         self.transmit.len()

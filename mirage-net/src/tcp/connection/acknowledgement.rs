@@ -18,6 +18,8 @@ pub(crate) struct Acknowledging {
     due: Option<Instant>,
     /// One is due now, whatever the time.
     now: bool,
+    /// It should not even wait for segments that have come and were not looked at.
+    urgent: bool,
     /// Octets received since the last one.
     octets: u32,
     /// The largest payload that came so far: what the peer's full-sized segments are like.
@@ -33,6 +35,7 @@ impl Acknowledging {
         Acknowledging {
             due: None,
             now: false,
+            urgent: false,
             octets: 0,
             largest: 0,
             quick: QUICK,
@@ -43,11 +46,12 @@ impl Acknowledging {
     /// One goes out with the next segment, at once.
     pub(crate) fn at_once(&mut self) {
         self.now = true;
+        self.urgent = true;
     }
 
     /// Something is missing, or came twice: one goes out at once, and for each of the segments that follow.
     pub(crate) fn disturbed(&mut self) {
-        self.now = true;
+        self.at_once();
         self.quick = QUICK;
     }
 
@@ -58,6 +62,7 @@ impl Acknowledging {
         self.octets = self.octets.saturating_add(octets);
         // RFC 9293 (SHLD-18), RFC 5681 §4.2: every second full-sized segment.
         if self.quick > 0 || self.octets >= self.largest.saturating_mul(2) {
+            self.urgent |= self.quick > 0;
             let segments = octets.div_ceil(segment).min(u8::MAX.into());
             self.quick = self.quick.saturating_sub(segments as u8);
             self.now = true;
@@ -79,6 +84,12 @@ impl Acknowledging {
         self.now || self.due.is_some_and(|due| due <= now)
     }
 
+    /// Whether one is due that each segment has to have, and no other can have with it: out of order, at the beginning, or after
+    /// a gap (RFC 5681 §4.2).
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
     /// Whether one is owed, now or later.
     pub(crate) fn is_owed(&self) -> bool {
         self.now || self.due.is_some()
@@ -93,6 +104,7 @@ impl Acknowledging {
     pub(crate) fn sent(&mut self, next: SequenceNumber) {
         self.due = None;
         self.now = false;
+        self.urgent = false;
         self.octets = 0;
         self.last = next;
     }
@@ -118,6 +130,11 @@ impl<C: CongestionControl> Connection<C> {
             .min(Duration::from_millis(499));
         let segment = if segment == 0 { octets } else { segment.into() };
         self.acknowledging.data(cx.now, octets, segment, longest);
+    }
+
+    /// Whether it has an acknowledgement to send that should not wait for what has come and was not looked at (getter).
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.acknowledging.is_urgent()
     }
 
     /// The device or the network layer refused a segment after `poll_transmit` gave it: an acknowledgement that it carried was

@@ -50,6 +50,7 @@ impl Engine<'_> {
             return;
         };
         let answer = connection.handle_segment(cx, incoming);
+        self.urgent |= connection.is_urgent();
         if answer == Answer::Reset {
             self.send_reset(now, tuple, &repr, octets);
         }

@@ -192,6 +192,8 @@ pub(crate) struct Engine<'a> {
     ports: EphemeralPorts,
     resets: TokenBucket,
     replies: Deque<Reply, REPLIES>,
+    /// A connection had something to say that should not wait, when something was received last.
+    urgent: bool,
     shared: Shared<'a>,
     interface_mtu: u16,
 }
@@ -256,6 +258,7 @@ impl<'a> Engine<'a> {
             ports: EphemeralPorts::new(random),
             resets: TokenBucket::new(config.resets, now),
             replies: Deque::new(),
+            urgent: false,
             shared: Shared {
                 segments: SegmentTable::new(storage.segments),
                 pool,
@@ -344,6 +347,12 @@ impl<'a> Engine<'a> {
 
     /// The next segment (output). To be called while there is a page for its header and room in the queue to the device.
     pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing> {
+        let outgoing = self.next_outgoing(now);
+        self.urgent &= outgoing.is_some();
+        outgoing
+    }
+
+    fn next_outgoing(&mut self, now: Instant) -> Option<Outgoing> {
         if let Some(Reply { tuple, repr }) = self.replies.pop_front() {
             self.shared.counters.sent += 1;
             return Some(Outgoing {
@@ -374,6 +383,11 @@ impl<'a> Engine<'a> {
                 return outgoing;
             }
         }
+    }
+
+    /// Whether something is to be sent that should not wait for what has come and was not looked at (getter).
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.urgent || !self.replies.is_empty()
     }
 
     /// Whether something may be there to be sent (getter).

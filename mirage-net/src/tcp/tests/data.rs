@@ -140,6 +140,39 @@ fn nagle_holds_small_segments_back() {
 }
 
 /// RFC 9293, MUST-17: it can be turned off.
+/// Segments that come in one batch, in order, are acknowledged together; one that is out of order, by itself.
+#[test]
+fn rfc5681_4_2_only_what_is_in_order_waits_for_the_end_of_a_batch() {
+    let mut pair = Pair::new();
+    let (_, b) = pair.connect();
+    let give = |pair: &mut Pair, skip: u32| {
+        let mut segment = pair.forged(B, b, TcpFlags::ACK);
+        segment.repr.sequence += skip;
+        segment.bytes = std::vec![7; 100];
+        pair.inject(&segment);
+    };
+    // At the beginning each has its own.
+    while {
+        give(&mut pair, 0);
+        pair.engine(B).is_urgent()
+    } {
+        assert_eq!(pair.take(B).len(), 1);
+        assert!(!pair.engine(B).is_urgent());
+    }
+    for _ in 0..5 {
+        give(&mut pair, 0);
+        assert!(!pair.engine(B).is_urgent());
+    }
+    let sent = pair.take(B);
+    assert_eq!(sent.len(), 1);
+    let (_, _, expected) = pair.numbers(B, b);
+    assert_eq!(sent[0].repr.acknowledgement, expected);
+    give(&mut pair, 100);
+    assert!(pair.engine(B).is_urgent());
+    assert_eq!(pair.take(B).len(), 1);
+    assert!(!pair.engine(B).is_urgent());
+}
+
 #[test]
 fn no_delay_sends_at_once() {
     let mut pair = Pair::new();
