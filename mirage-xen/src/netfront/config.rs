@@ -6,6 +6,7 @@ use mirage_core::PoolError;
 
 use super::receive::PostedPage;
 use super::transmit::{MAXIMUM_SLOTS, SLOTS_A_FRAME, TransmitSlot};
+use crate::abi::netif::XEN_NETIF_NR_SLOTS_MIN;
 use crate::grant_table::GrantError;
 use crate::ring::RingPageError;
 
@@ -16,7 +17,8 @@ pub struct NetfrontConfig {
     /// Whether checksums may be left to the other end, in either direction. By default they may.
     pub checksum_offload: bool,
     /// Whether frames may stand for several segments of TCP, in either direction, where the backend does that. By default
-    /// they may not, and the backend isn't told of it.
+    /// they may. Towards us only where half of the receive reserve holds the longest of them, 18 pages: else the backend isn't told of
+    /// it, and cuts them itself.
     pub segmentation_offload: bool,
     /// Pages that frames are copied into before they are sent, where they have to be, before the pool's general part is asked.
     /// By default 4.
@@ -31,15 +33,21 @@ impl NetfrontConfig {
     pub const fn new() -> Self {
         Self {
             checksum_offload: true,
-            segmentation_offload: false,
+            segmentation_offload: true,
             transmit_pages: 4,
             quarantine_limit: 32,
         }
     }
 
-    /// Whether the backend is told that it may send frames that stand for several segments: their checksums are partial.
-    pub(super) const fn takes_segments(&self) -> bool {
+    /// Whether frames may stand for several segments: their checksums are partial.
+    pub(super) const fn segments(&self) -> bool {
         self.checksum_offload && self.segmentation_offload
+    }
+
+    /// Whether the backend is told that it may send such frames, to a device with so many pages of its own. A backend waits until
+    /// the ring has room for a whole frame: for one of which it never has, it would wait for ever.
+    pub(super) const fn takes_segments(&self, receive_pages: usize) -> bool {
+        self.segments() && receive_pages / 2 >= XEN_NETIF_NR_SLOTS_MIN
     }
 }
 

@@ -274,7 +274,7 @@ impl<H: Hypervisor> Link<H> {
             flags.set(OffloadFlags::TRANSMIT_PARTIAL_V4, features.checksum_v4);
             flags.set(OffloadFlags::TRANSMIT_PARTIAL_V6, features.checksum_v6);
         }
-        if self.config.takes_segments() {
+        if self.config.segments() {
             let v4 = features.segmentation_v4 && features.checksum_v4 && features.scatter_gather;
             let v6 = features.segmentation_v6 && features.checksum_v6 && features.scatter_gather;
             flags.set(OffloadFlags::TRANSMIT_SEGMENTED_V4, v4);
@@ -294,7 +294,7 @@ impl<H: Hypervisor> Link<H> {
         }
         flags.set(
             OffloadFlags::RECEIVE_SEGMENTED_V4,
-            self.config.takes_segments(),
+            self.config.takes_segments(self.receive_pages()),
         );
         flags
     }

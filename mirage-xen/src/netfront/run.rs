@@ -425,7 +425,13 @@ impl<H: Hypervisor> Netfront<H> {
                 1,
                 !self.config.checksum_offload,
             ),
-            (device, "feature-gso-tcpv4", 1, self.config.takes_segments()),
+            (
+                device,
+                "feature-gso-tcpv4",
+                1,
+                self.config
+                    .takes_segments(self.link.borrow().receive_pages()),
+            ),
         ];
         for (directory, key, value, said) in keys {
             if said {

@@ -11,7 +11,7 @@ use mirage_core::{
     TransmitReason,
 };
 
-use super::world::World;
+use super::world::{LARGE_DEVICE, World};
 use crate::netfront::NetfrontConfig;
 use crate::netfront::testing::{bytes_of, ethernet, udp};
 use crate::simulated::{Faults, SimulatedNetback, Simulation, VifConfig};
@@ -148,9 +148,9 @@ fn checksums_are_left_to_the_other_end_either_way() {
 }
 
 #[test]
-fn segmented_frames_go_either_way_when_that_is_asked_for() {
+fn segmented_frames_go_either_way() {
     let mut config = NetfrontConfig::new();
-    config.segmentation_offload = true;
+    config.transmit_pages = LARGE_DEVICE;
     let connected = Connected::with(1, config, VifConfig::new(MAC));
     // TCP in IPv4, of several pages.
     let mut bytes = udp(&[7; 10_000]);
@@ -176,7 +176,16 @@ fn segmented_frames_go_either_way_when_that_is_asked_for() {
     let packet = connected.take().unwrap();
     assert_eq!(packet.bytes, bytes);
     assert_eq!(packet.metadata.segmentation, metadata.segmentation);
-    // By default nobody is told that it can be done, and nothing of the kind comes.
+    // The longest that there may be.
+    let connected = Connected::with(2, config, VifConfig::new(MAC));
+    let mut bytes = udp(&[7; 65_535 - 42]);
+    bytes[23] = 6;
+    connected.give_with(&bytes, metadata);
+    let frame = connected.world.receive_frame().unwrap();
+    assert_eq!(bytes_of(&frame), bytes);
+    connected.world.send_frame(frame).unwrap();
+    assert_eq!(connected.take().unwrap().bytes, bytes);
+    // A device with few pages tells nobody that it can be done, and nothing of the kind comes.
     let connected = Connected::new(1);
     connected.give_with(&bytes, metadata);
     assert_eq!(connected.world.receive(), None);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mirage_core::{MacAddress, Netif, OffloadFlags};
 
-use super::world::World;
+use super::world::{LARGE_DEVICE, World};
 use crate::abi::PortNumber;
 use crate::netfront::{NetfrontConfig, discover};
 use crate::simulated::Permission;
@@ -164,9 +164,52 @@ fn what_the_configuration_turns_off_is_not_negotiated() {
 }
 
 #[test]
-fn segmentation_is_negotiated_when_it_is_asked_for() {
+fn a_device_with_few_pages_is_sent_no_long_frames_and_sends_them_all_the_same() {
+    let played = Played::without_device(NetfrontConfig::new());
+    played.make("1");
+    played.set("feature-gso-tcpv4", "1");
+    played.set("state", "2");
+    played.until_ours("4");
+    played.bind();
+    assert_eq!(played.world.key("feature-gso-tcpv4"), None);
+    played.set("state", "4");
+    played.until_link(true);
+    let flags = played.world.netfront.offloads().flags;
+    assert!(flags.contains(OffloadFlags::TRANSMIT_SEGMENTED_V4));
+    assert!(!flags.contains(OffloadFlags::RECEIVE_SEGMENTED_V4));
+}
+
+#[test]
+fn segmentation_is_not_negotiated_where_it_is_not_wanted() {
+    for change in [
+        (|config| config.segmentation_offload = false) as fn(&mut NetfrontConfig),
+        |config| config.checksum_offload = false,
+    ] {
+        let mut config = NetfrontConfig::new();
+        config.transmit_pages = LARGE_DEVICE;
+        change(&mut config);
+        let played = Played::without_device(config);
+        played.make("1");
+        played.set("feature-gso-tcpv4", "1");
+        played.set("state", "2");
+        played.until_ours("4");
+        played.bind();
+        assert_eq!(played.world.key("feature-gso-tcpv4"), None);
+        played.set("state", "4");
+        played.until_link(true);
+        let flags = played.world.netfront.offloads().flags;
+        assert!(
+            !flags.intersects(
+                OffloadFlags::TRANSMIT_SEGMENTED_V4 | OffloadFlags::RECEIVE_SEGMENTED_V4
+            )
+        );
+    }
+}
+
+#[test]
+fn segmentation_is_negotiated_by_default() {
     let mut config = NetfrontConfig::new();
-    config.segmentation_offload = true;
+    config.transmit_pages = LARGE_DEVICE;
     let played = Played::without_device(config);
     played.make("1");
     played.set("feature-gso-tcpv4", "1");

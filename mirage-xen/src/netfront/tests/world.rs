@@ -24,6 +24,9 @@ use crate::suspend::Suspender;
 /// Room for a device with few pages, so that tests reach its limits.
 pub(super) type SmallStorage = NetfrontStorage<16, 32>;
 
+/// A device with so many pages to transmit from has more of all: enough for the longest frames.
+pub(super) const LARGE_DEVICE: usize = 8;
+
 pub(super) struct World {
     pub(super) simulation: Simulation,
     pub(super) pool: &'static Pool,
@@ -52,8 +55,14 @@ impl World {
         let table = GrantTable::leak(hypervisor, 1_024).unwrap();
         let grants = table.leak_pool(pool).unwrap();
         let lender = grants.leak_lender(simulation.backend_domain()).unwrap();
-        let storage: &'static mut SmallStorage = Box::leak(Box::new(NetfrontStorage::new()));
-        let netfront = Netfront::new(0, channels, grants, lender, storage, config).unwrap();
+        let netfront = if config.transmit_pages == LARGE_DEVICE {
+            let storage: &'static mut _ = Box::leak(Box::new(NetfrontStorage::<64, 64>::new()));
+            Netfront::new(0, channels, grants, lender, storage, config)
+        } else {
+            let storage: &'static mut SmallStorage = Box::leak(Box::new(NetfrontStorage::new()));
+            Netfront::new(0, channels, grants, lender, storage, config)
+        };
+        let netfront = netfront.unwrap();
         let netfront: &'static _ = Box::leak(Box::new(netfront));
         let suspender = Suspender::leak(hypervisor);
         suspender.add(channels).unwrap();
