@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use bench_common::report::Error;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Medium, TunTapInterface, wait};
-use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr};
 
@@ -38,6 +38,8 @@ pub(crate) fn run(arguments: &GuestArguments) -> Result<(), Error> {
             let buffer = || SocketBuffer::new(vec![0; arguments.buffer as usize]);
             let mut socket = Socket::new(buffer(), buffer());
             socket.set_nagle_enabled(false);
+            // Whatever another package of the workspace has its features be.
+            socket.set_congestion_control(CongestionControl::None);
             served.push((port, sockets.add(socket)));
         }
     }
