@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use common::{Memory, at, ip, mac, pattern};
 use mirage_core::Pool;
-use mirage_core::doubles::{Chance, Faults, PortConfig, VirtualEthernet, VirtualPlatform};
+use mirage_core::doubles::{
+    Chance, Faults, PortConfig, SplitMix64, VirtualEthernet, VirtualPlatform,
+};
 use mirage_core::executor::Executor;
 use mirage_net::tcp::*;
 use mirage_net::*;
@@ -737,6 +739,144 @@ fn a_page_from_the_receive_ring_waits_while_there_is_none_to_exchange() {
         sending.await.unwrap();
     });
     world.end();
+}
+
+/// Calls are dropped while they wait, again and again, on a bad line: what was read and written is whole all the same.
+#[test]
+fn whatever_is_dropped_while_it_waits_all_bytes_arrive_in_order() {
+    let faults = Faults {
+        loss: Chance::percent(2),
+        reordering: Chance::percent(5),
+        duplication: Chance::percent(2),
+        delay: Duration::from_millis(2),
+        reordering_delay: Duration::from_millis(3),
+        ..Faults::NONE
+    };
+    for seed in 0..5 {
+        let world = World::with(faults, CONNECTIONS, 8);
+        let executor = world.executor;
+        let mut rng = SplitMix64::new(seed);
+        let sent = pattern(150_000, seed as usize);
+        let expected = sent.clone();
+        executor.run_until(async {
+            let (client, server) = world.pair().await;
+            let mut random = rng.split();
+            let pool = world.client.pool;
+            let writing = executor.spawn(async move {
+                let mut at = 0;
+                let mut dropped = 0;
+                while at < sent.len() {
+                    let patience = Duration::from_micros(random.below(3_000));
+                    let end = sent.len().min(at + 1 + random.below(9_000) as usize);
+                    match random.below(4) {
+                        0 => {
+                            let end = end.min(at + 2_000);
+                            let Some(mut page) = pool.alloc() else {
+                                continue;
+                            };
+                            page.extend_from_slice(&sent[at..end]).unwrap();
+                            match executor.timeout(patience, client.send(page)).await {
+                                Ok(result) => result.unwrap(),
+                                Err(_) => {
+                                    dropped += 1;
+                                    continue;
+                                }
+                            }
+                            at = end;
+                        }
+                        1 => drop(executor.timeout(patience, client.writable()).await),
+                        _ => match executor
+                            .timeout(patience, client.write(&sent[at..end]))
+                            .await
+                        {
+                            Ok(result) => at += result.unwrap(),
+                            Err(_) => dropped += 1,
+                        },
+                    }
+                }
+                client.shutdown().unwrap();
+                client.delivered().await.unwrap();
+                (client, dropped)
+            });
+            let mut random = rng.split();
+            let mut received = Vec::new();
+            let mut buffer = [0; 5_000];
+            let mut dropped = 0;
+            loop {
+                let patience = Duration::from_micros(random.below(3_000));
+                let pause = Duration::from_micros(random.below(200));
+                executor.sleep(pause).await;
+                match random.below(3) {
+                    0 => drop(executor.timeout(patience, server.readable()).await),
+                    1 => match executor.timeout(patience, server.receive()).await {
+                        Ok(Ok(Some(piece))) => received.extend_from_slice(&piece),
+                        Ok(Ok(None)) => break,
+                        Ok(Err(error)) => panic!("{error}"),
+                        Err(_) => dropped += 1,
+                    },
+                    _ => {
+                        let length = 1 + random.below(buffer.len() as u64) as usize;
+                        let reading = server.read(&mut buffer[..length]);
+                        match executor.timeout(patience, reading).await {
+                            Ok(Ok(0)) => break,
+                            Ok(Ok(count)) => received.extend_from_slice(&buffer[..count]),
+                            Ok(Err(error)) => panic!("{error}"),
+                            Err(_) => dropped += 1,
+                        }
+                    }
+                }
+            }
+            assert!(received == expected, "seed {seed}");
+            let (client, writes_dropped) = writing.unwrap().await.unwrap();
+            assert!(dropped > 0 && writes_dropped > 0, "nothing was dropped");
+            drop((client, server));
+        });
+        world.end();
+    }
+}
+
+/// Tasks wait to accept, give up, and come again: each connection is accepted once, and none waits while somebody would take it.
+#[test]
+fn whoever_gives_up_waiting_to_accept_no_connection_is_left() {
+    let slow = Faults {
+        delay: Duration::from_micros(20),
+        jitter: Duration::from_micros(30),
+        ..Faults::NONE
+    };
+    let world = World::with(slow, CONNECTIONS, 8);
+    let executor = world.executor;
+    let listener: &'static _ = Box::leak(Box::new(world.listen(80)));
+    let (accepted, given_up) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let mut rng = SplitMix64::new(3);
+    for _ in 0..6 {
+        let (accepted, given_up) = (accepted.clone(), given_up.clone());
+        let mut random = rng.split();
+        let task = async move {
+            loop {
+                let patience = Duration::from_micros(1 + random.below(50));
+                match executor.timeout(patience, listener.accept()).await {
+                    Ok(result) => {
+                        let (_, stream) = result.unwrap();
+                        accepted.set(accepted.get() + 1);
+                        stream.write_all(b"welcome").await.unwrap();
+                    }
+                    Err(_) => given_up.set(given_up.get() + 1),
+                }
+            }
+        };
+        executor.spawn(task).unwrap().detach();
+    }
+    executor.run_until(async {
+        for number in 1..=200 {
+            world.sleep(Duration::from_micros(rng.below(300))).await;
+            let client = world.connect(80).await;
+            let greeting = executor.timeout(Duration::from_millis(2), client.receive());
+            let greeting = greeting.await.expect("somebody accepts at once");
+            assert_eq!(&*greeting.unwrap().unwrap(), b"welcome");
+            assert_eq!(accepted.get(), number);
+        }
+    });
+    assert!(given_up.get() > 200, "{}", given_up.get());
 }
 
 #[cfg(feature = "io")]
