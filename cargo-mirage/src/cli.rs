@@ -99,6 +99,9 @@ pub struct LabArguments {
     /// The memory of the appliances in MiB, or `NAME=MIB` of one [default: 64]
     #[arg(long, value_name = "MIB")]
     pub memory: Vec<String>,
+    /// How the appliances get their addresses, or `NAME=dhcp` of one: the lab's DHCP server gives it, instead of the command line
+    #[arg(long, value_name = "dhcp")]
+    pub ip: Vec<String>,
     /// Further words for the command line of an appliance.
     #[arg(long, value_name = "NAME=WORDS")]
     pub append: Vec<String>,

@@ -124,7 +124,7 @@ fn output(program: &str, arguments: &[&str]) -> Result<String, Failure> {
 }
 
 /// Where a guest is asked: its own address, or the port that leads to it where there is no tap.
-fn server(lab: &Lab, place: &Place) -> SocketAddr {
+pub(crate) fn server(lab: &Lab, place: &Place) -> SocketAddr {
     let mut forwards = lab.forwards().iter();
     match forwards.find(|forward| forward.address == place.address) {
         Some(forward) => (Ipv4Addr::LOCALHOST, forward.local).into(),
@@ -132,7 +132,7 @@ fn server(lab: &Lab, place: &Place) -> SocketAddr {
     }
 }
 
-fn answers(server: SocketAddr) -> Result<(), Failure> {
+pub(crate) fn answers(server: SocketAddr) -> Result<(), Failure> {
     let (at, port) = (format!("@{}", server.ip()), server.port().to_string());
     let short = output("dig", &[&at, "-p", &port, "+short", "www.example.org"])?;
     if short != "192.0.2.80\n" {

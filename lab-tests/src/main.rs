@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod checks;
+mod dhcp;
 mod dnsperf;
 mod load;
 mod probes;
@@ -126,6 +127,7 @@ fn run(workspace: &Workspace) -> Result<ExitCode, Failure> {
     // Guests don't disturb each other: that is what Xen is for.
     thread::scope(|scope| {
         scope.spawn(|| probes::run(&lab, &tests, &probe));
+        scope.spawn(|| dhcp::run(&lab, &tests, &dns));
         checks::run(&lab, &tests, &dns);
     });
     drop(lab);

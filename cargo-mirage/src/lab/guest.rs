@@ -49,6 +49,8 @@ pub struct Guest {
     pub ramdisk: Option<PathBuf>,
     /// Words for its command line, before which it gets its address and gateway.
     pub append: String,
+    /// Instead of these it is told `ip=dhcp`, and the lab's DHCP server gives them. Needs a tap.
+    pub dhcp: bool,
     /// The ports that it serves; they are forwarded where there is no tap.
     pub ports: Vec<Port>,
     /// Whether it has a network interface.
@@ -77,6 +79,7 @@ impl Guest {
             memory: DEFAULT_MEMORY,
             ramdisk: None,
             append: String::new(),
+            dhcp: false,
             ports: Vec::new(),
             network: true,
             configuration: Vec::new(),
@@ -91,7 +94,11 @@ impl Guest {
 
     /// The command line that it gets.
     pub fn command_line(&self, place: &Place) -> String {
-        let mut line = format!("ip={}/24 gateway={}", place.address, place.subnet.host());
+        let mut line = if self.dhcp {
+            "ip=dhcp".to_owned()
+        } else {
+            format!("ip={}/24 gateway={}", place.address, place.subnet.host())
+        };
         if !self.append.is_empty() {
             line.push(' ');
             line.push_str(&self.append);
@@ -208,6 +215,8 @@ mod tests {
              extra=\"ip=10.98.3.2/24 gateway=10.98.3.254 log=debug\"\non_crash=\"preserve\"\n\
              vif=[\"mac=00:16:3e:62:03:02,bridge=xenbr0\"]\n"
         );
+        guest.dhcp = true;
+        assert_eq!(guest.command_line(&place(0)), "ip=dhcp log=debug");
         guest.network = false;
         let text = guest.configuration(&place(0), "/lab/dns").unwrap();
         assert!(!text.contains("vif"), "{text}");

@@ -29,6 +29,7 @@ pub mod channel;
 pub mod command;
 pub mod control;
 pub mod cpio;
+pub mod dhcp;
 pub mod dom0;
 pub mod elf;
 pub mod frame;
@@ -340,8 +341,11 @@ impl Lab {
     /// # Errors
     ///
     /// [`Error::Arguments`] for a second guest of that name or words that xl can't be given, [`Error::Unsupported`] for one without
-    /// an address; [`Error::File`] if its files can't be read; [`Error::Lab`] with xl's words if it does not create it.
+    /// an address, or one that is to get it by DHCP in a lab without a tap; [`Error::File`] if its files can't be read; [`Error::Lab`] with xl's words if it does not create it.
     pub fn create(&self, guest: &Guest) -> Result<Place, Error> {
+        if guest.dhcp {
+            self.serve_dhcp()?;
+        }
         let place = {
             let mut guests = self.shared.guests();
             if guests.iter().any(|other| other.name == guest.name) {
@@ -394,6 +398,19 @@ impl Lab {
         self.shared.record.domain(id, name);
         self.must(&format!("xl unpause {id}"), b"")?;
         Ok(place)
+    }
+
+    /// Starts the lab's DHCP server, unless it runs.
+    fn serve_dhcp(&self) -> Result<(), Error> {
+        if !self.has_tap {
+            // It has a DHCP server of its own, which can't be kept from answering.
+            return Err(Error::Unsupported {
+                reason: "an address by DHCP needs a tap: without root the lab's network is QEMU's user network".into(),
+            });
+        }
+        let configuration = dhcp::configuration(self.subnet);
+        self.must(dhcp::START, configuration.as_bytes())?;
+        Ok(())
     }
 
     /// Waits until a guest says that its network is up.

@@ -113,6 +113,16 @@ fn settings(guests: &mut [Guest], arguments: &LabArguments) -> Result<(), Error>
             guest.memory = size;
         }
     }
+    for word in &arguments.ip {
+        let name = match word.split_once('=') {
+            Some((name, "dhcp")) => Some(name),
+            None if word == "dhcp" => None,
+            _ => return Err(wrong(format!("--ip {word}: not dhcp or NAME=dhcp"))),
+        };
+        for guest in chosen(guests, name, "--ip", word)? {
+            guest.dhcp = true;
+        }
+    }
     for word in &arguments.port {
         let (name, port) = word
             .split_once('=')
@@ -251,6 +261,19 @@ mod tests {
         assert_eq!((guests[0].memory, guests[1].memory), (32, 4));
         assert_eq!(guests[0].append, "log=debug x y");
         assert_eq!(guests[1].append, "");
+    }
+
+    #[test]
+    fn addresses_come_by_dhcp_for_all_or_for_one() {
+        for (word, expected) in [("dhcp", [true, true]), ("web=dhcp", [false, true])] {
+            let mut guests = two();
+            settings(&mut guests, &arguments(&["dns", "--ip", word])).unwrap();
+            assert_eq!([guests[0].dhcp, guests[1].dhcp], expected, "{word}");
+        }
+        for word in ["10.0.0.2/24", "web=10.0.0.2/24", "other=dhcp", "web", ""] {
+            let wrong = settings(&mut two(), &arguments(&["dns", "--ip", word]));
+            assert!(wrong.is_err(), "{word}");
+        }
     }
 
     #[test]
