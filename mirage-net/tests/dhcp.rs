@@ -133,7 +133,21 @@ impl World {
         change(&mut config);
         let mut rng = ChaCha8Rng::seed_from_u64(number.into());
         let client = SharedDhcpClient::new(DhcpClient::new(config, &mut rng));
-        let client: &'static SharedDhcpClient = Box::leak(Box::new(client));
+        self.run(machine, Box::leak(Box::new(client)))
+    }
+
+    /// One that recalls what an earlier one has remembered.
+    fn client_recalling(&self, number: u8, store: &MemoryStore, key: Key<'_>) -> Client {
+        let config = DhcpClientConfig::new(mac(number));
+        let mut rng = ChaCha8Rng::seed_from_u64(number.into());
+        let client = SharedDhcpClient::new(DhcpClient::new(config, &mut rng));
+        let recalled = self.executor.run_until(client.recall(store, key));
+        assert!(recalled.is_ok());
+        let machine = self.machine(number, Faults::default());
+        self.run(machine, Box::leak(Box::new(client)))
+    }
+
+    fn run(&self, machine: Machine, client: &'static SharedDhcpClient) -> Client {
         let notices = Rc::new(RefCell::new(Vec::new()));
         let (shared, executor, told) = (machine.shared, self.executor, notices.clone());
         let run = async move {
@@ -612,6 +626,47 @@ fn an_earlier_address_is_had_again_in_one_exchange() {
     world.executor.run_until(again.client.configured());
     assert!(world.platform.now() - before < Duration::from_millis(100));
     assert_eq!(again.addresses(), [IpAddr::from(ip(100))]);
+}
+
+#[test]
+fn an_address_is_remembered_in_a_store_and_asked_for_after_a_restart() {
+    let world = World::new();
+    let (_server, server) = world.server(1, 3_600);
+    let store: &'static MemoryStore = Box::leak(Box::new(MemoryStore::new()));
+    let key = Key::new("network/address").unwrap();
+    let remembering = |client: &'static SharedDhcpClient| {
+        let run = async move {
+            client.remember(store, key, |_| {}).await;
+        };
+        world.executor.spawn(run).unwrap().detach();
+    };
+    // Another has the first address of the pool.
+    let other = world.client(12, Faults::default());
+    world.pass(30);
+    let first = world.client(11, Faults::default());
+    store.fail_after(0);
+    remembering(first.client);
+    world.pass(30);
+    assert_eq!(first.addresses(), [IpAddr::from(ip(101))]);
+    let there = world.executor.run_until(store.exists(key)).unwrap();
+    assert_eq!(there, None);
+    // What could not be written is with the lease's next change.
+    store.mend();
+    world.pass(1_800);
+    let value = world.executor.run_until(store.get(key)).unwrap();
+    assert_eq!(value[..], b"10.0.0.101\n"[..]);
+    first.machine.control.set_link(false);
+    other.machine.control.set_link(false);
+    world.pass(1);
+    let counters = server.borrow().counters();
+    let again = world.client_recalling(11, store, key);
+    world.executor.run_until(again.client.configured());
+    assert_eq!(again.addresses(), [IpAddr::from(ip(101))]);
+    let later = server.borrow().counters();
+    assert_eq!(
+        (later.offered, later.acknowledged),
+        (counters.offered, counters.acknowledged + 1)
+    );
 }
 
 #[test]

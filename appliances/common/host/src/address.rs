@@ -2,18 +2,28 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use mirage_core::executor::Executor;
+use mirage_core::kv::Key;
 use mirage_core::{Clock, MacAddress};
-use mirage_host::{HostPlatform, SystemRng};
+use mirage_host::{DirectoryStore, HostPlatform, SystemRng};
 use mirage_net::{
     Cidr, ConflictConfig, Defence, DhcpClient, DhcpClientConfig, DhcpClientEvent, DhcpLoss,
     DhcpNotice, Event, SharedDhcpClient, SharedStack,
 };
 
-use crate::{Failure, Ip, Net, Prefix, say};
+use crate::{Failure, Ip, Net, NetworkArguments, Prefix, say};
+
+/// The key of the address that is kept.
+const ADDRESS: Key<'static> = match Key::new("dhcp-address") {
+    Ok(key) => key,
+    Err(_) => panic!("a good key"),
+};
 
 /// How long the message that gives a lease back may take to leave.
 const GOOD_BYE: Duration = Duration::from_millis(500);
@@ -31,7 +41,11 @@ enum Source {
     /// The command line has said which.
     Assigned(Prefix),
     /// A DHCP server gives one.
-    Dhcp(Box<SharedDhcpClient>),
+    Dhcp {
+        client: Box<SharedDhcpClient>,
+        /// Where the address outlives us.
+        kept: Option<Box<DirectoryStore>>,
+    },
 }
 
 impl Address {
@@ -39,12 +53,17 @@ impl Address {
     pub(crate) fn open(
         stack: &SharedStack<'_>,
         net: &Net,
+        arguments: &NetworkArguments,
         ip: Ip,
         mac: MacAddress,
         rng: &mut SystemRng,
     ) -> Result<&'static Self, Failure> {
         let mut conflict = conflict(net);
         let source = match ip {
+            Ip::Address(_) if arguments.lease.is_some() => {
+                let reason = "--lease is for --ip dhcp: this address is kept by whoever chose it";
+                return Err(Failure::Stack(reason.into()));
+            }
             Ip::Address(prefix) => {
                 conflict.defence = Defence::Always;
                 let cidr = Cidr::new(IpAddr::V4(prefix.address), prefix.length);
@@ -61,7 +80,14 @@ impl Address {
                     config.start_delay = Duration::ZERO;
                 }
                 let client = SharedDhcpClient::new(DhcpClient::new(config, rng));
-                Source::Dhcp(Box::new(client))
+                let kept = arguments.lease.as_ref().map(DirectoryStore::open);
+                let kept = kept
+                    .transpose()
+                    .map_err(|error| Failure::Stack(format!("--lease: {error}")))?;
+                Source::Dhcp {
+                    client: Box::new(client),
+                    kept: kept.map(Box::new),
+                }
             }
         };
         Ok(Box::leak(Box::new(Self {
@@ -81,7 +107,7 @@ impl Address {
     pub(crate) fn describe(&self, mac: MacAddress) -> String {
         match &self.source {
             Source::Assigned(prefix) => format!("taking {} with MAC {mac}", prefix.address),
-            Source::Dhcp(_) => format!("asking for an address by DHCP with MAC {mac}"),
+            Source::Dhcp { .. } => format!("asking for an address by DHCP with MAC {mac}"),
         }
     }
 
@@ -106,10 +132,27 @@ impl Address {
             Source::Assigned(prefix) => loop {
                 self.tell(stack.event().await, prefix.address);
             },
-            Source::Dhcp(client) => {
+            Source::Dhcp { client, kept } => {
+                if let Some(kept) = kept
+                    && let Err(error) = client.recall(&**kept, ADDRESS).await
+                {
+                    log::warn!("the address of before can't be read: {error}");
+                }
                 let notify = |notice| self.notice(client, notice);
-                let ended = client.run(stack, executor, self.conflict, notify).await;
-                ended.map_err(|error| Failure::Stack(error.to_string()))
+                let mut running = pin!(client.run(stack, executor, self.conflict, notify));
+                let mut remembering = pin!(async {
+                    let problem = |error| log::warn!("the address can't be kept: {error}");
+                    match kept {
+                        Some(kept) => client.remember(&**kept, ADDRESS, problem).await,
+                        None => std::future::pending().await,
+                    }
+                });
+                poll_fn(|cx| {
+                    let Poll::Pending = remembering.as_mut().poll(cx);
+                    running.as_mut().poll(cx)
+                })
+                .await
+                .map_err(|error| Failure::Stack(error.to_string()))
             }
         }
     }
@@ -122,7 +165,7 @@ impl Address {
         executor: &'static Executor,
         platform: &HostPlatform,
     ) {
-        let Source::Dhcp(client) = &self.source else {
+        let Source::Dhcp { client, kept: None } = &self.source else {
             return;
         };
         let before = client.with(|client| {

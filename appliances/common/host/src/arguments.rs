@@ -23,6 +23,11 @@ pub struct NetworkArguments {
     #[arg(long, value_name = "ADDRESS/LENGTH|dhcp", requires = "net")]
     pub ip: Option<Ip>,
 
+    /// Keeps the address that a DHCP server gave in this folder, which must be there: it is asked for again at the next start, and isn't
+    /// given back at the end.
+    #[arg(long, value_name = "DIR", requires = "ip")]
+    pub lease: Option<PathBuf>,
+
     /// Where packets to other networks go, whatever a DHCP server says. If it lies in our prefix, the host's side of the tap gets
     /// this address.
     #[arg(long, value_name = "ADDRESS", requires = "net")]

@@ -86,7 +86,7 @@ impl OwnStack {
         let gateway = arguments.gateway;
         let storage = StackStorage::allocate(capacities).with_tcp(TcpStorage::allocate(tcp));
         let stack = stack(platform, pool, &device, gateway, storage, &mut rng)?;
-        let address = Address::open(stack, net, ip, device.mac(), &mut rng)?;
+        let address = Address::open(stack, net, arguments, ip, device.mac(), &mut rng)?;
         let port = match &arguments.capture {
             None => Port::Plain(device),
             Some(path) => {

@@ -43,6 +43,38 @@ fn it_serves_at_the_address_of_its_lease_and_gives_it_back() {
 }
 
 #[test]
+fn a_kept_lease_is_not_given_back_and_asked_for_at_the_next_start() {
+    in_own_network(
+        "a_kept_lease_is_not_given_back_and_asked_for_at_the_next_start",
+        || {
+            let folder = tempfile::tempdir().expect("a folder");
+            let (leases, state) = (folder.path().join("leases"), folder.path().join("state"));
+            std::fs::create_dir(&state).expect("a folder");
+            prepare("10.0.0.1/24");
+            let _dnsmasq = Dnsmasq::start("10.0.0", &leases, &[]);
+            let launch = || {
+                let mut command = command();
+                command.arg("--lease").arg(&state);
+                Server::launch(command)
+            };
+            let server = launch();
+            let before = address(&server);
+            answers(before);
+            server.interrupt();
+            assert!(kept(&leases).contains(&before.to_string()));
+            // Of another range than before: whoever only looks for servers gets an address of that.
+            assert_eq!(asked(&leases), (1, 1));
+            let server = launch();
+            assert_eq!(address(&server), before);
+            answers(before);
+            // It didn't look for servers: it asked for what it had had.
+            assert_eq!(asked(&leases), (1, 2));
+            server.interrupt();
+        },
+    );
+}
+
+#[test]
 fn without_a_server_it_says_so_asks_on_and_serves_once_there_is_one() {
     in_own_network(
         "without_a_server_it_says_so_asks_on_and_serves_once_there_is_one",
@@ -177,6 +209,13 @@ fn kept(leases: &Path) -> String {
     std::fs::read_to_string(leases).unwrap_or_default()
 }
 
+/// How often dnsmasq was looked for, and how often it was asked for an address, by its log.
+fn asked(leases: &Path) -> (usize, usize) {
+    let log = std::fs::read_to_string(leases.with_extension("log")).expect("the log");
+    let count = |what: &str| log.lines().filter(|line| line.contains(what)).count();
+    (count("DHCPDISCOVER("), count("DHCPREQUEST("))
+}
+
 /// dnsmasq, ended when it is dropped.
 struct Dnsmasq(Child);
 
@@ -185,11 +224,7 @@ impl Dnsmasq {
     fn start(network: &str, leases: &Path, more: &[&str]) -> Self {
         let mut command = Command::new(client("dnsmasq", "dnsmasq-base"));
         command
-            .args([
-                "--keep-in-foreground",
-                "--log-facility=-",
-                "--dhcp-authoritative",
-            ])
+            .args(["--keep-in-foreground", "--dhcp-authoritative"])
             .args([
                 "--conf-file=/dev/null",
                 "--pid-file=",
@@ -202,9 +237,19 @@ impl Dnsmasq {
                 "--dhcp-range={network}.50,{network}.59,255.255.255.0,1h"
             ))
             .arg(format!("--dhcp-leasefile={}", leases.display()))
+            .arg(format!(
+                "--log-facility={}",
+                leases.with_extension("log").display()
+            ))
             .args(more)
             .stdin(Stdio::null());
-        Self(command.spawn().expect("dnsmasq"))
+        let mut child = command.spawn().expect("dnsmasq");
+        eventually("dnsmasq is there", || {
+            assert_eq!(child.try_wait().expect("its state"), None, "it ended");
+            let log = std::fs::read_to_string(leases.with_extension("log")).ok()?;
+            log.contains("sockets bound").then_some(())
+        });
+        Self(child)
     }
 }
 

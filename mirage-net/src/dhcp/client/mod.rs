@@ -154,7 +154,7 @@ struct Offer {
 /// - *inputs*: [`handle_message`](Self::handle_message), [`handle_timeout`](Self::handle_timeout),
 ///   [`handle_link`](Self::handle_link), [`handle_resume`](Self::handle_resume), [`handle_address_acquired`](Self::handle_address_acquired),
 ///   [`handle_address_conflict`](Self::handle_address_conflict);
-/// - *mutators*: [`start`](Self::start), [`release`](Self::release), [`stop`](Self::stop), [`reseed`](Self::reseed);
+/// - *mutators*: [`start`](Self::start), [`ask_for`](Self::ask_for), [`release`](Self::release), [`stop`](Self::stop), [`reseed`](Self::reseed);
 /// - *outputs*: [`poll_transmit`](Self::poll_transmit), [`poll_event`](Self::poll_event), and last
 ///   [`poll_timeout`](Self::poll_timeout).
 ///
@@ -287,6 +287,14 @@ impl DhcpClient {
         if self.state == DhcpClientState::Stopped {
             let delay = self.part(self.config.start_delay);
             self.begin(now, delay);
+        }
+    }
+
+    /// Has the next [`start`](Self::start) ask for an address of an earlier life (mutator), as
+    /// [`last_address`](DhcpClientConfig::last_address) does; nothing if the client isn't stopped.
+    pub fn ask_for(&mut self, address: Ipv4Addr) {
+        if self.state == DhcpClientState::Stopped {
+            self.last_address = Some(address);
         }
     }
 

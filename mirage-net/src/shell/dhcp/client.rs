@@ -2,23 +2,37 @@
 
 use core::cell::{Cell, RefCell};
 use core::convert::Infallible;
+use core::fmt::Write;
 use core::future::{Future, poll_fn};
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
 
+use heapless::{String, Vec};
 use mirage_core::Instant;
 use mirage_core::event::Event as Token;
 use mirage_core::executor::Executor;
+use mirage_core::kv::{Key, Kv, KvError, KvMut, KvMutError, Value};
 use rand_core::CryptoRng;
 
 use super::super::driver::rest;
 use super::super::{SharedStack, UdpSocket, again_later};
 use super::{LONGEST, message};
 use crate::dhcp::{DhcpBinding, DhcpClient, DhcpClientEvent, DhcpLease};
+use crate::stack::is_host;
 use crate::wire::dhcp::{MESSAGE_LEN, SERVER_PORT};
 use crate::{AddressError, BindError, ConflictConfig, Event, SendError};
+
+/// Bytes of the longest address in text, with a line's end.
+const REMEMBERED: usize = 16;
+
+/// The address in what was written; none without the line's end, for it may be half of one then.
+fn remembered(bytes: &[u8]) -> Option<Ipv4Addr> {
+    let text = core::str::from_utf8(bytes).ok()?;
+    let address: Ipv4Addr = text.strip_suffix('\n')?.parse().ok()?;
+    is_host(address).then_some(address)
+}
 
 /// A DHCP client that tasks of one thread share: one [runs](Self::run) it, others wait for the lease, or give it back.
 #[derive(Debug)]
@@ -28,6 +42,8 @@ pub struct SharedDhcpClient {
     changed: Token,
     /// Whether there is a lease may have changed.
     configured: Token,
+    /// The same, for the task that remembers.
+    leased: Token,
     /// A reading of both clocks at the same time: by how much the wall's went ahead, a suspension is known.
     seen: Cell<Option<(Instant, Duration)>>,
 }
@@ -53,6 +69,7 @@ impl SharedDhcpClient {
             client: RefCell::new(client),
             changed: Token::new(),
             configured: Token::new(),
+            leased: Token::new(),
             seen: Cell::new(None),
         }
     }
@@ -102,6 +119,58 @@ impl SharedDhcpClient {
         }
     }
 
+    /// Has the client ask for the address that [`remember`](Self::remember) wrote in an earlier life, if there is one: before
+    /// [`run`](Self::run).
+    ///
+    /// # Errors
+    /// The store's. A value that is no address is none.
+    pub async fn recall<K: Kv>(&self, store: &K, key: Key<'_>) -> Result<(), KvError<K::Error>> {
+        let value = match store.get_partial(key, 0, REMEMBERED + 1).await {
+            Ok(value) => value,
+            Err(KvError::NotFound) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let mut bytes: Vec<u8, REMEMBERED> = Vec::new();
+        let fits = value
+            .pieces()
+            .all(|piece| bytes.extend_from_slice(piece).is_ok());
+        if let Some(address) = remembered(&bytes).filter(|_| fits) {
+            self.with(|client| client.ask_for(address));
+        }
+        Ok(())
+    }
+
+    /// Writes each address that the client gets to a store, for ever, so that it is asked for again after a restart
+    /// ([`recall`](Self::recall)): as text, with a line's end. `problem` hears why it can't be written; with the lease's next
+    /// change that is tried again. One task may remember.
+    pub async fn remember<K: KvMut>(
+        &self,
+        store: &K,
+        key: Key<'_>,
+        mut problem: impl FnMut(KvMutError<K::Error>),
+    ) -> Infallible {
+        let mut written = None;
+        loop {
+            let Ok(current) = self.client.try_borrow().map(|client| {
+                let lease = client.lease().filter(|_| client.is_configured());
+                lease.map(|lease| lease.address)
+            }) else {
+                again_later().await;
+                continue;
+            };
+            if let Some(address) = current.filter(|_| current != written) {
+                let mut text: String<REMEMBERED> = String::new();
+                // It fits.
+                let _ = writeln!(text, "{address}");
+                match store.set(key, text.as_bytes()).await {
+                    Ok(()) => written = current,
+                    Err(error) => problem(error),
+                }
+            }
+            self.leased.wait().await;
+        }
+    }
+
     /// Starts the client and runs it, for ever: it has the stack's address, routes and MTU be as its lease says, and nothing else
     /// of the stack (see [`DhcpBinding`]). `conflict` says how addresses are probed for and defended.
     ///
@@ -138,7 +207,10 @@ impl SharedDhcpClient {
                     again_later().await;
                     continue;
                 }
-                None => self.configured.set(),
+                None => {
+                    self.leased.set();
+                    self.configured.set();
+                }
             }
             let deadline = match self.client.try_borrow() {
                 Ok(client) => client.poll_timeout(),
@@ -194,6 +266,7 @@ impl SharedDhcpClient {
         if let Some(event) = client.poll_event() {
             let done = binding.handle_client_event(now, &mut stack, &mut client, event);
             shared.changed.set();
+            self.leased.set();
             self.configured.set();
             return Some(Step::Notice(match done {
                 Ok(()) => DhcpNotice::Client(event),
@@ -224,4 +297,29 @@ enum Step {
     Again,
     /// Client or stack are in use.
     Later,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_an_address_is_none() {
+        let whole = Some(Ipv4Addr::new(10, 0, 0, 15));
+        assert_eq!(remembered(b"10.0.0.15\n"), whole);
+        for length in 0..9 {
+            assert_eq!(remembered(&b"10.0.0.15\n"[..length]), None);
+        }
+        for text in [
+            "",
+            "\n",
+            "10.0.0.15 \n",
+            "0.0.0.0\n",
+            "255.255.255.255\n",
+            "::1\n",
+        ] {
+            assert_eq!(remembered(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!("255.255.255.255\n".len(), REMEMBERED);
+    }
 }

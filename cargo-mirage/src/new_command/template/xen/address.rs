@@ -122,7 +122,7 @@ impl Address {
 
     fn lease(&self, client: &SharedDhcpClient) {
         if let Some(lease) = client.with(|client| client.lease().cloned()).flatten() {
-            say(self.logging, &format_args!("mirage: {lease}"));
+            say(self.logging, &format_args!("mirage: lease: {lease}"));
         }
     }
 
