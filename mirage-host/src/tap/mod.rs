@@ -272,19 +272,26 @@ impl Tap {
     fn read(&mut self) -> Result<Frame, NoFrame> {
         let mut header = [0; virtio_header::LENGTH];
         let have_pages = self.post();
-        let result = {
-            let mut parts = [const { Part::Empty }; 1 + Frame::MAX_SEGMENTS];
-            let mut count = 1;
-            parts[0] = Part::Header(&mut header);
-            // With no page the frame is still taken from the kernel's queue, and its bytes are cut off.
-            if have_pages {
-                for (part, page) in parts[1..].iter_mut().zip(&mut self.posted) {
-                    *part = Part::Page(page);
-                    count += 1;
-                }
+        let result = match &mut self.posted[..] {
+            // The usual one, apart, for so many empty slices cost as much as the rest.
+            [page] if have_pages => {
+                let mut slices = [IoSliceMut::new(&mut header), IoSliceMut::new(page)];
+                rustix::io::readv(&self.source, &mut slices)
             }
-            let mut slices = parts.map(Part::into_slice);
-            rustix::io::readv(&self.source, &mut slices[..count])
+            posted => {
+                let mut parts = [const { Part::Empty }; 1 + Frame::MAX_SEGMENTS];
+                let mut count = 1;
+                parts[0] = Part::Header(&mut header);
+                // With no page the frame is still taken from the kernel's queue, and its bytes are cut off.
+                if have_pages {
+                    for (part, page) in parts[1..].iter_mut().zip(posted) {
+                        *part = Part::Page(page);
+                        count += 1;
+                    }
+                }
+                let mut slices = parts.map(Part::into_slice);
+                rustix::io::readv(&self.source, &mut slices[..count])
+            }
         };
         let length = match result {
             Ok(length) => length,
@@ -491,16 +498,26 @@ impl Netif for Tap {
         }
         .emit();
         let length = frame.len();
-        let mut slices: [IoSlice<'_>; 1 + Frame::MAX_SEGMENTS] =
-            std::array::from_fn(|_| IoSlice::new(&[]));
-        slices[0] = IoSlice::new(&header);
-        let segments = frame.segments();
-        for (slice, segment) in slices[1..].iter_mut().zip(segments) {
-            *slice = IoSlice::new(segment);
-        }
-        let count = 1 + segments.len();
-        let written =
-            rustix::io::retry_on_intr(|| rustix::io::writev(&self.source, &slices[..count]));
+        let write = |slices: &[IoSlice<'_>]| {
+            rustix::io::retry_on_intr(|| rustix::io::writev(&self.source, slices))
+        };
+        let written = match frame.segments() {
+            [segment] => write(&[IoSlice::new(&header), IoSlice::new(segment)]),
+            [headers, payload] => write(&[
+                IoSlice::new(&header),
+                IoSlice::new(headers),
+                IoSlice::new(payload),
+            ]),
+            segments => {
+                let mut slices: [IoSlice<'_>; 1 + Frame::MAX_SEGMENTS] =
+                    std::array::from_fn(|_| IoSlice::new(&[]));
+                slices[0] = IoSlice::new(&header);
+                for (slice, segment) in slices[1..].iter_mut().zip(segments) {
+                    *slice = IoSlice::new(segment);
+                }
+                write(&slices[..1 + segments.len()])
+            }
+        };
         let reason = match written {
             Ok(_) => {
                 self.link_up = true;

@@ -13,10 +13,6 @@ use crate::{Event, Stack};
 /// Frames that the driver takes from the device before timers and other tasks run (Linux: 64).
 pub const RECEIVE_BUDGET: usize = 64;
 
-/// Received frames after which the driver transmits what may wait for the end of a batch: segments of TCP. What has come by then is
-/// acknowledged together, as where a device or a system merges segments before anybody sees them.
-const BATCH: usize = 16;
-
 /// How long the driver leaves a device alone after an error, and, while it can't transmit what is
 /// due, waits before it looks again.
 const DEVICE_PAUSE: Duration = Duration::from_millis(20);
@@ -41,7 +37,7 @@ pub struct DriverCounters {
 /// their question lies ([`UdpService`](crate::UdpService)). `on_event` gets what the stack has to tell.
 ///
 /// In one turn it takes at most [`RECEIVE_BUDGET`] frames, transmits answers after each while the device has room, and TCP's segments
-/// after each batch, keeps the stack's
+/// after all, keeps the stack's
 /// deadlines, and notifies the device once; then other tasks run. An error of the device pauses it for a moment, and no more.
 /// The link's going down and coming up is told to the stack; what is to be sent while it is down is dropped and counted.
 pub async fn drive<N: Netif + ?Sized>(
@@ -158,7 +154,7 @@ impl Driver {
             again: true,
             sent: false,
         };
-        for count in 1..=RECEIVE_BUDGET {
+        for _ in 0..RECEIVE_BUDGET {
             if self.paused.is_some() {
                 turn.again = false;
                 break;
@@ -166,7 +162,9 @@ impl Driver {
             match netif.poll_receive(context) {
                 Poll::Ready(Ok(frame)) => {
                     stack.handle_frame(now, frame);
-                    if stack.is_urgent() || count.is_multiple_of(BATCH) {
+                    // Segments of TCP wait for the others that have come: they are acknowledged together, as where a device or a
+                    // system merges them before anybody sees them.
+                    if stack.is_urgent() {
                         turn.sent |= self.transmit(netif, stack, now, context)?;
                     }
                 }
