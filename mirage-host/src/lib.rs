@@ -36,7 +36,10 @@ pub use entropy::{EntropyError, SystemRng};
 pub use platform::{HostPlatform, HostPlatformConfig, PlatformCounters, PlatformError};
 pub use reactor::{Source, TooManySources};
 pub use signals::{EndSignals, HangupSignal, SignalError};
-pub use sockets::{OutgoingSockets, Sockets, TcpAcceptor, TcpSocket, UdpSocket};
+pub use sockets::{
+    OutgoingSockets, Sockets, TcpAcceptor, TcpSocket, UdpSocket, WatchedAcceptor, WatchedSockets,
+    WatchedStream,
+};
 pub use tap::{Tap, TapConfig, TapCounters, TapError};
 pub use xdp::{Xdp, XdpConfig, XdpCounters, XdpError, XdpMode};
 

@@ -8,6 +8,7 @@ mod packet_info;
 mod source;
 mod tcp;
 mod udp;
+mod watched;
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ pub use edge_nal_std::TcpSocket;
 pub use source::OutgoingSockets;
 pub use tcp::TcpAcceptor;
 pub use udp::UdpSocket;
+pub use watched::{WatchedAcceptor, WatchedSockets, WatchedStream};
 
 /// The system's sockets.
 ///

@@ -8,7 +8,7 @@ use edge_nal::TcpAccept;
 use edge_nal_std::TcpSocket;
 
 /// How many connections may wait to be accepted; the system may take fewer (`net.core.somaxconn`).
-const BACKLOG: i32 = 1_024;
+pub(super) const BACKLOG: i32 = 1_024;
 
 /// A listener of the system's TCP. Any number of tasks may accept from it.
 ///

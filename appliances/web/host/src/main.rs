@@ -14,7 +14,7 @@ use clap::Parser;
 use edge_nal::{TcpAccept, TcpBind};
 use mirage_core::executor::Executor;
 use mirage_core::kv::CompiledStore;
-use mirage_host::{EndSignals, HostPlatform, Sockets};
+use mirage_host::{EndSignals, HostPlatform, HostPlatformConfig, WatchedSockets};
 use mirage_net::Capacities;
 use mirage_net::tcp::{ConnectionOptions, ListenOptions, TcpCapacities};
 use web_appliance::{Buffers, Service, serve_slot, turn_away};
@@ -49,7 +49,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let platform = HostPlatform::leak()?;
+    let mut config = HostPlatformConfig::default();
+    // Each connection is one, and so are the listener, the device and the signals.
+    config.sources += arguments.connections;
+    let platform = HostPlatform::leak_with(config)?;
     let executor = Executor::leak(platform);
     let started = executor.now();
     let site = Site::load(arguments.site.as_deref()).map_err(Failure::Site)?;
@@ -63,7 +66,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (service, result) = match &arguments.network.net {
         None => {
             let service = service(HostInstruments::new(None));
-            let bound = listen(executor, service, arguments.listen)?;
+            let sockets = WatchedSockets::new(platform);
+            let bound = listen(executor, sockets, service, arguments.listen)?;
             said.push(format!("serving on {bound}"));
             said.push(format!("try: curl http://{}/", reachable(bound)));
             say(&said);
@@ -118,12 +122,13 @@ fn leak(
 /// Listens with the system's sockets, and spawns the tasks that serve. Gives the address with its actual port.
 fn listen(
     executor: &'static Executor,
+    sockets: WatchedSockets,
     service: &'static Service<'static>,
     address: SocketAddr,
 ) -> Result<SocketAddr, Failure> {
     let failed = |error| appliance_host::Failure::Listen(address, error);
-    let acceptor = executor.run_until(Sockets.bind(address)).map_err(failed)?;
-    let bound = acceptor.local_address().map_err(failed)?;
+    let acceptor = executor.run_until(sockets.bind(address)).map_err(failed)?;
+    let bound = acceptor.local_address();
     spawn(executor, service, Box::leak(Box::new(acceptor)))?;
     Ok(bound)
 }
