@@ -98,6 +98,16 @@ const PEERS: &[Peer] = &[
         version: &["--version"],
     },
     Peer {
+        program: "wrk",
+        package: "wrk",
+        version: &["-v"],
+    },
+    Peer {
+        program: "nginx",
+        package: "nginx",
+        version: &["-v"],
+    },
+    Peer {
         program: "ip",
         package: "iproute2",
         version: &["-V"],

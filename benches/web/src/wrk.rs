@@ -1,0 +1,141 @@
+//! wrk, and what it and the scheduler say.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use bench_common::processes::process_time;
+use bench_common::report::Error;
+use serde::{Deserialize, Serialize};
+
+use crate::servers::Server;
+
+/// How it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Load {
+    /// Many requests over each connection.
+    Kept,
+    /// A connection for each request.
+    Each,
+}
+
+impl Load {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Kept, Self::Each];
+
+    /// What it is called.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Kept => "connections kept",
+            Self::Each => "a connection for each request",
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Asked {
+    /// Requests that were answered.
+    pub(crate) requests: u64,
+    /// The same a second.
+    pub(crate) per_second: f64,
+    /// The server's processor time for each, in microseconds.
+    pub(crate) server_us: f64,
+    /// The client's.
+    pub(crate) client_us: f64,
+    /// Connections that failed, and answers that were none.
+    pub(crate) errors: u64,
+}
+
+/// Asks a server for the page, as long as `window`.
+pub(crate) fn ask(
+    wrk: &Path,
+    server: &Server,
+    load: Load,
+    connections: usize,
+    window: Duration,
+) -> Result<Asked, Error> {
+    let mut command = Command::new(wrk);
+    command
+        .args(["--threads", "1", "--connections", &connections.to_string()])
+        .args(["--duration", &format!("{}s", window.as_secs())]);
+    if load == Load::Each {
+        command.args(["--header", "Connection: close"]);
+    }
+    command
+        .arg(format!("http://{}/", server.system.address()))
+        .stdin(Stdio::null());
+    let before = process_time(server.process())?;
+    let children = children_time();
+    let output = command.output()?;
+    let server_seconds = process_time(server.process())? - before;
+    let client_seconds = children_time() - children;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(format!("wrk: {}: {said}{error}", output.status).into());
+    }
+    let (requests, per_second, errors) = parse(&said)?;
+    let each = |seconds: f64| seconds * 1e6 / requests as f64;
+    Ok(Asked {
+        requests,
+        per_second,
+        server_us: each(server_seconds),
+        client_us: each(client_seconds),
+        errors,
+    })
+}
+
+/// What the children that were waited for ran, in seconds.
+fn children_time() -> f64 {
+    // SAFETY: all zeroes is an rusage, which getrusage(2) writes.
+    let usage = unsafe {
+        let mut usage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage);
+        usage
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+/// Requests, requests a second, and errors, of what wrk prints.
+fn parse(said: &str) -> Result<(u64, f64, u64), Error> {
+    let unexpected = || format!("wrk printed something else:\n{said}");
+    let (mut requests, mut per_second, mut errors) = (None, None, 0);
+    for line in said.lines().map(str::trim) {
+        if let Some((count, _)) = line.split_once(" requests in ") {
+            requests = count.parse().ok();
+        } else if let Some(rate) = line.strip_prefix("Requests/sec:") {
+            per_second = rate.trim().parse().ok();
+        } else if let Some(kinds) = line.strip_prefix("Socket errors:") {
+            let numbers = kinds.split([' ', ',']);
+            errors += numbers
+                .filter_map(|word| word.parse::<u64>().ok())
+                .sum::<u64>();
+        } else if let Some(count) = line.strip_prefix("Non-2xx or 3xx responses:") {
+            errors += count.trim().parse::<u64>().map_err(|_| unexpected())?;
+        }
+    }
+    match (requests, per_second) {
+        (Some(requests), Some(per_second)) if requests > 0 => Ok((requests, per_second, errors)),
+        _ => Err(unexpected().into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wrk_prints_is_read() {
+        let said = "Running 1s test @ http://x/\n  1 threads and 64 connections\n  \
+                    Thread Stats   Avg      Stdev     Max   +/- Stdev\n    Latency     2.10ms\n  \
+                    33200 requests in 1.00s, 40.1MB read\n  Socket errors: connect 1, read 2, write 0, timeout 3\n  \
+                    Non-2xx or 3xx responses: 4\nRequests/sec:  33199.50\nTransfer/sec:     40.1MB\n";
+        assert_eq!(parse(said).unwrap(), (33_200, 33_199.5, 10));
+        assert!(parse("  0 requests in 1.00s, 0B read\nRequests/sec: 0.00\n").is_err());
+        assert!(parse("").is_err());
+    }
+}
