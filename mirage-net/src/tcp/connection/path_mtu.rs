@@ -20,6 +20,8 @@ const STEPS: [u16; 2] = [1_280, 576];
 
 /// Retransmission time-outs in a row after which a path is suspected to swallow large packets (RFC 4821 §7.7).
 const SUSPICIOUS: u8 = 3;
+/// The same, when one of that size has got through before: then it is rather that the path loses much.
+const SUSPICIOUS_IF_PROVEN: u8 = 6;
 
 /// The time from a suspicion to the first larger segment that tests it; it doubles with each that is lost, for a path that loses
 /// much is suspected wrongly, and often.
@@ -42,8 +44,10 @@ pub(crate) struct SegmentSize {
     path: u16,
     /// Octets of payload that the peer takes.
     peer: u16,
-    /// Of a larger size, while `path` is below `highest`.
+    /// Of a larger size, while `path` is below `highest`; before it is proven, of that very size.
     search: Option<Search>,
+    /// A segment of the largest size that `path` ever was got through.
+    proven: bool,
 }
 
 /// The search for a larger packet that the path takes: RFC 4821 §7.
@@ -97,6 +101,7 @@ impl SegmentSize {
             path: path.min(interface),
             peer: u16::MAX,
             search: None,
+            proven: false,
         }
     }
 
@@ -159,11 +164,44 @@ impl SegmentSize {
         (candidate > self.path).then_some(candidate)
     }
 
-    /// The segment whose size is tested is acknowledged: the path takes such.
-    fn passed(&mut self, now: Instant, probe: &Probe) {
+    /// The segment whose size is tested is acknowledged: the path takes such. Says whether that was not known.
+    fn passed(&mut self, now: Instant, probe: &Probe) -> bool {
+        let raised = probe.mtu > self.path;
         self.path = self.path.max(probe.mtu);
         let more = self.path < self.useful(self.highest);
         self.search = more.then(|| Search::new(now, 0));
+        self.proven |= !more;
+        raised
+    }
+
+    /// A full-sized segment was sent: what becomes of it shows whether the path takes such, if that is not known.
+    fn prove(&mut self, now: Instant, first: SequenceNumber, octets: u16) {
+        if !self.proven && self.search.is_none() {
+            let mut search = Search::new(now, 0);
+            let mtu = self.path;
+            search.probe = Some(Probe { first, octets, mtu });
+            self.search = Some(search);
+        }
+    }
+
+    /// The segment whose size is tested was lost, or was sent again without need.
+    fn lost(&mut self, now: Instant) {
+        match &mut self.search {
+            Some(search) if search.probe.is_some_and(|probe| probe.mtu > self.path) => {
+                search.failed(now);
+            }
+            // It may have been like any other loss, and the next one of that size will show it.
+            _ => self.search = None,
+        }
+    }
+
+    /// Time-outs in a row that are suspicious.
+    fn suspicious(&self) -> u8 {
+        if self.proven {
+            SUSPICIOUS_IF_PROVEN
+        } else {
+            SUSPICIOUS
+        }
     }
 }
 
@@ -249,7 +287,7 @@ impl<C: CongestionControl> Connection<C> {
 
     /// RFC 4821 §7.7: large segments time out, again and again, and no router says why.
     pub(super) fn suspect_path(&mut self, cx: &mut Context<'_, '_>, consecutive: u8) {
-        if consecutive >= SUSPICIOUS
+        if consecutive >= self.size.suspicious()
             && self.send_window.window() > 0
             && self.outstanding() > u32::from(STEPS[1])
             && self.size.suspect(cx.now)
@@ -284,11 +322,23 @@ impl<C: CongestionControl> Connection<C> {
 
     /// Something is sent again: if it is of the segment whose size is tested, that did not get through.
     pub(super) fn path_probe_lost(&mut self, cx: &Context<'_, '_>, sequence: SequenceNumber) {
-        if let Some(search) = &mut self.size.search
-            && let Some(probe) = search.probe
+        if let Some(probe) = self.size.search.and_then(|search| search.probe)
             && sequence.is_within(probe.first, probe.octets.into())
         {
-            search.failed(cx.now);
+            self.size.lost(cx.now);
+        }
+    }
+
+    /// `octets` of new data were sent from `first` on, in segments of `segment` octets.
+    pub(super) fn full_segment_sent(
+        &mut self,
+        cx: &Context<'_, '_>,
+        first: SequenceNumber,
+        octets: u32,
+        segment: u32,
+    ) {
+        if octets >= segment && segment == self.segment_size() {
+            self.size.prove(cx.now, first, segment as u16);
         }
     }
 
@@ -296,8 +346,8 @@ impl<C: CongestionControl> Connection<C> {
     pub(super) fn path_probe_acknowledged(&mut self, cx: &mut Context<'_, '_>) {
         if let Some(probe) = self.size.search.and_then(|search| search.probe)
             && (probe.first + u32::from(probe.octets)).is_at_or_before(self.unacknowledged())
+            && self.size.passed(cx.now, &probe)
         {
-            self.size.passed(cx.now, &probe);
             cx.counters.path_mtu_raised += 1;
             self.sender.set_maximum_segment(self.segment_size());
         }
@@ -378,12 +428,16 @@ mod tests {
             octets: 100,
             mtu,
         };
-        size.passed(now, &probe(1_280));
+        assert!(size.passed(now, &probe(1_280)));
+        assert_eq!(size.suspicious(), SUSPICIOUS);
         assert_eq!((size.path, size.candidate(now)), (1_280, None));
         let later = now + Duration::from_secs(1);
         assert_eq!(size.candidate(later), Some(1_500));
-        size.passed(later, &probe(1_500));
-        assert_eq!(size.path, 1_500);
+        assert!(size.passed(later, &probe(1_500)));
+        assert_eq!(
+            (size.path, size.suspicious()),
+            (1_500, SUSPICIOUS_IF_PROVEN)
+        );
         assert_eq!(size.candidate(later + Duration::from_secs(9_999)), None);
         // The peer takes no more than this in any case.
         size.suspect(now);

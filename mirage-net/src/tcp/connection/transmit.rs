@@ -174,6 +174,8 @@ impl<C: CongestionControl> Connection<C> {
             && sent.octets == octets
         {
             self.path_probe_sent(sent.sequence, octets, mtu);
+        } else {
+            self.full_segment_sent(cx, sent.sequence, sent.octets, room);
         }
         if sent.octets % room != 0 {
             self.small = Some(sent.sequence + sent.octets);

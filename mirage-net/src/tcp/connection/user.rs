@@ -11,6 +11,9 @@ use crate::tcp::error::TcpError;
 /// How long an owner waits whose data found no page or no slot, though its own bounds had room for them.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
+/// Pages that a call to write may take however short they are, as long as the queue is within its share.
+const LEAST_PAGES: usize = 4;
+
 /// What a call to receive gives.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -102,6 +105,11 @@ impl<C: CongestionControl> Connection<C> {
         let bytes = bytes.get(..room).unwrap_or(bytes);
         self.begin_waiting(cx);
         let pages = u32::from(self.options.send_pages.min(cx.fair_pages));
+        // One call must not take the quarter of the pool that is for all.
+        let common = cx.pool.blocks() / 4;
+        let room = cx.pool.free().saturating_sub(common).max(LEAST_PAGES);
+        let held = self.sender.queue().pages();
+        let pages = pages.min(held.saturating_add(u32::try_from(room).unwrap_or(u32::MAX)));
         let written = self
             .sender
             .queue_mut()

@@ -507,7 +507,8 @@ fn a_greedy_connection_leaves_room_for_another() {
         pair.write(A, first, &bytes);
         pair.run(ms(100));
     }
-    assert!(pair.hosts[A].pool.free() > 0 && pair.hosts[B].pool.free() > 0);
+    // Of the quarter that is for all next to nothing is taken, at either end.
+    assert!(pair.hosts[A].pool.free() >= 11 && pair.hosts[B].pool.free() >= 11);
     let bytes = pattern(50_000);
     let read = pair.transfer((A, second), (B, second_b), &bytes, secs(300));
     assert_eq!(read, bytes);

@@ -128,6 +128,36 @@ fn rfc4821_7_a_wrong_suspicion_is_taken_back_within_seconds() {
     assert_eq!(pair.hosts[A].engine.get(a).unwrap().segment_octets(), 1_448);
 }
 
+/// Where large segments have got through, time-outs in a row are rather losses; where none has, a black hole.
+#[test]
+fn a_path_that_has_shown_what_it_takes_is_suspected_later() {
+    let bytes = pattern(20_000);
+    let time_outs_until_suspected = |pair: &mut Pair, a| {
+        pair.link = cut();
+        let before = pair.hosts[A].engine.counters().time_outs;
+        pair.write(A, a, &bytes);
+        let until = pair.now + secs(120);
+        while pair.hosts[A].engine.counters().path_mtu_reduced == 0 {
+            assert!(pair.step(until));
+        }
+        pair.hosts[A].engine.counters().time_outs - before
+    };
+    let mut pair = Pair::new();
+    let (a, _) = pair.connect();
+    assert_eq!(time_outs_until_suspected(&mut pair, a), 3);
+    let (mut pair, a, _) = settled();
+    assert_eq!(time_outs_until_suspected(&mut pair, a), 6);
+    // Small segments prove nothing.
+    let mut pair = Pair::new();
+    let (a, b) = pair.connect();
+    for _ in 0..20 {
+        pair.write(A, a, &[1; 900]);
+        pair.run(secs(1));
+    }
+    assert_eq!(pair.read(B, b).len(), 18_000);
+    assert_eq!(time_outs_until_suspected(&mut pair, a), 3);
+}
+
 /// RFC 4821 §7: a black hole that stays is tested ever less often, and no time-out more comes of it.
 #[test]
 fn rfc4821_7_a_path_that_stays_narrow_costs_few_segments() {
