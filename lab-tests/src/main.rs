@@ -9,6 +9,7 @@ mod dhcp;
 mod dnsperf;
 mod load;
 mod probes;
+mod web;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -65,7 +66,7 @@ fn main() -> ExitCode {
 
 /// What needs the machine's own network; then the second part, in a network of its own where that can be made.
 fn prepare(workspace: &Workspace) -> Result<ExitCode, Failure> {
-    for appliance in ["dns", "memory-probe"] {
+    for appliance in ["dns", "memory-probe", "web"] {
         build(workspace, appliance, build_command::Options::default())?.into_product()?;
     }
     Lab::prepare(&options(workspace), |line| eprintln!("{line}"))?;
@@ -129,6 +130,7 @@ fn run(workspace: &Workspace) -> Result<ExitCode, Failure> {
         scope.spawn(|| probes::run(&lab, &tests, &probe));
         scope.spawn(|| dhcp::run(&lab, &tests, &dns));
         checks::run(&lab, &tests, &dns);
+        web::run(&lab, &tests, &image(workspace, "web"));
     });
     drop(lab);
     eprintln!("{:.1} s in all", began.elapsed().as_secs_f64());
