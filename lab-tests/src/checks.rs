@@ -1,6 +1,7 @@
 //! What the DNS appliance does: it answers, is saved, restored, migrated, shut down.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,6 +49,11 @@ pub(crate) fn run(lab: &Lab, tests: &Tests, image: &Path) {
         }
         Ok(())
     });
+    tests.test_on_tap(
+        lab,
+        "thousands_of_answers_over_tcp_come_in_frames_of_several_segments",
+        || segmented(lab, server),
+    );
     tests.test_on_tap(
         lab,
         "a_ping_is_answered_up_to_the_mtu_and_in_fragments",
@@ -159,6 +165,66 @@ fn over_tcp(server: SocketAddr) -> Result<(), Failure> {
         return Err(both.into());
     }
     Ok(())
+}
+
+/// Questions on one connection, all at once: netfront's segmentation offload. The backend counts a frame as one, however many
+/// segments it stands for.
+fn segmented(lab: &Lab, server: SocketAddr) -> Result<(), Failure> {
+    const QUESTIONS: u16 = 3_000;
+    let before = frames_of(lab)?;
+    let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut writer = stream.try_clone()?;
+    let asking = thread::spawn(move || {
+        let questions: Vec<u8> = (0..QUESTIONS).flat_map(question).collect();
+        writer.write_all(&questions)
+    });
+    for id in 0..QUESTIONS {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length)?;
+        let mut answer = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut answer)?;
+        // The question's identifier, a response without an error, one answer.
+        let right = answer.len() > 12
+            && answer[..2] == id.to_be_bytes()
+            && answer[2] & 0x80 != 0
+            && answer[3] & 0xf == 0
+            && answer[6..8] == [0, 1];
+        if !right {
+            return Err(format!("question {id}: {answer:02x?}").into());
+        }
+    }
+    asking.join().map_err(|_| "the asking thread panicked")??;
+    let (frames, bytes) = frames_of(lab)?;
+    let (frames, bytes) = (frames - before.0, bytes - before.1);
+    if bytes <= frames * 1_514 {
+        return Err(format!("{frames} frames of {bytes} bytes in all").into());
+    }
+    Ok(())
+}
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A question for www.example.org's address, as it goes over TCP (RFC 1035, 4.2.2).
+fn question(id: u16) -> Vec<u8> {
+    let [high, low] = id.to_be_bytes();
+    let mut message = vec![high, low, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    message.extend(b"\x03www\x07example\x03org\x00\x00\x01\x00\x01");
+    let length = message.len() as u16;
+    [&length.to_be_bytes()[..], &message].concat()
+}
+
+/// Frames that the backend had from the appliance, and their bytes.
+fn frames_of(lab: &Lab) -> Result<(u64, u64), Failure> {
+    let script =
+        format!("cd /sys/class/net/vif$(xl domid {DNS}).0/statistics && cat rx_packets rx_bytes");
+    let said = dom0(lab, &script)?;
+    let mut numbers = said.split_whitespace().map(str::parse::<u64>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(frames)), Some(Ok(bytes))) => Ok((frames, bytes)),
+        _ => Err(format!("the backend's counters: {said:?}").into()),
+    }
 }
 
 fn pings(place: &Place) -> Result<(), Failure> {
