@@ -243,7 +243,10 @@ proptest! {
             let dropped = seen.dropped.expect("let go of");
             prop_assert!(dropped - accepted <= longest(), "{seen:?}");
             let text = seen.text();
-            prop_assert!(text.is_empty() || text.starts_with("HTTP/1.1 "), "{text}");
+            // Who takes it octet by octet may be let go of in the middle of that.
+            let begins = "HTTP/1.1 ";
+            let common = text.len().min(begins.len());
+            prop_assert_eq!(text.get(..common), begins.get(..common));
         }
         prop_assert_eq!(service.taken(), 0);
         let last = seen.last().expect("the good one");
