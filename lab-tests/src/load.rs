@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,8 +28,34 @@ pub(crate) struct Asked {
     pub(crate) answered: bool,
 }
 
-/// Asks until `stop`; gives every question in order.
-pub(crate) fn ask(server: SocketAddr, stop: &AtomicBool) -> Result<Vec<Asked>, Failure> {
+/// What who waits for answers and who asks tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// No more questions.
+    stop: AtomicBool,
+    /// When the latest question was sent that has its answer.
+    answered: Mutex<Option<Instant>>,
+}
+
+impl Progress {
+    /// Ends the asking.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// When the latest question was sent that has its answer.
+    pub(crate) fn answered(&self) -> Option<Instant> {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_answer(&self, at: Instant) {
+        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        *answered = (*answered).max(Some(at));
+    }
+}
+
+/// Asks until it is told to stop; gives every question in order.
+pub(crate) fn ask(server: SocketAddr, progress: &Progress) -> Result<Vec<Asked>, Failure> {
     let name = NameBuf::from_text("www.example.org").map_err(|error| error.to_string())?;
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.connect(server)?;
@@ -40,7 +67,7 @@ pub(crate) fn ask(server: SocketAddr, stop: &AtomicBool) -> Result<Vec<Asked>, F
     let mut end = None;
     loop {
         let now = Instant::now();
-        if end.is_none() && stop.load(Ordering::Relaxed) {
+        if end.is_none() && progress.stop.load(Ordering::Relaxed) {
             end = Some(now + PATIENCE);
         }
         match end {
@@ -73,6 +100,7 @@ pub(crate) fn ask(server: SocketAddr, stop: &AtomicBool) -> Result<Vec<Asked>, F
                 && let Some(number) = numbers.get(&id)
             {
                 asked[*number].answered = true;
+                progress.has_answer(asked[*number].at);
             }
         }
         thread::sleep(INTERVAL.saturating_sub(now.elapsed()));
