@@ -13,10 +13,11 @@ const GUEST: &str = "CONTEXT: hvm guest (";
 
 /// The guests, by Xen's names for them (`d1v0`), that the emulator gave Xen's registers, in the order in which a lab's log has them.
 pub(crate) fn victims(log: &str) -> Vec<&str> {
-    let lines = log.lines();
-    let next = log.lines().skip(1);
-    let pairs = lines.zip(next).filter(|(line, _)| line.contains(XENS_TEXT));
-    pairs
+    // Lines of others come between.
+    let lines = || log.lines().filter(|line| line.contains("| (XEN) "));
+    lines()
+        .zip(lines().skip(1))
+        .filter(|(line, _)| line.contains(XENS_TEXT))
         .filter_map(|(_, next)| {
             let (_, guest) = next.split_once(GUEST)?;
             guest.split_once(')').map(|(guest, _)| guest)
