@@ -5,6 +5,7 @@ use mirage_core::Instant;
 use super::{Engine, PathMtu, connection};
 use crate::tcp::connection::{Answer, Incoming};
 use crate::tcp::four_tuple::FourTuple;
+use crate::tcp::listen::Listener;
 use crate::tcp::time_wait::InTimeWait;
 use crate::tcp::{SequenceNumber, TcpState};
 use crate::wire::tcp::{TcpFlags, TcpRepr};
@@ -66,13 +67,21 @@ impl Engine<'_> {
         incoming: &Incoming,
     ) -> Option<SequenceNumber> {
         let repr = &incoming.repr;
-        // Only a listener can take the SYN; without one TIME-WAIT goes on.
-        let listens = self.listeners.find(tuple.local()).is_some();
+        // Only a listener can take the SYN; without one TIME-WAIT goes on, and while its backlog is full.
+        let listener = self.listeners.find(tuple.local());
+        let listener = listener.and_then(|handle| self.listeners.get(handle));
+        let listens = listener.is_some();
+        let is_full = listener.is_some_and(Listener::is_full);
         if repr.flags.contains(TcpFlags::RST) {
             self.shared.counters.reset_in_time_wait += 1;
         }
         if repr.flags.contains(TcpFlags::SYN) && !listens {
             self.challenge_in_time_wait(now, index);
+            return None;
+        }
+        if repr.flags & (TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST) == TcpFlags::SYN && is_full
+        {
+            self.shared.counters.backlog_full += 1;
             return None;
         }
         let answer = self

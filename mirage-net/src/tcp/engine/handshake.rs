@@ -68,7 +68,7 @@ impl Engine<'_> {
         let Some(known) = self.listeners.get(listener) else {
             return;
         };
-        if known.waiting >= known.options.backlog {
+        if known.is_full() {
             self.shared.counters.backlog_full += 1;
             return;
         }
@@ -189,7 +189,10 @@ impl Engine<'_> {
         };
         let old = old && !flags.contains(TcpFlags::RST);
         let window = u32::from(half_open.window);
-        let length = incoming.length();
+        let length = match flags.contains(TcpFlags::RST) {
+            true => 0,
+            false => incoming.length(),
+        };
         let acceptable = repr.sequence.is_within(next, window)
             || (length > 0 && (repr.sequence + (length - 1)).is_within(next, window));
         if old || !acceptable {
@@ -269,7 +272,7 @@ impl Engine<'_> {
         let Some(known) = self.listeners.get(listener) else {
             return true;
         };
-        if known.waiting >= known.options.backlog || self.free == END {
+        if known.is_full() || self.free == END {
             self.shared.counters.accept_full += 1;
             return false;
         }

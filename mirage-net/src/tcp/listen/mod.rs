@@ -81,6 +81,13 @@ pub(crate) struct Listener {
     pub(crate) news: bool,
 }
 
+impl Listener {
+    /// Whether as many connections wait to be accepted as may.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting >= self.options.backlog
+    }
+}
+
 /// The listeners of a stack. A segment that is for no connection is looked up in all of them: a handful, not hundreds.
 pub(crate) struct Listeners<'a> {
     slots: ManagedSlice<'a, ListenerSlot>,

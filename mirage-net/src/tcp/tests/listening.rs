@@ -342,3 +342,38 @@ fn many_connections_are_found() {
     pair.inject(&good);
     assert_eq!(pair.read(B, b), b"hello");
 }
+
+/// "TIME-WAIT reused too early": a SYN that finds the backlog full ends no TIME-WAIT.
+#[test]
+fn a_syn_that_is_dropped_ends_no_time_wait() {
+    let mut pair = Pair::new();
+    let local = ([0, 0, 0, 0], PORT).into();
+    let options = ListenOptions {
+        backlog: 1,
+        ..ListenOptions::bind(local)
+    };
+    let listener = pair.engine(B).listen(options).unwrap();
+    let (from, to) = (pair.at(A, 5_000), pair.at(B, PORT));
+    let a = pair.open_between(A, from, to, ConnectionOptions::DEFAULT);
+    pair.run(secs(1));
+    let b = pair.engine(B).accept(listener).unwrap().unwrap();
+    // B closes first, so that TIME-WAIT is there.
+    pair.close(B, b);
+    pair.run(secs(1));
+    pair.close(A, a);
+    pair.run(secs(1));
+    assert_eq!(pair.engine(B).population(), (0, 0, 1));
+    // Another one waits to be accepted.
+    let other = pair.open(A, ConnectionOptions::DEFAULT);
+    pair.run(secs(1));
+    let again = pair.open_between(A, from, to, ConnectionOptions::DEFAULT);
+    pair.run(ms(100));
+    assert_eq!(pair.engine(B).population(), (1, 0, 1));
+    assert_eq!(pair.hosts[B].engine.counters().backlog_full, 1);
+    // Once there is room it is taken.
+    let waiting = pair.engine(B).accept(listener).unwrap();
+    pair.run(secs(5));
+    assert_eq!(pair.state(A, again), Some(TcpState::Established));
+    assert_eq!(pair.hosts[B].engine.counters().time_waits_reused, 1);
+    let _ = (other, waiting);
+}

@@ -1,6 +1,7 @@
 //! Resets, SYNs and acknowledgements that a stranger might have sent (RFC 5961), old ones (PAWS), and ICMP (RFC 5927).
 
 use super::*;
+use crate::tcp::KeepAlive;
 
 /// RFC 5961 §3.2: "an in-window RST that isn't exact resets".
 #[test]
@@ -273,4 +274,52 @@ fn segments_for_nobody_are_reset_within_a_limit() {
     }
     assert!((40..=60).contains(&answers), "{answers}");
     assert!(pair.hosts[A].engine.counters().resets_limited > 1_900);
+}
+
+/// RFC 7323 §5.3 with RFC 5961 §5.2: who knows no acknowledgement of ours can't make us take the peer's own segments for old ones.
+#[test]
+fn a_segment_whose_acknowledgement_is_refused_leaves_no_timestamp() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.connect();
+    pair.write(A, a, b"first");
+    pair.run(secs(1));
+    for (back, flags) in [(0, TcpFlags::ACK), (5, TcpFlags::ACK)] {
+        let mut forged = pair.forged(B, b, flags);
+        forged.repr.sequence = forged.repr.sequence - back;
+        forged.repr.acknowledgement = forged.repr.acknowledgement - (1 << 30);
+        forged.bytes = b"wrong".to_vec();
+        let timestamps = forged.repr.options.timestamps.as_mut().unwrap();
+        timestamps.value = timestamps.value.wrapping_add(1 << 30);
+        pair.inject(&forged);
+    }
+    assert_eq!(pair.hosts[B].engine.counters().acknowledges_too_old, 2);
+    pair.write(A, a, b"then");
+    pair.run(secs(1));
+    assert_eq!(pair.read(B, b), b"firstthen");
+    assert_eq!(pair.hosts[B].engine.counters().paws, 0);
+}
+
+/// … nor keep a connection alive whose peer is gone.
+#[test]
+fn a_segment_whose_acknowledgement_is_refused_is_no_sign_of_life() {
+    let mut pair = Pair::new();
+    let options = ConnectionOptions {
+        keep_alive: Some(KeepAlive {
+            idle: secs(10),
+            interval: secs(1),
+            probes: 2,
+        }),
+        ..ConnectionOptions::DEFAULT
+    };
+    let (a, _b) = pair.connect_with(options, ConnectionOptions::DEFAULT);
+    pair.link = cut();
+    for _ in 0..30 {
+        if pair.state(A, a) == Some(TcpState::Established) {
+            let mut forged = pair.forged(A, a, TcpFlags::ACK);
+            forged.repr.acknowledgement += 1 << 20;
+            pair.inject(&forged);
+        }
+        pair.run(secs(1));
+    }
+    assert_eq!(pair.error(A, a), Some(TcpError::TimedOut));
 }

@@ -239,3 +239,26 @@ fn large_writes_make_full_segments() {
         .collect();
     assert!(sizes.len() <= 106, "{}", sizes.len());
 }
+
+/// RFC 9293 §3.8.6.1, MUST-66: "process the RST and URG fields of all incoming segments, even when the receive window is zero".
+#[test]
+fn rfc9293_3_8_6_a_closed_window_keeps_neither_urgent_nor_reset_out() {
+    let (mut pair, _a, b) = shut(10_000);
+    pair.link = cut();
+    let mut urgent = pair.forged(B, b, TcpFlags::ACK | TcpFlags::URG);
+    urgent.bytes = b"now".to_vec();
+    urgent.repr.urgent = 3;
+    pair.inject(&urgent);
+    assert_eq!(pair.hosts[B].engine.get(b).unwrap().urgent(), Some(10_003));
+    assert_eq!(pair.hosts[B].engine.get(b).unwrap().readable(), 10_000);
+    // Not what an acknowledgement out of range comes with.
+    urgent.repr.acknowledgement += 1 << 20;
+    urgent.repr.urgent = 300;
+    pair.inject(&urgent);
+    assert_eq!(pair.hosts[B].engine.get(b).unwrap().urgent(), Some(10_003));
+    // SHLD-2: with data, too.
+    let mut reset = pair.forged(B, b, TcpFlags::RST);
+    reset.bytes = b"no room".to_vec();
+    pair.inject(&reset);
+    assert_eq!(pair.error(B, b), Some(TcpError::Reset));
+}

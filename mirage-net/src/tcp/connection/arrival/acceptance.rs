@@ -14,7 +14,12 @@ impl<C: CongestionControl> Connection<C> {
             return false;
         }
         let sequence = incoming.repr.sequence;
-        let length = incoming.length();
+        // Of a reset the number alone counts, whatever data it explains itself with (RFC 9293 §3.5.3, SHLD-2), and
+        // whatever room there is for them (MUST-66).
+        let length = match incoming.has(TcpFlags::RST) {
+            true => 0,
+            false => incoming.length(),
+        };
         if !self.is_acceptable(sequence, length) {
             self.take_unacceptable(cx, incoming);
             return false;
@@ -37,14 +42,23 @@ impl<C: CongestionControl> Connection<C> {
             cx.counters.without_acknowledgement += 1;
             return false;
         }
+        true
+    }
+
+    /// Takes what an acceptable segment says of the peer beside its text, once its acknowledgement was found to be in range: who
+    /// guesses a sequence number alone must neither set TS.Recent, which would shut the peer's own segments out, nor
+    /// pass for it (RFC 5961 §5.2).
+    pub(super) fn take_signs(&mut self, cx: &Context<'_, '_>, incoming: &Incoming) {
         self.heard(cx);
         if let (Some(state), Some(timestamps)) =
             (&mut self.timestamps, incoming.repr.options.timestamps)
         {
-            let covers = sequence.is_at_or_before(self.acknowledging.last());
+            let covers = incoming
+                .repr
+                .sequence
+                .is_at_or_before(self.acknowledging.last());
             state.observe(timestamps.value, covers, cx.now);
         }
-        true
     }
 
     /// The acceptability test of RFC 9293 §3.10.7.4, table 6.
@@ -121,10 +135,17 @@ impl<C: CongestionControl> Connection<C> {
         let near = sequence.is_at_or_before(next + window)
             && sequence.is_at_or_after(next - self.receive_window.limit());
         if near && incoming.has(TcpFlags::ACK) && self.state.is_synchronised() {
+            if self.take_acknowledgement(cx, incoming).is_err() {
+                return;
+            }
             self.heard(cx);
             self.observe_repetition(cx, incoming);
-            if self.take_acknowledgement(cx, incoming).is_err() || !self.state.is_synchronised() {
+            if !self.state.is_synchronised() {
                 return;
+            }
+            if window == 0 && sequence == next {
+                // RFC 9293 §3.8.6, MUST-66: "even when the receive window is zero".
+                self.take_urgent(incoming);
             }
             if !incoming.payload.is_empty()
                 && self.state.takes_data()

@@ -101,6 +101,7 @@ impl<C: CongestionControl> Connection<C> {
         if let Err(answer) = self.take_acknowledgement(cx, &incoming) {
             return answer;
         }
+        self.take_signs(cx, &incoming);
         if !matches!(
             self.state,
             TcpState::Closed | TcpState::TimeWait | TcpState::SynReceived
