@@ -70,9 +70,63 @@ impl TokenBucket {
     }
 }
 
+/// How often something happened lately, in one word: for what there are many of. The limit is told with each call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// When as many intervals are over as the thing has happened.
+    paid_until: Instant,
+}
+
+impl Pace {
+    /// It did not happen yet.
+    pub(crate) const NEW: Self = Pace {
+        paid_until: Instant::ZERO,
+    };
+
+    /// Whether it may happen now, as by a [`TokenBucket`] that was full at the beginning; if so, it did.
+    pub(crate) fn take(&mut self, limit: &RateLimit, now: Instant) -> bool {
+        let from = self.paid_until.max(now);
+        let Some(saved) = limit.burst.checked_sub(1) else {
+            return false;
+        };
+        if from - now > limit.interval.saturating_mul(saved) {
+            return false;
+        }
+        self.paid_until = from.saturating_add(limit.interval);
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pace_gives_the_burst_then_the_rate() {
+        let limit = RateLimit::per_second(10, 3);
+        let mut pace = Pace::NEW;
+        let taken = |pace: &mut Pace, ms| {
+            (0..100)
+                .filter(|_| pace.take(&limit, Instant::from_millis(ms)))
+                .count()
+        };
+        assert_eq!(taken(&mut pace, 0), 3);
+        assert_eq!(taken(&mut pace, 99), 0);
+        assert_eq!(taken(&mut pace, 100), 1);
+        assert_eq!(taken(&mut pace, 350), 2);
+        assert_eq!(taken(&mut pace, 400), 1);
+        assert_eq!(taken(&mut pace, 1_000_000), 3);
+        // A clock that goes back gives nothing.
+        assert_eq!(taken(&mut pace, 1_000), 0);
+        let mut pace = Pace::NEW;
+        assert!(!pace.take(&RateLimit::per_second(1, 0), Instant::from_secs(9)));
+        let unlimited = RateLimit {
+            burst: 1,
+            interval: Duration::ZERO,
+        };
+        let mut pace = Pace::NEW;
+        assert!((0..100).all(|_| pace.take(&unlimited, Instant::from_secs(1))));
+    }
 
     #[test]
     fn gives_the_burst_then_the_rate() {

@@ -19,7 +19,7 @@ pub struct TcpConfig {
     pub fin_wait_2: Duration,
     /// The longest that an acknowledgement waits (RFC 9293, MUST-59: below half a second).
     pub delayed_acknowledgement: Duration,
-    /// Challenge acknowledgements of all connections together (RFC 5961 §7).
+    /// Challenge acknowledgements of one connection (RFC 5961 §7), and of all that are half open or in TIME-WAIT together.
     pub challenges: RateLimit,
     /// Resets for segments that belong to no connection.
     pub resets: RateLimit,

@@ -11,9 +11,10 @@ const ONCE_IN: Duration = Duration::from_millis(500);
 
 impl<C: CongestionControl> Connection<C> {
     /// Asks a peer that seems to have reset, or to have begun anew, what it really means: only the
-    /// real one knows the answer (RFC 5961 §3.2, §4.2, §5.2). All connections share a limit (§7).
+    /// real one knows the answer (RFC 5961 §3.2, §4.2, §5.2). The limit (§7) is the connection's own: by one that all shared
+    /// a stranger would learn from its own connection whether it had guessed another's numbers (CVE-2016-5696).
     pub(super) fn challenge(&mut self, cx: &mut Context<'_, '_>) {
-        if cx.challenges.take(cx.now) {
+        if self.challenges.take(&cx.config.challenges, cx.now) {
             cx.counters.challenges_sent += 1;
             self.acknowledging.at_once();
         } else {

@@ -62,7 +62,7 @@ use super::{
     AnyCongestion, CongestionControl, ReceiveQueue, RoundTripConfig, SegmentTable, Sender,
     SequenceNumber,
 };
-use crate::limit::TokenBucket;
+use crate::limit::Pace;
 
 /// What a connection borrows of the stack for the time of a call.
 pub(crate) struct Context<'c, 's> {
@@ -72,8 +72,6 @@ pub(crate) struct Context<'c, 's> {
     pub(crate) pool: &'static Pool,
     pub(crate) config: &'c TcpConfig,
     pub(crate) counters: &'c mut TcpCounters,
-    /// Challenge acknowledgements of all connections.
-    pub(crate) challenges: &'c mut TokenBucket,
     /// Pages that each queue of a connection may hold while the pool or the slots run low; no limit else.
     pub(crate) fair_pages: u16,
     /// What the device cuts into segments, if it does.
@@ -167,8 +165,11 @@ pub(crate) struct Connection<C: CongestionControl = AnyCongestion> {
     heard_at: Instant,
     /// Not before this is an out-of-window segment without data answered again.
     challenge_after: Instant,
-    /// Pages or slots, not the owner's own bounds, kept data out: when the owner is to try again.
-    try_again_at: Option<Instant>,
+    /// Challenge acknowledgements (RFC 5961 §7).
+    challenges: Pace,
+    /// Pages or slots, not the owner's own bounds, kept data out: when the owner is to try again; else far
+    /// in the future.
+    try_again_at: Instant,
     /// When the owner let go of the connection.
     orphaned_at: Option<Instant>,
     /// The owner closed before the connection was established.
@@ -284,7 +285,8 @@ impl<C: CongestionControl> Connection<C> {
             stalled_since: cx.now,
             heard_at: cx.now,
             challenge_after: Instant::ZERO,
-            try_again_at: None,
+            challenges: Pace::NEW,
+            try_again_at: Instant::FAR_FUTURE,
             orphaned_at: None,
             close_pending: false,
             reset_due: None,

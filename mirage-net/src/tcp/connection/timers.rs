@@ -137,7 +137,7 @@ impl<C: CongestionControl> Connection<C> {
             consider(self.persist.deadline);
             consider(self.stalled_deadline());
         }
-        consider(self.try_again_at);
+        consider((self.try_again_at != Instant::FAR_FUTURE).then_some(self.try_again_at));
         consider(self.acknowledging.deadline());
         consider(self.keep_alive_deadline());
         consider(self.linger_deadline(config));
@@ -184,7 +184,7 @@ impl<C: CongestionControl> Connection<C> {
                 self.handle_persist_timeout(cx);
             }
         }
-        if due(self.try_again_at) {
+        if self.try_again_at <= now {
             self.handle_try_again();
         }
         self.acknowledging.expire(cx.now);

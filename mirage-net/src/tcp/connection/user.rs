@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use mirage_core::Segment;
+use mirage_core::{Instant, Segment};
 
 use super::{Connection, Context, TcpEvents, TcpState};
 use crate::tcp::CongestionControl;
@@ -123,12 +123,12 @@ impl<C: CongestionControl> Connection<C> {
 
     /// What is all connections' was short: nobody's acknowledgement says when there is more of it.
     pub(crate) fn try_again(&mut self, cx: &Context<'_, '_>) {
-        self.try_again_at = Some(cx.now.saturating_add(TRY_AGAIN));
+        self.try_again_at = cx.now.saturating_add(TRY_AGAIN);
     }
 
     /// The owner is told to try again.
     pub(super) fn handle_try_again(&mut self) {
-        self.try_again_at = None;
+        self.try_again_at = Instant::FAR_FUTURE;
         self.events |= TcpEvents::WRITABLE;
     }
 

@@ -134,6 +134,7 @@ struct Shared<'a> {
     pool: &'static Pool,
     config: TcpConfig,
     counters: TcpCounters,
+    /// Of challenges that are no connection's.
     challenges: TokenBucket,
     /// Connections that there are.
     connections: usize,
@@ -149,7 +150,6 @@ impl<'a> Shared<'a> {
             pool: self.pool,
             config: &self.config,
             counters: &mut self.counters,
-            challenges: &mut self.challenges,
             fair_pages,
             cutting: self.cutting,
         }

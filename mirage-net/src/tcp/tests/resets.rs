@@ -323,3 +323,33 @@ fn a_segment_whose_acknowledgement_is_refused_is_no_sign_of_life() {
     }
     assert_eq!(pair.error(A, a), Some(TcpError::TimedOut));
 }
+
+/// CVE-2016-5696: a limit that all connections share tells one peer what another was asked.
+#[test]
+fn challenges_of_one_connection_say_nothing_of_anothers() {
+    let mut pair = Pair::new();
+    let listener = pair.listen(ConnectionOptions::DEFAULT);
+    let (own, others) = (
+        pair.open(A, ConnectionOptions::DEFAULT),
+        pair.open(A, ConnectionOptions::DEFAULT),
+    );
+    pair.run(secs(1));
+    pair.link = cut();
+    let challenged = |pair: &mut Pair, handle| {
+        let mut answers = 0;
+        for _ in 0..100 {
+            let forged = pair.forged(A, handle, TcpFlags::SYN);
+            pair.inject(&forged);
+            answers += pair.take(A).len();
+        }
+        answers
+    };
+    let alone = challenged(&mut pair, own);
+    pair.run(secs(10));
+    assert!((10..=25).contains(&alone), "{alone}");
+    // Whether or not somebody guesses at another connection.
+    assert_eq!(challenged(&mut pair, others), alone);
+    assert_eq!(challenged(&mut pair, own), alone);
+    let now = pair.now;
+    pair.engine(B).close_listener(now, listener);
+}
