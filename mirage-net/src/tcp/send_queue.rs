@@ -70,6 +70,8 @@ pub struct SendQueue {
     pub(super) sacked: u32,
     /// Segments that are reported by SACK, as they were sent first.
     pub(super) sacked_segments: u32,
+    /// Slots that were sent.
+    sent_slots: u32,
     fin: Fin,
 }
 
@@ -89,6 +91,7 @@ impl SendQueue {
             next: first,
             sacked: 0,
             sacked_segments: 0,
+            sent_slots: 0,
             fin: Fin::Open,
         }
     }
@@ -316,7 +319,8 @@ impl SendQueue {
     /// Puts unsent data into `frame`, at most `limit` octets of payload, and marks them sent. The FIN follows the last of
     /// them. No more of sequence space than `window` is taken.
     ///
-    /// `None`, when there is nothing to send, no room in the frame, or no slot to cut a piece in two.
+    /// `None`, when there is nothing to send, no room in the frame, or no slot to cut a piece in two, or when the queue has
+    /// its share of them until something is acknowledged.
     pub(super) fn transmit(
         &mut self,
         now: Instant,
@@ -332,8 +336,12 @@ impl SendQueue {
             && let Some(slot) = table.get(self.unsent)
         {
             let room = limit - octets;
-            if slot.length > room && self.list.split(table, self.unsent, room).is_none() {
-                break;
+            if slot.length > room {
+                // One segment goes out in any case.
+                let may_cut = self.outstanding() == 0 || self.may_cut(table);
+                if !may_cut || self.list.split(table, self.unsent, room).is_none() {
+                    break;
+                }
             }
             let Some(slot) = table.get_mut(self.unsent) else {
                 break;
@@ -363,6 +371,15 @@ impl SendQueue {
         })
     }
 
+    /// Whether what is sent may be cut into more pieces. A peer decides how small they are, by its MSS and by what it reports, so
+    /// each queue has at most twice as many as are left for the data of all others: that leaves some to the next one, however many
+    /// do so. Where data has taken all that is for it, a few more, of half of what is set aside for cuts.
+    pub(super) fn may_cut(&self, table: &SegmentTable<'_>) -> bool {
+        let sent = self.sent_slots as usize;
+        sent < 2 * table.free_for_data()
+            || (sent < FEW && table.free() > (table.capacity() / 16).max(1))
+    }
+
     /// The first unsent slot is in flight.
     fn mark_sent(&mut self, now: Instant, table: &mut SegmentTable<'_>) {
         let index = self.unsent;
@@ -376,6 +393,7 @@ impl SendQueue {
         self.next = slot.end();
         self.unsent = slot.next;
         self.last_sent = index;
+        self.sent_slots += 1;
         self.flight.push_back(table, index);
     }
 
@@ -573,6 +591,7 @@ impl SendQueue {
         at: u32,
     ) -> Option<u32> {
         let back = self.list.split(table, index, at)?;
+        self.sent_slots += 1;
         match table.get(index)?.state {
             SlotState::InFlight => self.flight.insert_split(table, index, back),
             SlotState::Lost => self.lost.insert_split(table, index, back),
@@ -618,6 +637,7 @@ impl SendQueue {
                 self.last_data = END;
             }
             self.shorten_run(table);
+            self.sent_slots -= 1;
             drop(self.list.pop_front(table));
         }
         self.unacknowledged = to;
@@ -673,6 +693,9 @@ impl SendQueue {
         self.list.octets -= count;
     }
 }
+
+/// Slots that each queue may have sent while few are left.
+const FEW: usize = 16;
 
 /// The largest queue: the largest window that RFC 7323 §2.3 allows.
 const MAX_OCTETS: u32 = 1 << 30;

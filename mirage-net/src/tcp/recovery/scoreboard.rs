@@ -154,7 +154,7 @@ impl SendQueue {
     }
 
     /// Marks what a block reports: `block` lies between SND.UNA and SND.NXT. Slots are cut at its edges. Says whether the
-    /// block was taken whole: not when `steps` ran out, or slots.
+    /// block was taken whole: not when `steps` ran out, or the queue's share of the slots.
     ///
     /// Slots that are reported one after the other are a *run*, which is passed over in one step, for a block grows by a
     /// segment with each acknowledgement: the first slot of a run has its last in `newer`, the last its first in `older`.
@@ -186,7 +186,7 @@ impl SendQueue {
             }
             if slot.sequence.is_before(block.left) {
                 let at = block.left.distance_from(slot.sequence);
-                let Some(back) = self.split_sent(table, index, at) else {
+                let Some(back) = self.cut_reported(table, index, at) else {
                     return false;
                 };
                 before = index;
@@ -195,7 +195,7 @@ impl SendQueue {
             }
             if slot.end().is_after(block.right) {
                 let at = block.right.distance_from(slot.sequence);
-                if self.split_sent(table, index, at).is_none() {
+                if self.cut_reported(table, index, at).is_none() {
                     return false;
                 }
             }
@@ -213,6 +213,14 @@ impl SendQueue {
             }
         }
         true
+    }
+
+    /// Cuts a slot at the edge of a block. Not for whoever has cut too many: SACK is advice (RFC 2018 §8).
+    fn cut_reported(&mut self, table: &mut SegmentTable<'_>, index: u32, at: u32) -> Option<u32> {
+        if !self.may_cut(table) {
+            return None;
+        }
+        self.split_sent(table, index, at)
     }
 
     fn mark_one_sacked(

@@ -1,7 +1,11 @@
 //! Hostile segments: every combination of flags, in every state, around every edge of both windows. Nothing panics, no state follows
 //! another that can't (which `enter` asserts), and no page, slot or timer is lost.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use super::*;
+use crate::wire::tcp::SackBlock;
 
 /// Every state that a connection can be in.
 const STATES: [TcpState; 10] = [
@@ -232,4 +236,89 @@ fn a_peer_that_lies_at_random() {
         let (free, capacity) = pair.engine(A).segments_free();
         assert_eq!(free, capacity);
     }
+}
+
+/// A peer that reports every other octet has what was sent cut into pieces of one octet: no more of them than leave room for
+/// all others.
+#[test]
+fn sack_blocks_do_not_use_up_the_slots_of_all() {
+    let mut pair = Pair::new();
+    let listener = pair.listen(ConnectionOptions::DEFAULT);
+    let (first, second) = (
+        pair.open(A, ConnectionOptions::DEFAULT),
+        pair.open(A, ConnectionOptions::DEFAULT),
+    );
+    pair.run(secs(1));
+    let _first_b = pair.engine(B).accept(listener).unwrap().unwrap();
+    let second_b = pair.engine(B).accept(listener).unwrap().unwrap();
+    let port = pair.hosts[A].engine.get(first).unwrap().tuple().local_port;
+    pair.link = Box::new(move |_, flying| {
+        let mine = flying.tuple.local_port == port || flying.tuple.remote_port == port;
+        if mine { Vec::new() } else { std::vec![DELAY] }
+    });
+    pair.write(A, first, &pattern(60_000));
+    pair.settle();
+    for number in 0..1_000 {
+        let (una, next, _) = pair.numbers(A, first);
+        let mut forged = pair.forged(A, first, TcpFlags::ACK);
+        forged.repr.acknowledgement = una;
+        let left = una + 2 * number + 1;
+        if left.is_at_or_after(next) {
+            break;
+        }
+        forged.repr.options.sack.push(SackBlock {
+            left,
+            right: left + 1,
+        });
+        pair.inject(&forged);
+        pair.take(A);
+    }
+    let (free, capacity) = pair.hosts[A].engine.segments_free();
+    assert!(free >= capacity / 4, "{free} of {capacity}");
+    let bytes = pattern(100_000);
+    let read = pair.transfer((A, second), (B, second_b), &bytes, secs(300));
+    assert_eq!(read, bytes);
+}
+
+/// Peers that take small segments alone, and acknowledge nothing any more, leave slots for the others.
+#[test]
+fn small_segments_do_not_use_up_the_slots_of_all() {
+    let mut pair = Pair::new();
+    let listener = pair.listen(ConnectionOptions::DEFAULT);
+    let silent = Rc::new(RefCell::new(Vec::new()));
+    let is_silent = Rc::clone(&silent);
+    pair.link = Box::new(move |_, flying| {
+        if flying.from == B && flying.has(TcpFlags::SYN) {
+            flying.repr.options.maximum_segment_size = Some(1);
+        }
+        let ports = [flying.tuple.local_port, flying.tuple.remote_port];
+        match ports.iter().any(|port| is_silent.borrow().contains(port)) {
+            true => Vec::new(),
+            false => std::vec![DELAY],
+        }
+    });
+    for _ in 0..3 {
+        let a = pair.open(A, ConnectionOptions::DEFAULT);
+        pair.run(secs(1));
+        let b = pair.engine(B).accept(listener).unwrap().unwrap();
+        // The window grows, and is full when nothing is heard any more.
+        for _ in 0..200 {
+            pair.write(A, a, &pattern(65_536));
+            pair.run(ms(2));
+            pair.read(B, b);
+        }
+        let port = pair.hosts[A].engine.get(a).unwrap().tuple().local_port;
+        silent.borrow_mut().push(port);
+    }
+    pair.settle();
+    let (free, capacity) = pair.hosts[A].engine.segments_free();
+    assert!(free > capacity / 8, "{free} of {capacity}");
+    let a = pair.open(A, ConnectionOptions::DEFAULT);
+    pair.run(ms(100));
+    let b = pair.engine(B).accept(listener).unwrap().unwrap();
+    let bytes = pattern(20_000);
+    assert!(pair.transfer((A, a), (B, b), &bytes, secs(100)) == bytes);
+    pair.shutdown(A, a);
+    pair.run(secs(1));
+    assert!(pair.is_finished(B, b));
 }
