@@ -7,9 +7,11 @@
 mod checks;
 mod dhcp;
 mod dnsperf;
+mod download;
 mod emulator;
 mod load;
 mod probes;
+mod site;
 mod web;
 
 use std::env;
@@ -74,6 +76,7 @@ fn prepare(workspace: &Workspace) -> Result<ExitCode, Failure> {
     for appliance in ["dns", "memory-probe", "web"] {
         build(workspace, appliance, build_command::Options::default())?.into_product()?;
     }
+    site::build_image(workspace)?;
     Lab::prepare(&options(workspace), |line| eprintln!("{line}"))?;
     let program = env::current_exe()?;
     let makes: [&[&str]; 2] = [&["--net"], &["--user", "--map-root-user", "--net"]];
@@ -155,7 +158,7 @@ fn round(workspace: &Workspace) -> Result<(Tests, PathBuf), Failure> {
         scope.spawn(|| probes::run(&lab, &tests, &probe));
         scope.spawn(|| dhcp::run(&lab, &tests, &dns));
         checks::run(&lab, &tests, &dns);
-        web::run(&lab, &tests, &image(workspace, "web"));
+        web::run(&lab, &tests, &image(workspace, site::IMAGE));
     });
     drop(lab);
     eprintln!("{:.1} s in all", began.elapsed().as_secs_f64());

@@ -1,4 +1,4 @@
-//! What the web appliance does: it serves its site over our own TCP, and a connection outlives a save and a restore.
+//! What the web appliance does: it serves its site over our own TCP, and connections outlive a save and a restore, and a migration.
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
@@ -7,13 +7,20 @@ use std::process::{Child, Command, Stdio};
 
 use cargo_mirage::lab::{Lab, Reason};
 
-use crate::{Failure, READY, Tests, dom0, guest, wait_for};
+use crate::download::Download;
+use crate::{Failure, READY, Tests, dom0, guest, site, wait_for};
 
 /// The guest's name.
 const WEB: &str = "web";
 
 /// MiB.
 const MEMORY: u32 = 16;
+
+/// How many clients download at once.
+const DOWNLOADS: usize = 3;
+
+/// Octets of a download that are some, and more than a connection has under way.
+const SOME: usize = 131_072;
 
 /// All of them, in order. Without a tap nothing of them is there: QEMU would forward ports, of which the lab has given out all.
 pub(crate) fn run(lab: &Lab, tests: &Tests, image: &Path) {
@@ -30,8 +37,20 @@ pub(crate) fn run(lab: &Lab, tests: &Tests, image: &Path) {
         "curl_gets_the_site_and_the_metrics_over_our_own_tcp",
         || serves(address),
     );
-    tests.test("a_connection_outlives_a_save_and_a_restore", || {
-        saved(lab, address)
+    tests.test(
+        "a_stream_and_downloads_outlive_a_save_and_a_restore",
+        || {
+            moved(
+                lab,
+                address,
+                &format!(
+                    "xl save {WEB} /lab/{WEB}.save 2>&1 && xl restore /lab/{WEB}.save 2>&1 && rm /lab/{WEB}.save"
+                ),
+            )
+        },
+    );
+    tests.test("a_stream_and_downloads_outlive_a_migration", || {
+        moved(lab, address, &format!("xl migrate {WEB} localhost 2>&1"))
     });
     tests.test(
         "the_web_appliance_is_shut_down_and_tells_its_counters",
@@ -85,8 +104,9 @@ impl Drop for Listening {
     }
 }
 
-/// A stream of events goes on, on the same connection, after the domain was saved and restored.
-fn saved(lab: &Lab, address: Ipv4Addr) -> Result<(), Failure> {
+/// A stream of events goes on, on the same connection, after that script has moved the domain; and downloads in whose middle it was
+/// moved end with every octet as it should be.
+fn moved(lab: &Lab, address: Ipv4Addr, script: &str) -> Result<(), Failure> {
     let heard = lab.record().log().path().with_file_name("events");
     let mut command = Command::new("curl");
     command
@@ -106,17 +126,24 @@ fn saved(lab: &Lab, address: Ipv4Addr) -> Result<(), Failure> {
         let text = fs::read_to_string(&heard)?;
         Ok(text.matches("}\n\n").count())
     };
-    wait_for("three events", READY, || Ok(events()? >= 3))?;
-    dom0(
-        lab,
-        &format!(
-            "xl save {WEB} /lab/{WEB}.save 2>&1 && xl restore /lab/{WEB}.save 2>&1 && rm /lab/{WEB}.save"
-        ),
-    )?;
-    let before = events()?;
-    wait_for("events behind the restore", READY, || {
-        Ok(events()? >= before + 3)
+    let downloads = (0..DOWNLOADS).map(|_| Download::start(address));
+    let downloads: Vec<_> = downloads.collect::<Result<_, _>>()?;
+    wait_for("three events and some of each download", READY, || {
+        let under_way = downloads.iter().all(|download| download.arrived() > SOME);
+        Ok(under_way && events()? >= 3)
     })?;
+    dom0(lab, script)?;
+    let before = events()?;
+    for download in downloads {
+        let arrived = download.arrived_by_now();
+        // What comes now was sent behind it.
+        if arrived + SOME > site::LENGTH {
+            return Err(format!("{arrived} octets had arrived already").into());
+        }
+        eprintln!("{arrived} of {} octets had arrived", site::LENGTH);
+        download.finish(&site::octets())?;
+    }
+    wait_for("events behind it", READY, || Ok(events()? >= before + 3))?;
     if let Some(status) = listening.0.try_wait()? {
         return Err(format!("the stream ended: {status}").into());
     }

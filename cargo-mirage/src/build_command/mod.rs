@@ -18,6 +18,7 @@ mod runtime;
 mod seed;
 mod toolchain;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
@@ -37,11 +38,16 @@ use recipe::Recipe;
 
 /// How an image is to be built.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
+pub struct Options<'a> {
     /// What the virtual base is drawn with; without one, a random one.
     pub seed: Option<Seed>,
     /// The compiler's target; without one, the best that is installed.
     pub target: Option<Target>,
+    /// Environment variables of the build, which build scripts read: `MIRAGE_WEB_SITE` and its kin.
+    pub variables: &'a [(&'a str, &'a OsStr)],
+    /// What the files are called, without their extensions; without one, like the appliance. For an image that is built otherwise than
+    /// usual, so that the usual one stays.
+    pub file_name: Option<&'a str>,
 }
 
 /// An image that was built and keeps all rules.
@@ -108,6 +114,7 @@ pub fn run(workspace: &Workspace, arguments: &BuildArguments) -> Result<ExitCode
     let options = Options {
         seed: arguments.seed,
         target: arguments.target,
+        ..Options::default()
     };
     for name in names {
         match build(workspace, name, options)? {
@@ -127,7 +134,7 @@ pub fn run(workspace: &Workspace, arguments: &BuildArguments) -> Result<ExitCode
 ///
 /// [`Error::Unknown`] and [`Error::NoMain`] for the name, [`Error::Unsupported`] if this machine has no target or linker for
 /// it, [`Error::Content`] if the package has no program or the image breaks a rule.
-pub fn build(workspace: &Workspace, appliance: &str, options: Options) -> Result<Built, Error> {
+pub fn build(workspace: &Workspace, appliance: &str, options: Options<'_>) -> Result<Built, Error> {
     let manifest = workspace.xen_main(appliance)?;
     let folder = manifest.parent().unwrap_or(workspace.root());
     let toolchain = Toolchain::find(folder)?;
@@ -153,6 +160,7 @@ pub fn build(workspace: &Workspace, appliance: &str, options: Options) -> Result
     }
     let base = seed.virtual_base();
     let mut command = recipe.build(&program, base, object.as_deref())?;
+    command.envs(options.variables.iter().copied());
     log::debug!("{}", process::command_line(&command));
     let output = call(command.stderr(Stdio::inherit()))?;
     if !output.status.success() {
@@ -165,7 +173,8 @@ pub fn build(workspace: &Workspace, appliance: &str, options: Options) -> Result
                 expected: "where the image is",
             }
         })?;
-    let (elf, debug, report) = ship(workspace, appliance, &linked, base)?;
+    let name = options.file_name.unwrap_or(appliance);
+    let (elf, debug, report) = ship(workspace, name, &linked, base)?;
     Ok(Built::Image(Box::new(Product {
         name: appliance.to_owned(),
         elf,
