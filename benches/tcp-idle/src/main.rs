@@ -6,6 +6,7 @@
 mod allocated;
 mod callgrind;
 mod report;
+mod tap;
 mod world;
 
 use std::path::PathBuf;
@@ -39,6 +40,15 @@ struct Arguments {
     /// Does not count instructions, for which valgrind is needed.
     #[arg(long)]
     no_callgrind: bool,
+    /// How many connections there are over a tap, with commas between.
+    #[arg(long, value_delimiter = ',', default_values_t = [10, 10_000])]
+    tap_connections: Vec<usize>,
+    /// Questions in each round over a tap.
+    #[arg(long, default_value_t = 5_000)]
+    questions: usize,
+    /// Does not measure over a tap, for which it has to be root.
+    #[arg(long)]
+    no_tap: bool,
     /// Few connections, one short round: to see that it works. The figures mean nothing.
     #[arg(long)]
     quick: bool,
@@ -56,12 +66,18 @@ struct Arguments {
 enum Child {
     /// Answers requests, for valgrind to count.
     Count(callgrind::Count),
+    /// Asks over a tap, in a network of its own.
+    Tap(tap::Measure),
+    /// Answers there.
+    Guest(tap::guest::Guest),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.child {
         Some(Child::Count(count)) => count.run(),
+        Some(Child::Tap(measure)) => measure.run(),
+        Some(Child::Guest(guest)) => guest.run(),
         None => run(arguments),
     };
     match result {
@@ -81,6 +97,8 @@ fn run(mut arguments: Arguments) -> Result<(), Error> {
         arguments.connections = vec![10, 1_000];
         arguments.rounds = 1;
         arguments.batches = arguments.batches.min(50);
+        arguments.tap_connections = vec![10, 300];
+        arguments.questions = arguments.questions.min(300);
     }
     let machine = Machine::before();
     let (mut rows, mut memory) = (Vec::new(), Vec::new());
@@ -118,6 +136,15 @@ fn run(mut arguments: Arguments) -> Result<(), Error> {
             });
         }
     }
+    let tap = if arguments.no_tap {
+        Vec::new()
+    } else {
+        tap::measure(
+            &arguments.tap_connections,
+            arguments.rounds,
+            arguments.questions,
+        )?
+    };
     let mut report = Report {
         definitions: DEFINITIONS.map(str::to_owned).to_vec(),
         machine: machine.after(),
@@ -125,6 +152,8 @@ fn run(mut arguments: Arguments) -> Result<(), Error> {
         memory,
         rows,
         bytes_each: None,
+        tap,
+        tap_bytes_each: None,
         goals: Vec::new(),
     };
     report.conclude();

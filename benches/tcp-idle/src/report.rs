@@ -6,12 +6,15 @@ use bench_common::report::{Goal, Results};
 use bench_common::statistics::Spread;
 use serde::{Deserialize, Serialize};
 
+use crate::tap::TapRow;
+
 /// What the figures are.
-pub(crate) const DEFINITIONS: [&str; 5] = [
+pub(crate) const DEFINITIONS: [&str; 6] = [
     "a server's stack and the one of the machine that all its connections lead to, on a virtual Ethernet, in virtual time; all are established, and have nothing to say, but ten",
     "bytes each: what the tables of the server's stack allocate for more connections, by their number; all tables of connections, deadlines and chains are in it; pages that idle connections hold are counted apart",
     "a segment: one with a request of 100 octets arrives, is found to be its connection's, the application reads it and writes an answer of 100 octets, whose segment goes out, and the next deadline is asked for; ten of ten connections are timed together, of many some anywhere, and the median of the batches is a round's",
     "nanoseconds: with many connections most of what a segment touches lies in no cache",
+    "over a tap: this system's own TCP has so many connections to a process with our stack, and asks on one after the other, somewhere among them; the processor time of that process, system calls and all, for a question and its answer; bytes each: memory that it has for more connections, tasks and all, by their number",
     "instructions: counted by valgrind's callgrind over a thousand segments; no cache and no other load changes them",
 ];
 
@@ -49,6 +52,11 @@ pub(crate) struct Report {
     pub(crate) memory: Vec<Memory>,
     pub(crate) rows: Vec<Row>,
     pub(crate) bytes_each: Option<f64>,
+    /// Over a tap; nothing where that was left out.
+    #[serde(default)]
+    pub(crate) tap: Vec<TapRow>,
+    #[serde(default)]
+    pub(crate) tap_bytes_each: Option<f64>,
     pub(crate) goals: Vec<Goal>,
 }
 
@@ -94,6 +102,17 @@ impl Report {
                 instructions.unwrap_or_default()
             );
         }
+        for row in &self.tap {
+            println!(
+                "{:>9} connections, over a tap     {:>28} us a question, {} bytes resident",
+                whole(row.connections as u64),
+                row.microseconds.to_string(),
+                whole(row.resident)
+            );
+        }
+        if let Some(bytes) = self.tap_bytes_each {
+            println!("{bytes:.1} bytes of the process each");
+        }
         for goal in &self.goals {
             println!("{goal}");
         }
@@ -110,12 +129,20 @@ impl Results for Report {
             let more = most.connections.checked_sub(few.connections)?;
             (more > 0).then(|| most.allocated.saturating_sub(few.allocated) as f64 / more as f64)
         });
+        let few = self.tap.iter().min_by_key(|row| row.connections);
+        let most = self.tap.iter().max_by_key(|row| row.connections);
+        let tap = few.zip(most);
+        self.tap_bytes_each = tap.and_then(|(few, most)| {
+            let more = most.connections.checked_sub(few.connections)?;
+            (more > 0).then(|| most.resident.saturating_sub(few.resident) as f64 / more as f64)
+        });
+        let memory_most = self.memory.iter().max_by_key(|memory| memory.connections);
         let mut goals = vec![
             Goal::at_most("bytes of an idle connection", 1_024.0, self.bytes_each),
             Goal::at_most(
                 "pages that all idle connections hold",
                 0.0,
-                most.map(|most| most.pages as f64),
+                memory_most.map(|most| most.pages as f64),
             ),
         ];
         for keep_alive in [false, true] {
@@ -158,6 +185,20 @@ impl Results for Report {
                 unit: "instructions".into(),
                 logarithmic: false,
                 bars,
+                goal: None,
+            });
+        }
+        if !self.tap.is_empty() {
+            panels.push(Panel {
+                title: "One more question over a tap, the whole process".into(),
+                unit: "microseconds".into(),
+                logarithmic: false,
+                bars: (self.tap.iter())
+                    .map(|row| {
+                        let label = format!("{} connections", number(row.connections as f64));
+                        Bar::measured(label, row.microseconds, OURS)
+                    })
+                    .collect(),
                 goal: None,
             });
         }
