@@ -19,6 +19,7 @@
 
 mod apart;
 mod directory;
+mod edges;
 mod entropy;
 mod interface;
 mod platform;

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use rustix::mm::{Advice, madvise};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::edges::{EdgeSource, RegisterError};
 use crate::reactor::{Reactor, Source, TooManySources};
 
 /// How a [`HostPlatform`] sleeps.
@@ -137,6 +138,14 @@ impl HostPlatform {
     /// As many as the configuration allows are registered.
     pub fn source(&'static self, descriptor: OwnedFd) -> Result<Source, TooManySources> {
         Source::new(&self.reactor, descriptor)
+    }
+
+    /// The same for one that is told of once for each change.
+    pub(crate) fn edge_source(
+        &'static self,
+        descriptor: OwnedFd,
+    ) -> Result<EdgeSource, RegisterError> {
+        EdgeSource::new(&self.reactor, descriptor)
     }
 
     /// What was counted so far.

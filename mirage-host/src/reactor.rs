@@ -10,11 +10,13 @@ use mirage_core::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::edges::{Edges, forget_level, watch_level};
+
 /// The table of the descriptors that tasks wait for.
 ///
 /// Readiness is level-triggered and asked for anew each time: a task tries its operation, and only when the system says
 /// `EAGAIN` it registers its waker. What becomes ready between the two is seen by the next poll(2), so that no wake-up is
-/// lost.
+/// lost. Where there are connections, they and all else are watched by epoll(7) instead ([`Edges`]).
 pub(crate) struct Reactor {
     /// The registered descriptors; a slot that was given back is `None`.
     descriptors: RefCell<Vec<Option<Rc<OwnedFd>>>>,
@@ -26,6 +28,8 @@ pub(crate) struct Reactor {
     woken: Cell<Vec<Waker>>,
     /// How many are held.
     held: Cell<usize>,
+    /// Those that are told of once for each change.
+    pub(crate) edges: Edges,
     capacity: usize,
 }
 
@@ -35,6 +39,8 @@ struct Waiting {
     writable: Option<Waker>,
     /// Who looks again at a time, and is not watched for until then.
     held: Option<(Waker, Instant)>,
+    /// What epoll(7) tells of, where it watches this; `None` where it never did.
+    armed: Option<PollFlags>,
 }
 
 impl Waiting {
@@ -43,6 +49,18 @@ impl Waiting {
         events.set(PollFlags::IN, self.readable.is_some());
         events.set(PollFlags::OUT, self.writable.is_some());
         events
+    }
+
+    /// Those who wait for what the system answers. An error, a hang-up or a closed descriptor concerns both directions: their next
+    /// operation says what it is.
+    fn take_woken(&mut self, answer: PollFlags, woken: &mut Vec<Waker>) {
+        let both = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+        if answer.intersects(both | PollFlags::IN) {
+            woken.extend(self.readable.take());
+        }
+        if answer.intersects(both | PollFlags::OUT) {
+            woken.extend(self.writable.take());
+        }
     }
 }
 
@@ -66,18 +84,26 @@ impl Reactor {
             asked: Cell::new(Vec::with_capacity(capacity.saturating_add(1))),
             woken: Cell::new(Vec::with_capacity(capacity.saturating_mul(2))),
             held: Cell::new(0),
+            edges: Edges::new(),
             capacity,
         }
     }
 
+    /// Whether no further source is taken.
+    pub(crate) fn is_full(&self) -> bool {
+        let descriptors = self.descriptors.borrow();
+        let level = descriptors.iter().flatten().count();
+        level + self.edges.taken() >= self.capacity
+    }
+
     fn register(&self, descriptor: Rc<OwnedFd>) -> Result<usize, TooManySources> {
+        if self.is_full() {
+            return Err(TooManySources);
+        }
         let mut descriptors = self.descriptors.borrow_mut();
         if let Some(free) = descriptors.iter().position(Option::is_none) {
             descriptors[free] = Some(descriptor);
             return Ok(free);
-        }
-        if descriptors.len() >= self.capacity {
-            return Err(TooManySources);
         }
         descriptors.push(Some(descriptor));
         self.waiting.borrow_mut().push(Waiting::default());
@@ -89,6 +115,11 @@ impl Reactor {
         let waiting = std::mem::take(&mut self.waiting.borrow_mut()[slot]);
         if waiting.held.is_some() {
             self.held.set(self.held.get() - 1);
+        }
+        if let (Some(epoll), Some(_), Some(descriptor)) =
+            (self.edges.epoll(), waiting.armed, &descriptor)
+        {
+            forget_level(epoll, descriptor.as_fd());
         }
         // After the borrows ended: a waker that goes may run the executor's code.
         drop((descriptor, waiting));
@@ -152,6 +183,9 @@ impl Reactor {
 
     /// Whether any task waits for a descriptor.
     pub(crate) fn is_watching(&self) -> bool {
+        if self.edges.taken() > 0 {
+            return true;
+        }
         let waiting = self.waiting.borrow();
         waiting.iter().any(|waiting| !waiting.events().is_empty())
     }
@@ -165,7 +199,10 @@ impl Reactor {
         timeout: Option<&Timespec>,
     ) -> Result<bool, Errno> {
         let mut woken = self.woken.take();
-        let result = self.poll_into(platform, timeout, &mut woken);
+        let result = match self.edges.epoll() {
+            Some(epoll) => self.poll_edges(epoll, platform, timeout, &mut woken),
+            None => self.poll_into(platform, timeout, &mut woken),
+        };
         for waker in woken.drain(..) {
             waker.wake();
         }
@@ -198,19 +235,41 @@ impl Reactor {
                 .iter_mut()
                 .filter(|waiting| !waiting.events().is_empty());
             for (waiting, answer) in watched.zip(answers) {
-                // An error, a hang-up or a closed descriptor concerns both directions: their next operation says what it
-                // is.
-                let both = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
-                if answer.intersects(both | PollFlags::IN) {
-                    woken.extend(waiting.readable.take());
-                }
-                if answer.intersects(both | PollFlags::OUT) {
-                    woken.extend(waiting.writable.take());
-                }
+                waiting.take_woken(answer, woken);
             }
         }
         self.asked.set(emptied(asked));
         result.map(|_| platform_readable)
+    }
+
+    /// Tells epoll(7) what is waited for, where it doesn't know.
+    pub(crate) fn arm(&self, epoll: &OwnedFd, woken: &mut Vec<Waker>) {
+        let descriptors = self.descriptors.borrow();
+        let mut waiting = self.waiting.borrow_mut();
+        for (slot, (descriptor, waiting)) in descriptors.iter().zip(waiting.iter_mut()).enumerate()
+        {
+            let (Some(descriptor), events) = (descriptor, waiting.events()) else {
+                continue;
+            };
+            let armed = waiting.armed;
+            if events.is_empty() || armed.is_some_and(|armed| armed.contains(events)) {
+                continue;
+            }
+            let watched = watch_level(epoll, descriptor.as_fd(), slot, events, armed.is_some());
+            match watched {
+                Ok(()) => waiting.armed = Some(events),
+                // Of a file it tells nothing, for that is always ready: who waits tries, and sees.
+                Err(_) => waiting.take_woken(PollFlags::NVAL, woken),
+            }
+        }
+    }
+
+    /// What epoll(7) says of a source that was armed: it says it once.
+    pub(crate) fn answer_level(&self, slot: usize, answer: PollFlags, woken: &mut Vec<Waker>) {
+        if let Some(waiting) = self.waiting.borrow_mut().get_mut(slot) {
+            waiting.armed = Some(PollFlags::empty());
+            waiting.take_woken(answer, woken);
+        }
     }
 }
 

@@ -279,7 +279,7 @@ fn send(octets: &[u8], piece: usize) -> (String, Ending, Instant) {
 fn get(path: &str, fields: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n");
     let (answer, ending, _) = send(request.as_bytes(), 1 << 16);
-    assert_eq!(ending, Ending::Complete);
+    assert_eq!(ending, Ending::AsAsked);
     for piece in [1, 100] {
         assert_eq!(
             send(request.as_bytes(), piece).0,
@@ -431,7 +431,7 @@ fn requests_that_were_sent_ahead_are_answered_in_turn() {
     }
     stream += "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let (answer, ending, _) = send(stream.as_bytes(), 1 << 16);
-    assert_eq!(ending, Ending::Complete);
+    assert_eq!(ending, Ending::AsAsked);
     assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 41);
     for number in 0..20 {
         assert!(answer.contains(&format!(
@@ -444,6 +444,15 @@ fn requests_that_were_sent_ahead_are_answered_in_turn() {
 }
 
 #[test]
+fn who_sends_more_than_it_said_is_lingered_for() {
+    let request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let (answer, ending, _) = send(request.as_bytes(), 1 << 16);
+    assert_eq!(ending, Ending::AsAsked);
+    let twice = send(request.repeat(2).as_bytes(), 1 << 16);
+    assert_eq!((twice.0, twice.1), (answer, Ending::Complete));
+}
+
+#[test]
 fn bodies_larger_than_the_buffer_come_in_pieces() {
     let chunk = "x".repeat(500);
     let body_text: String = (0..8).map(|_| format!("1f4;e\r\n{chunk}\r\n")).collect();
@@ -452,7 +461,7 @@ fn bodies_larger_than_the_buffer_come_in_pieces() {
     let stream = format!("{head}{body_text}0\r\nA: b\r\n\r\n");
     for piece in [1, 7, 5_000] {
         let (answer, ending, _) = send(stream.as_bytes(), piece);
-        assert_eq!(ending, Ending::Complete);
+        assert_eq!(ending, Ending::AsAsked);
         assert_eq!(body(&answer), "x".repeat(4_000), "{piece}");
     }
     // One octet more than the application has room for.
@@ -497,7 +506,7 @@ fn events_go_out_when_they_happen() {
     let request = "GET /events HTTP/1.0\r\n\r\n";
     let (answer, ending, at) = send(request.as_bytes(), 100);
     assert_eq!(body(&answer), "data: 0\n\ndata: 1\n\ndata: 2\n\n");
-    assert_eq!((ending, at), (Ending::Complete, Instant::from_secs(3)));
+    assert_eq!((ending, at), (Ending::AsAsked, Instant::from_secs(3)));
 }
 
 #[test]
@@ -507,7 +516,7 @@ fn an_application_that_answers_nothing_or_half() {
         100,
     );
     assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
-    assert_eq!(ending, Ending::Complete);
+    assert_eq!(ending, Ending::AsAsked);
     let (answer, ending, _) = send(b"GET /half HTTP/1.1\r\nHost: x\r\n\r\n", 100);
     assert_eq!(ending, Ending::Broken);
     assert!(

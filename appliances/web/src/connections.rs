@@ -1,8 +1,11 @@
 //! Connections of any stack, served within bounds.
 
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
 use core::time::Duration;
 
-use edge_nal::{Close, TcpAccept, TcpShutdown};
+use edge_nal::{Close, Readable, TcpAccept, TcpShutdown};
 use embedded_io_async::{Read, Write};
 use mirage_core::executor::{Executor, yield_now};
 use mirage_http::Status;
@@ -15,7 +18,7 @@ use crate::service::Service;
 
 /// After a failed accept (too many descriptors, say) nothing is tried for this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
-/// How long a stream may take to be closed.
+/// How long a stream may take to be reset.
 const CLOSING: Duration = Duration::from_secs(2);
 /// How often what a client still sends is read behind the last response: with [`Buffers`] of the usual size, some hundred thousand octets.
 const LINGERING_READS: usize = 32;
@@ -125,7 +128,7 @@ pub async fn turn_away<
 
 /// Serves one connection to its end, and sees to it that the client gets the last response.
 async fn attend<
-    S: Read + Write + TcpShutdown,
+    S: Read + Write + Readable + TcpShutdown,
     A: Application,
     const INPUT: usize,
     const OUTPUT: usize,
@@ -142,14 +145,18 @@ async fn attend<
         let _ = executor.timeout(CLOSING, socket.abort()).await;
         return;
     }
-    if ending.lingers() {
+    // Else it is closed at once: the client has ended it, or is to have it ended, and everything is answered.
+    if ending.lingers() || (ending == Ending::AsAsked && has_more(socket).await) {
         let linger = server.limits().linger;
         let lingering = linger_on(socket, &mut buffers.input);
         let _ = executor.timeout(linger, lingering).await;
-    } else if ending == Ending::ByClient || ending == Ending::Idle {
-        // Everything is answered: tell so, and don't wait for the client.
-        let _ = executor.timeout(CLOSING, socket.close(Close::Write)).await;
     }
+}
+
+/// Whether there is something to read, or an end.
+async fn has_more<S: Readable>(socket: &mut S) -> bool {
+    let mut readable = pin!(socket.readable());
+    poll_fn(|cx| Poll::Ready(readable.as_mut().poll(cx).is_ready())).await
 }
 
 /// Half-closes, and reads what still comes: to close a stream with octets unread would reset it, and take from the client what it has not

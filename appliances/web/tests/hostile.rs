@@ -2,10 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::{pending, poll_fn};
+use std::future::pending;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use edge_nal::{Close, Readable, TcpAccept, TcpShutdown, TcpSplit};
@@ -42,6 +41,8 @@ struct Seen {
     accepted: Option<Duration>,
     /// When its stream was dropped by the server.
     dropped: Option<Duration>,
+    /// It was told the end before that, and read further.
+    is_lingered_for: bool,
 }
 
 impl Seen {
@@ -181,6 +182,39 @@ fn requests_that_were_sent_ahead_are_answered_in_order_and_together() {
     let (seen, _) = serve(vec![client]);
     let (statuses, is_whole) = statuses(&seen[0], &[false, true]);
     assert_eq!((statuses, is_whole), (vec![200, 404, 200, 200], true));
+}
+
+#[test]
+fn behind_a_last_request_a_connection_is_closed_at_once_unless_more_is_there() {
+    let head = "HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+    let last = format!("GET /robots.txt {head}\r\n");
+    let body = format!("POST / {head}Content-Length: 9000\r\n\r\n");
+    for (input, lingers) in [
+        (last.clone(), false),
+        ("GET /robots.txt HTTP/1.0\r\n\r\n".into(), false),
+        // It sends more than it said, at once and later.
+        (last.repeat(2), true),
+        (last + &"x".repeat(20_000), true),
+        // A body that nobody reads.
+        (body.clone() + &"x".repeat(9_000), true),
+        (body, true),
+        // What is wrong is not read on.
+        ("GET\r\n\r\n".into(), true),
+    ] {
+        let client = Client {
+            input: input.clone().into(),
+            takes: usize::MAX,
+            ..Client::default()
+        };
+        let (seen, _) = serve(vec![client]);
+        let (statuses, is_whole) = statuses(&seen[0], &[]);
+        assert!(statuses.len() == 1 && is_whole, "{seen:?}");
+        assert_eq!(seen[0].is_lingered_for, lingers, "{input:.80}");
+        if !lingers {
+            // The place is free, though the client never ends its side.
+            assert_eq!(seen[0].dropped, seen[0].accepted);
+        }
+    }
 }
 
 /// A piece of what a client may send.
@@ -355,7 +389,10 @@ impl Write for Socket {
 
 impl Readable for Socket {
     async fn readable(&mut self) -> Result<(), ErrorKind> {
-        poll_fn(|_| Poll::Ready(Ok(()))).await
+        match self.input.is_empty() && !self.client.then_ends {
+            true => pending().await,
+            false => Ok(()),
+        }
     }
 }
 
@@ -371,6 +408,7 @@ impl TcpSplit for Socket {
 impl TcpShutdown for Socket {
     async fn close(&mut self, _: Close) -> Result<(), ErrorKind> {
         self.is_closed.set(true);
+        self.seen.borrow_mut().is_lingered_for = true;
         Ok(())
     }
 

@@ -13,17 +13,19 @@ use std::time::Duration;
 use edge_nal::{Close, Readable, TcpAccept, TcpBind, TcpShutdown, TcpSplit};
 use embedded_io_async::{ErrorType, Read, Write};
 use rustix::io::Errno;
+use rustix::net::sockopt::set_tcp_nodelay;
 use rustix::net::{
     RecvFlags, SendFlags, Shutdown, SocketFlags, acceptfrom_with, recv, send, shutdown,
 };
 
 use super::tcp::BACKLOG;
-use crate::{HostPlatform, Source};
+use crate::HostPlatform;
+use crate::edges::EdgeSource;
 
-/// The system's TCP for a server, watched by the platform's own poll(2): no second thread has a part in it, as it has with
+/// The system's TCP for a server, watched by the platform itself: no second thread has a part in it, as it has with
 /// [`Sockets`](super::Sockets). Each listener and each connection is one of the platform's sources
-/// ([`HostPlatformConfig::sources`](crate::HostPlatformConfig)), and a look at all of them costs in proportion to them: it is for hundreds of
-/// connections.
+/// ([`HostPlatformConfig::sources`](crate::HostPlatformConfig)), registered once with epoll(7): a look costs in proportion to those that have
+/// something, and what is known not to be there is not asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct WatchedSockets {
     platform: &'static HostPlatform,
@@ -45,18 +47,16 @@ impl TcpBind for WatchedSockets {
         listener.set_nonblocking(true)?;
         // Once more, with a longer queue than the standard library's: listen(2) allows it.
         rustix::net::listen(&listener, BACKLOG)?;
+        // What Linux accepts from it has this, too.
+        set_tcp_nodelay(&listener, true)?;
         let local = listener.local_addr()?;
         Ok(WatchedAcceptor {
             platform: self.platform,
-            source: source(self.platform, listener.into())?,
+            source: self.platform.edge_source(listener.into())?,
             local,
             waiting: RefCell::default(),
         })
     }
-}
-
-fn source(platform: &'static HostPlatform, descriptor: OwnedFd) -> io::Result<Source> {
-    platform.source(descriptor).map_err(io::Error::other)
 }
 
 /// A listener of [`WatchedSockets`]. Any number of tasks may accept from it; each connection wakes one.
@@ -65,7 +65,7 @@ fn source(platform: &'static HostPlatform, descriptor: OwnedFd) -> io::Result<So
 #[derive(Debug)]
 pub struct WatchedAcceptor {
     platform: &'static HostPlatform,
-    source: Source,
+    source: EdgeSource,
     local: SocketAddr,
     /// Who waits, in the order in which they came; the first is whom the source wakes.
     waiting: RefCell<Waiting>,
@@ -85,16 +85,13 @@ impl WatchedAcceptor {
 
     fn try_accept(&self) -> io::Result<Option<(SocketAddr, WatchedStream)>> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (descriptor, remote) = match acceptfrom_with(&self.source, flags) {
-            Ok((descriptor, Some(remote))) => (descriptor, remote),
-            Ok((_, None)) => return Err(io::ErrorKind::AddrNotAvailable.into()),
-            Err(Errno::AGAIN) => return Ok(None),
-            Err(error) => return Err(error.into()),
+        let accepted = self.source.try_read(|own| acceptfrom_with(own, flags))?;
+        let Some((descriptor, remote)) = accepted else {
+            return Ok(None);
         };
+        let remote = remote.ok_or(io::ErrorKind::AddrNotAvailable)?;
         let remote = remote.try_into().map_err(io::Error::from)?;
-        // Of a connection that is over already the option can't be set, nor does it matter.
-        let _ = rustix::net::sockopt::set_tcp_nodelay(&descriptor, true);
-        let source = source(self.platform, descriptor)?;
+        let source = self.platform.edge_source(descriptor)?;
         Ok(Some((remote, WatchedStream { source })))
     }
 
@@ -185,26 +182,22 @@ impl TcpAccept for WatchedAcceptor {
 /// A connection of [`WatchedSockets`]. One task may read and one may write at a time.
 #[derive(Debug)]
 pub struct WatchedStream {
-    source: Source,
+    source: EdgeSource,
 }
 
 impl WatchedStream {
-    async fn attempt<T>(
+    /// What `read` gives, once there is something.
+    async fn wait_to_read<T>(
         &self,
-        mut attempt: impl FnMut(&Source) -> Result<T, Errno>,
-        wait: impl Fn(&Source, &mut Context<'_>),
+        mut read: impl FnMut(&OwnedFd) -> Result<T, Errno>,
     ) -> io::Result<T> {
-        poll_fn(|cx| {
-            loop {
-                return match attempt(&self.source) {
-                    Err(Errno::AGAIN) => {
-                        wait(&self.source, cx);
-                        Poll::Pending
-                    }
-                    Err(Errno::INTR) => continue,
-                    result => Poll::Ready(result.map_err(io::Error::from)),
-                };
+        poll_fn(|cx| match self.source.try_read(&mut read) {
+            Ok(None) => {
+                self.source.wake_when_readable(cx);
+                Poll::Pending
             }
+            Ok(Some(output)) => Poll::Ready(Ok(output)),
+            Err(error) => Poll::Ready(Err(error.into())),
         })
         .await
     }
@@ -220,17 +213,33 @@ impl ErrorType for &WatchedStream {
 
 impl Read for &WatchedStream {
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = |source: &Source| {
+        let room = buffer.len();
+        let read = |source: &OwnedFd| {
             recv(source, &mut *buffer, RecvFlags::empty()).map(|(length, _)| length)
         };
-        self.attempt(read, Source::wake_when_readable).await
+        let length = self.wait_to_read(read).await?;
+        // An end stays one.
+        if 0 < length && length < room {
+            self.source.took_all();
+        }
+        Ok(length)
     }
 }
 
 impl Write for &WatchedStream {
     async fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        let write = |source: &Source| send(source, octets, SendFlags::NOSIGNAL);
-        self.attempt(write, Source::wake_when_writable).await
+        poll_fn(|cx| {
+            let write = |source: &OwnedFd| send(source, octets, SendFlags::NOSIGNAL);
+            match self.source.try_write(write) {
+                Ok(None) => {
+                    self.source.wake_when_writable(cx);
+                    Poll::Pending
+                }
+                Ok(Some(length)) => Poll::Ready(Ok(length)),
+                Err(error) => Poll::Ready(Err(error.into())),
+            }
+        })
+        .await
     }
 
     async fn flush(&mut self) -> io::Result<()> {
@@ -241,8 +250,8 @@ impl Write for &WatchedStream {
 impl Readable for &WatchedStream {
     async fn readable(&mut self) -> io::Result<()> {
         let mut octet = [0];
-        let look = |source: &Source| recv(source, &mut octet, RecvFlags::PEEK).map(drop);
-        self.attempt(look, Source::wake_when_readable).await
+        let look = |source: &OwnedFd| recv(source, &mut octet, RecvFlags::PEEK).map(drop);
+        self.wait_to_read(look).await
     }
 }
 

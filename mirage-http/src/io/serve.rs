@@ -112,6 +112,10 @@ pub async fn serve<S: Read + Write, T: Timer, A: Application>(
                 if !ending.aborts() {
                     let _ = output.flush(socket, timer, &connection).await;
                 }
+                // A client that has sent more than it said: what still comes of it must not cost it the response.
+                if ending == Ending::AsAsked && !inbox.octets().is_empty() {
+                    return Ending::Complete;
+                }
                 return ending;
             }
         }

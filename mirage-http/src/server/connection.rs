@@ -69,6 +69,8 @@ pub struct ServerConnection<'s> {
     is_head: bool,
     /// Whether both sides wish the connection to go on.
     keeps: bool,
+    /// Whether the client said that this request is its last.
+    is_last: bool,
     /// Whether the client waits for a word before it sends the body.
     expects: bool,
     continue_due: bool,
@@ -139,6 +141,7 @@ impl<'s> ServerConnection<'s> {
             version: Version::Http11,
             is_head: false,
             keeps: true,
+            is_last: false,
             expects: false,
             continue_due: false,
             input_ended: false,
@@ -561,7 +564,8 @@ impl<'s> ServerConnection<'s> {
         self.body = BodyReader::new(framing, &self.limits().body).map_err(Rejection::Body)?;
         self.expects = expects;
         self.requests = self.requests.saturating_add(1);
-        self.keeps = head.is_persistent() && self.requests < self.limits().requests;
+        self.is_last = !head.is_persistent();
+        self.keeps = !self.is_last && self.requests < self.limits().requests;
         self.response = Response::Awaited;
         self.drained = 0;
         self.since = now;
@@ -644,7 +648,10 @@ impl<'s> ServerConnection<'s> {
         if self.rejected.is_some() {
             self.end(Ending::Rejected);
         } else if !self.keeps {
-            self.end(Ending::Complete);
+            self.end(match self.is_last && self.body.is_complete() {
+                true => Ending::AsAsked,
+                false => Ending::Complete,
+            });
         } else if self.body.is_complete() {
             self.wait_for_request(now);
         } else {

@@ -91,8 +91,11 @@ pub enum Ending {
     Truncated,
     /// A request was rejected, and that answered.
     Rejected,
-    /// Behind a response, as it said.
+    /// Behind a response, as it said. The client may have sent more before it knew.
     Complete,
+    /// Behind the response to a request that was the last one, as the client itself said (`Connection: close`, or HTTP/1.0), and that came
+    /// whole: it must send nothing more (RFC 9112 §9.6), so the stream can be closed at once, unless something is there all the same.
+    AsAsked,
     /// Within a response: what was sent must not look whole, so the stream is reset, not closed.
     Broken,
 }
@@ -116,7 +119,7 @@ impl Ending {
             Self::TooSlow => Counter::EndedTooSlow,
             Self::Truncated => Counter::EndedTruncated,
             Self::Rejected => Counter::EndedRejected,
-            Self::Complete => Counter::EndedComplete,
+            Self::Complete | Self::AsAsked => Counter::EndedComplete,
             Self::Broken => Counter::EndedBroken,
         }
     }

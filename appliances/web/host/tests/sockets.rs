@@ -109,6 +109,23 @@ fn a_connection_is_kept_and_what_is_sent_ahead_is_answered_in_order() {
 }
 
 #[test]
+fn who_sends_more_than_it_said_gets_the_answer_and_no_reset() {
+    let server = Server::on_loopback(&[]);
+    let last = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let whole = exchange(&server, last.as_bytes());
+    let length = field(&whole, "content-length").map(str::parse);
+    assert_eq!(
+        length,
+        Some(Ok(whole.split("\r\n\r\n").nth(1).map_or(0, str::len)))
+    );
+    for more in [1, 5_000, 150_000] {
+        let answer = exchange(&server, (last.to_owned() + &"x".repeat(more)).as_bytes());
+        let [one, other] = [&whole, &answer].map(|text| text.split("\r\n\r\n").nth(1));
+        assert_eq!(one, other, "{more}");
+    }
+}
+
+#[test]
 fn what_two_parsers_could_read_in_two_ways_ends_the_connection() {
     let server = Server::on_loopback(&[]);
     for request in [

@@ -27,7 +27,7 @@ fn what_the_client_says_of_the_connection_counts() {
         let (requests, ending) = served(stream);
         assert_eq!(requests.len(), count, "{version} {field}");
         let closes = count == 1;
-        assert_eq!(ending == Some(Ending::Complete), closes);
+        assert_eq!(ending == Some(Ending::AsAsked), closes);
         let (head, _) = response_to(
             &format!("GET / HTTP/{version}\r\nHost: x\r\n{field}\r\n\r\n"),
             Status::OK,
@@ -38,6 +38,27 @@ fn what_the_client_says_of_the_connection_counts() {
             has(&head, "connection: keep-alive"),
             version == "1.0" && !closes
         );
+    }
+}
+
+#[test]
+fn a_last_request_that_did_not_come_whole_is_not_the_end_of_what_the_client_sends() {
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 5\r\n\r\n";
+    for (body, ending) in [("hel", Ending::Complete), ("hello", Ending::AsAsked)] {
+        let server = Server::new(Limits::DEFAULT);
+        let (mut slots, mut out) = ([FieldSlot::EMPTY; 8], [0; 256]);
+        let mut connection = server.connect(Instant::ZERO);
+        let event = connection.handle_input(head.as_bytes(), &mut slots, Instant::ZERO);
+        assert!(matches!(event, ServerEvent::Request { .. }));
+        let step = connection.handle_body(body.as_bytes(), &mut slots, Instant::ZERO);
+        assert_eq!(step, Ok((0, BodyStep::Content(body.len()))));
+        connection.consume_body(body.len());
+        let response = connection.respond(&mut out, Status::OK).unwrap();
+        response
+            .finish(ContentLength::Known(0), Instant::ZERO)
+            .unwrap();
+        assert_eq!(connection.ending(), Some(ending), "{body}");
+        assert_eq!(ending.lingers(), body != "hello");
     }
 }
 
