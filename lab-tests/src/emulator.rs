@@ -1,8 +1,9 @@
 //! What the emulator does to a guest.
 //!
 //! QEMU 7.2's SVM, on a machine that has more to do than it can, now and then lets a guest go on with the hypervisor's own CS, RIP,
-//! RSP and RFLAGS beside the guest's control registers and page tables; how that comes about is not known.
-//! The hypervisor's text is not in those page tables: the guest ends with a triple fault, and is restarted. Nothing that a guest
+//! RSP, RFLAGS and CR3; how that comes about is not known. It was seen with a thread for each processor alone
+//! (`Emulation::AtOnce`), which is not how these tests have it.
+//! Nothing is in memory where those registers lead to: the guest ends with a triple fault, and is restarted. Nothing that a guest
 //! does makes Xen's own code selector its own at Xen's own address, so that these registers tell it from each fault of ours.
 
 /// Among a processor's registers, as Xen prints them: its CS and RIP are Xen's.

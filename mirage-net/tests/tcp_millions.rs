@@ -255,7 +255,9 @@ impl World {
         let counters = counters.map(|node| node.stack.counters().tcp).collect();
         self.net.run(Duration::from_secs(700));
         let now = self.net.now;
-        self.net.nodes[1].stack.tcp_close_listener(now, self.listener);
+        self.net.nodes[1]
+            .stack
+            .tcp_close_listener(now, self.listener);
         for node in &self.net.nodes {
             assert_eq!(node.stack.tcp_population(), (0, 0, 0));
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bench_common::report::Error;
 use cargo_mirage::build_command::{self, Product};
 use cargo_mirage::lab::guest::{Guest, Place};
+use cargo_mirage::lab::machine::Emulation;
 use cargo_mirage::lab::network::Port;
 use cargo_mirage::lab::{Lab, Options};
 use cargo_mirage::process::{self, Log};
@@ -126,6 +127,7 @@ impl Prepared {
         options.source = arguments.source();
         options.user_network = arguments.user_network;
         options.cpu_features = PROCESSOR.into();
+        options.emulation = Emulation::AtOnce;
         options.ports = ports;
         Ok(Lab::start(&options, |line| progress.say(line))?)
     }

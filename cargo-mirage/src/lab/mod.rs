@@ -56,7 +56,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Fault};
 use crate::lab::channel::{Output, Running};
 use crate::lab::guest::{Guest, Place};
-use crate::lab::machine::{Link, Machine};
+use crate::lab::machine::{Emulation, Link, Machine};
 use crate::lab::network::{Forward, Port, Reservation, Subnet};
 use crate::lab::packages::{Packages, Source};
 use crate::lab::power::Power;
@@ -88,6 +88,8 @@ pub struct Options {
     pub dom0_memory: u32,
     /// Features added to the processor, as QEMU spells them: `+rdrand,+rdseed`.
     pub cpu_features: String,
+    /// How its processors are emulated.
+    pub emulation: Emulation,
     /// The network; by default a free one.
     pub subnet: Option<Subnet>,
     /// Use QEMU's user network even where a tap could be made.
@@ -112,6 +114,7 @@ impl Options {
             memory: 2048,
             dom0_memory: 512,
             cpu_features: String::new(),
+            emulation: Emulation::default(),
             subnet: None,
             user_network: false,
             ports: Vec::new(),
@@ -185,6 +188,7 @@ impl Lab {
             memory: options.memory,
             dom0_memory: options.dom0_memory,
             cpu_features: options.cpu_features.clone(),
+            emulation: options.emulation,
             subnet,
             link,
         };
