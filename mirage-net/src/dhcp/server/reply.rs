@@ -4,7 +4,7 @@ use core::net::{Ipv4Addr, SocketAddrV4};
 use core::time::Duration;
 
 use super::{Asker, DhcpReply, DhcpServer, Verdict, is_infinite};
-use crate::dhcp::client::lease::INFINITE;
+use crate::dhcp::client::lease::{INFINITE, is_host_in};
 use crate::wire::dhcp::{
     CLIENT_PORT, DhcpFull, DhcpMessageType, DhcpOperation, DhcpPacket, DhcpRepr, DhcpWriter,
     MESSAGE_LEN, SERVER_PORT, option, write_classless_route,
@@ -181,12 +181,15 @@ impl DhcpServer<'_> {
         let client = packet.client_address();
         let everyone = (SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT), None);
         let to_client = (SocketAddrV4::new(client, CLIENT_PORT), None);
+        let network = asker.subnet.network;
+        let is_near = network.contains(client.into()) && is_host_in(client, network.prefix_len());
         match verdict {
             // "The server SHOULD unicast the DHCPACK … to the address given in the 'ciaddr' field" (§4.3.5).
             Verdict::Informed => to_client,
             _ if !relay.is_unspecified() => (SocketAddrV4::new(relay, SERVER_PORT), None),
             Verdict::Nak => everyone,
-            _ if !client.is_unspecified() => to_client,
+            // An address of another network is none that the client could be reached at: nobody there has asked.
+            _ if is_near => to_client,
             Verdict::Offer(address, _) | Verdict::Ack(address, _)
                 if self.config.link_unicast && !packet.broadcast() =>
             {

@@ -724,6 +724,15 @@ fn replies_go_where_the_client_can_hear_them() {
         (said.kind(), said.to.destination),
         (DhcpMessageType::Nak, everyone)
     );
+    // A stranger that has not asked, or all of a network, is sent nothing by who names it.
+    for claimed in [Ipv4Addr::new(192, 0, 2, 1), at(255), at(0)] {
+        let said = machine.hear(&Says::discover(4).has(claimed)).unwrap();
+        assert!(
+            [everyone.ip(), &said.address()].contains(&said.to.destination.ip()),
+            "{claimed}: {}",
+            said.to.destination
+        );
+    }
     // A station that has no Ethernet address, or a group's.
     let mut group = Says::discover(3);
     group.repr.hardware = DhcpHardware::new(1, &[255; 6]).unwrap();
