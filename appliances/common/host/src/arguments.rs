@@ -24,7 +24,7 @@ pub struct NetworkArguments {
     pub ip: Option<Ip>,
 
     /// Keeps the address that a DHCP server gave in this folder, which must be there: it is asked for again at the next start, and isn't
-    /// given back at the end.
+    /// given back at the end. On a tap that takes --mac, too: of another MAC address a server has another client.
     #[arg(long, value_name = "DIR", requires = "ip")]
     pub lease: Option<PathBuf>,
 
