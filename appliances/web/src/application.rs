@@ -6,6 +6,7 @@ use mirage_http::head::RequestHead;
 use mirage_http::io::{Application, Exchange, ServeError, Timer};
 use mirage_http::router::{Decision, Route, Router};
 use mirage_http::server::ContentLength;
+use mirage_http::target::Target;
 use mirage_http::{Path, Status};
 
 use crate::service::Service;
@@ -53,6 +54,10 @@ impl Application for &Service<'_> {
     ) -> Result<(), ServeError<S::Error>> {
         let (mut decoded, mut key) = ([0; PATH], [0; KEY]);
         let target = head.parse_target().ok();
+        if target == Some(Target::Asterisk) {
+            // OPTIONS alone has it (RFC 9112 §3.2.4): what the server can do at all.
+            return not_allowed(exchange).await;
+        }
         let path = match target.map(|target| target.path(&mut decoded)) {
             Some(Ok(path)) => path,
             // Longer than any file's.
@@ -90,18 +95,21 @@ impl Service<'_> {
                     exchange.reply_file(&head, &files, path, key).await
                 }
             },
-            Decision::MethodNotAllowed(_) => {
-                let status = Status::METHOD_NOT_ALLOWED;
-                let fields = |response: &mut mirage_http::server::ResponseWriter<'_, '_, '_>| {
-                    // All routes are for these two.
-                    response.field("allow", b"GET, HEAD");
-                };
-                exchange
-                    .begin(status, ContentLength::Known(0), fields)
-                    .await?;
-                exchange.finish().await
-            }
+            Decision::MethodNotAllowed(_) => not_allowed(exchange).await,
             Decision::NotFound => exchange.reply_status(Status::NOT_FOUND).await,
         }
     }
+}
+
+/// 405, with the methods that there are: all that there is, is for these two.
+async fn not_allowed<S: Read + Write, T: Timer>(
+    exchange: &mut Exchange<'_, '_, S, T>,
+) -> Result<(), ServeError<S::Error>> {
+    let fields = |response: &mut mirage_http::server::ResponseWriter<'_, '_, '_>| {
+        response.field("allow", b"GET, HEAD");
+    };
+    exchange
+        .begin(Status::METHOD_NOT_ALLOWED, ContentLength::Known(0), fields)
+        .await?;
+    exchange.finish().await
 }

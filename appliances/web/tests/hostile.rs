@@ -260,6 +260,18 @@ fn client() -> impl Strategy<Value = Client> {
     )
 }
 
+/// RFC 9110 §9.3.7: OPTIONS may ask of the server as a whole; that is no mistake of the client's.
+#[test]
+fn what_the_server_can_do_at_all_may_be_asked() {
+    let client = Client {
+        input: b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+        ..good(Duration::ZERO)
+    };
+    let text = serve(vec![client]).0[0].text();
+    assert!(text.starts_with("HTTP/1.1 405 "), "{text}");
+    assert!(text.contains("\r\nallow: GET, HEAD\r\n"), "{text}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
