@@ -15,7 +15,7 @@ use bench_common::rounds;
 use bench_lab::arguments::Arguments;
 use bench_lab::console;
 use bench_lab::laboratory::{Installed, Prepared, Progress, Run, System, Versions};
-use bench_lab::linux_guest::LinuxGuest;
+use bench_lab::linux_guest::{LinuxGuest, Service};
 use bench_lab::meter::Meter;
 use cargo_mirage::lab::guest::Guest;
 use clap::Parser;
@@ -100,6 +100,7 @@ fn run(command_line: &CommandLine) -> Result<(), Error> {
         Some(LinuxGuest::prepare(
             &arguments.source(),
             &prepared.workspace,
+            Service::Nsd,
             &log,
             |line| progress.say(line),
         )?)

@@ -7,6 +7,7 @@
 //! | [`machine`] | the machine that was measured on, and the versions of what was measured |
 //! | [`processes`] | what processes take of it
 //! | [`report`] | reading and writing results; figures that others published |
+//! | [`wrk`] | what wrk prints |
 //! | [`figure`] | bars with their spread, goals and published figures, all in one style |
 
 #![forbid(unsafe_code)]
@@ -17,3 +18,4 @@ pub mod processes;
 pub mod report;
 pub mod rounds;
 pub mod statistics;
+pub mod wrk;

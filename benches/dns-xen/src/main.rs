@@ -17,7 +17,7 @@ use bench_lab::arguments::Arguments;
 use bench_lab::dnsperf::{Dnsperf, Load, Outcome};
 use bench_lab::echo::Echo;
 use bench_lab::laboratory::{Installed, Prepared, Progress, System, Versions, folder};
-use bench_lab::linux_guest::LinuxGuest;
+use bench_lab::linux_guest::{LinuxGuest, Service};
 use bench_lab::meter::{Interval, Meter};
 use bench_lab::queries;
 use cargo_mirage::lab::Lab;
@@ -106,9 +106,13 @@ fn run(command_line: CommandLine) -> Result<(), Error> {
     let progress = Progress::default();
     let prepared = Prepared::new(progress)?;
     let log = prepared.log("dns-xen")?;
-    let linux = LinuxGuest::prepare(&arguments.source(), &prepared.workspace, &log, |line| {
-        progress.say(line)
-    })?;
+    let linux = LinuxGuest::prepare(
+        &arguments.source(),
+        &prepared.workspace,
+        Service::Nsd,
+        &log,
+        |line| progress.say(line),
+    )?;
     let queries = folder(&prepared.workspace).join("queries");
     std::fs::write(&queries, queries::EXAMPLE_ORG)
         .map_err(|error| format!("{}: {error}", queries.display()))?;

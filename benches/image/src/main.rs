@@ -10,7 +10,7 @@ use bench_common::machine::{self, Machine};
 use bench_common::report::{Error, Results};
 use bench_lab::arguments::Arguments;
 use bench_lab::laboratory::{self, Progress};
-use bench_lab::linux_guest::LinuxGuest;
+use bench_lab::linux_guest::{LinuxGuest, Service};
 use cargo_mirage::build_command::{self, Options};
 use cargo_mirage::process::Log;
 use cargo_mirage::workspace::Workspace;
@@ -91,7 +91,7 @@ fn linux(
     progress: Progress,
 ) -> Result<LinuxRow, Error> {
     let log = Log::create(&laboratory::folder(workspace).join("image.log"))?;
-    let guest = LinuxGuest::prepare(&arguments.source(), workspace, &log, |line| {
+    let guest = LinuxGuest::prepare(&arguments.source(), workspace, Service::Nsd, &log, |line| {
         progress.say(line)
     })?;
     Ok(LinuxRow {

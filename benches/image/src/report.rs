@@ -151,7 +151,7 @@ impl Report {
             .collect();
         let sizes = linux.sizes;
         bars.extend([
-            megabytes("NSD's program alone", sizes.nsd, PEER),
+            megabytes("NSD's program alone", sizes.program, PEER),
             megabytes(
                 "Linux guest: kernel, compressed",
                 sizes.compressed_kernel,
@@ -327,7 +327,7 @@ mod tests {
                     compressed_kernel: 8_000_000,
                     kernel: 60_000_000,
                     initramfs: 14_000_000,
-                    nsd: 650_000,
+                    program: 650_000,
                 },
             }),
             published: published(),

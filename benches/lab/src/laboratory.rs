@@ -76,7 +76,7 @@ pub fn folder(workspace: &Workspace) -> PathBuf {
     workspace.target().join("bench-lab")
 }
 
-/// What is there before a lab starts: the checkout, and the image of the DNS appliance.
+/// What is there before a lab starts: the checkout, and an appliance's image.
 #[derive(Debug)]
 pub struct Prepared {
     /// The checkout.
@@ -86,16 +86,34 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Finds the checkout and builds the appliance.
+    /// Finds the checkout and builds the DNS appliance.
     ///
     /// # Errors
     ///
     /// Those of finding and building.
     pub fn new(progress: Progress) -> Result<Self, Error> {
         let workspace = Workspace::find(None)?;
-        progress.say("building the image of dns");
-        let image = build_command::build(&workspace, "dns", build_command::Options::default())?
-            .into_product()?;
+        Self::with_image(
+            workspace,
+            "dns",
+            build_command::Options::default(),
+            progress,
+        )
+    }
+
+    /// Builds an appliance.
+    ///
+    /// # Errors
+    ///
+    /// Those of building.
+    pub fn with_image(
+        workspace: Workspace,
+        appliance: &str,
+        options: build_command::Options<'_>,
+        progress: Progress,
+    ) -> Result<Self, Error> {
+        progress.say(format!("building the image of {appliance}"));
+        let image = build_command::build(&workspace, appliance, options)?.into_product()?;
         Ok(Self { workspace, image })
     }
 
@@ -295,6 +313,32 @@ impl Versions {
             dnsperf: String::new(),
         })
     }
+}
+
+/// What was compared on, a line each; and what is in those packages of the Linux guest's or the load's.
+///
+/// # Errors
+///
+/// Those of calling QEMU.
+pub fn versions(
+    lab: &Lab,
+    linux: &LinuxGuest,
+    packages: &[&str],
+    log: &Log,
+) -> Result<Vec<String>, Error> {
+    let Versions {
+        mirage,
+        rustc,
+        xen,
+        qemu,
+        linux: kernel,
+        ..
+    } = Versions::of(lab, Some(linux), log)?;
+    let mut versions = vec![format!("mirage {mirage}"), rustc, xen, qemu, kernel];
+    for package in packages {
+        versions.push(format!("{package} {}", linux.version(package)));
+    }
+    Ok(versions)
 }
 
 fn qemu_version(lab: &Lab, log: &Log) -> Result<String, Error> {

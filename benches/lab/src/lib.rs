@@ -4,7 +4,9 @@
 //! | --- | --- |
 //! | [`arguments`] | the options that each takes |
 //! | [`laboratory`] | a lab with the appliance and its peer, and what goes on in it |
-//! | [`linux_guest`] | the peer: Debian's kernel with NSD, as a PV guest |
+//! | [`linux_guest`] | the peer: Debian's kernel with NSD, nginx or another program, as a PV guest |
+//! | [`pair`] | an appliance and a Linux guest side by side, under loads over TCP |
+//! | [`comparison`] | what such loads come to: results, figure, goals |
 //! | [`meter`] | Xen's own accounting of processor time, and a domain's way from `xl create` to its first answer |
 //! | [`console`] | what guests say of themselves |
 //! | [`dnsperf`] | load from the host, and what became of it |
@@ -14,10 +16,12 @@
 #![forbid(unsafe_code)]
 
 pub mod arguments;
+pub mod comparison;
 pub mod console;
 pub mod dnsperf;
 pub mod echo;
 pub mod laboratory;
 pub mod linux_guest;
 pub mod meter;
+pub mod pair;
 pub mod queries;

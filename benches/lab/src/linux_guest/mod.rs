@@ -1,8 +1,8 @@
-//! The peer: a Linux guest of Debian's kernel and NSD, with as little else as it takes.
+//! The peer: a Linux guest of Debian's kernel and one [`Service`], with as little else as it takes.
 //!
 //! It is a PV guest: Debian's kernel does not start as PVH under TCG. Everything is in its initramfs, unpacked as the
-//! kernel wants it, so that it neither waits for a disk nor decompresses: NSD with its libraries, busybox, xen-netfront (a
-//! module in Debian's kernel), and the same zone as the appliance's. NSD has one server process and no rate limit.
+//! kernel wants it, so that it neither waits for a disk nor decompresses: the service with its libraries and what it serves, busybox,
+//! and xen-netfront (a module in Debian's kernel). NSD has one server process and no rate limit, nginx one worker and no log.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,16 +19,76 @@ use serde::{Deserialize, Serialize};
 use crate::laboratory;
 
 const INIT: &str = include_str!("init");
-const CONFIGURATION: &str = include_str!("nsd.conf");
 
-/// Debian's packages that it is made of; and what makes the load on the host.
+/// Debian's packages that they are made of; and what makes the load on the host.
 const PACKAGES: &[&str] = &[
     "linux-image-amd64",
     "xz-utils",
     "busybox-static",
     "nsd",
     "dnsperf",
+    "nginx",
+    "wrk",
 ];
+
+/// What a guest serves.
+#[derive(Clone, Copy, Debug)]
+pub enum Service<'a> {
+    /// Debian's NSD, with the zone that the DNS appliance has compiled in.
+    Nsd,
+    /// Debian's nginx, with this page.
+    Nginx(&'a [u8]),
+    /// This program, which runs on this machine and needs Debian's C library alone.
+    Program(&'a Path),
+}
+
+impl Service<'_> {
+    /// What its files are called.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Nsd => "nsd",
+            Self::Nginx(_) => "nginx",
+            Self::Program(_) => "program",
+        }
+    }
+
+    /// How it is started.
+    const fn start(self) -> &'static str {
+        match self {
+            Self::Nsd => include_str!("start-nsd"),
+            Self::Nginx(_) => include_str!("start-nginx"),
+            Self::Program(_) => include_str!("start-program"),
+        }
+    }
+
+    /// Its program, on this machine.
+    fn program(self, packages: &Packages) -> Result<PathBuf, Error> {
+        match self {
+            Self::Nsd => Ok(packages.program("nsd")?),
+            Self::Nginx(_) => Ok(packages.program("nginx")?),
+            Self::Program(program) => Ok(program.to_path_buf()),
+        }
+    }
+
+    /// Adds what it needs besides its program.
+    fn add_files(self, root: &mut Builder<'_>, workspace: &Workspace) -> Result<(), Error> {
+        match self {
+            Self::Nsd => {
+                let zone = workspace.root().join(ZONE);
+                let zone =
+                    fs::read(&zone).map_err(|error| format!("{}: {error}", zone.display()))?;
+                root.file("etc/nsd.conf", include_str!("nsd.conf"))
+                    .file("etc/example.org.zone", zone);
+            }
+            Self::Nginx(page) => {
+                root.file("etc/nginx.conf", include_str!("nginx.conf"))
+                    .file("site/index.html", page);
+            }
+            Self::Program(_) => {}
+        }
+        Ok(())
+    }
+}
 
 /// The zone that it serves, in the checkout: what the appliance has compiled in.
 const ZONE: &str = "appliances/dns/zones/example.org.zone";
@@ -37,7 +97,9 @@ const ZONE: &str = "appliances/dns/zones/example.org.zone";
 const WORDS: &str = "console=hvc0 quiet mitigations=off";
 
 /// The busybox commands that its first process calls.
-const COMMANDS: &[&str] = &["sh", "mount", "insmod", "ip", "touch", "usleep", "sleep"];
+const COMMANDS: &[&str] = &[
+    "sh", "mount", "insmod", "ip", "touch", "usleep", "sleep", "dd",
+];
 
 /// Its files, and what they were made of.
 #[derive(Debug)]
@@ -59,8 +121,9 @@ pub struct Sizes {
     pub kernel: u64,
     /// The initramfs, not compressed.
     pub initramfs: u64,
-    /// NSD's program, without the libraries that it needs.
-    pub nsd: u64,
+    /// The service's program, without the libraries that it needs.
+    #[serde(rename = "nsd")]
+    pub program: u64,
 }
 
 impl LinuxGuest {
@@ -72,6 +135,7 @@ impl LinuxGuest {
     pub fn prepare(
         source: &Source,
         workspace: &Workspace,
+        service: Service<'_>,
         log: &Log,
         mut on_line: impl FnMut(&str),
     ) -> Result<Self, Error> {
@@ -85,18 +149,19 @@ impl LinuxGuest {
             &mut on_line,
         )?;
         on_line("putting the Linux guest together");
-        let (kernel, initramfs) = (folder.join("kernel"), folder.join("initramfs"));
+        let initramfs = folder.join(format!("initramfs-{}", service.name()));
+        let kernel = folder.join("kernel");
         fs::write(&kernel, dom0::kernel(&packages, folder)?)?;
-        let nsd = packages.program("nsd")?;
-        let zone = workspace.root().join(ZONE);
-        let zone = fs::read(&zone).map_err(|error| format!("{}: {error}", zone.display()))?;
-        root(&packages, &nsd, zone)?.write(&initramfs)?;
+        let program = service.program(&packages)?;
+        let mut root = root(&packages, service, &program)?;
+        service.add_files(&mut root, workspace)?;
+        root.write(&initramfs)?;
         let bytes = |path: &Path| fs::metadata(path).map(|metadata| metadata.len());
         let sizes = Sizes {
             compressed_kernel: bytes(&dom0::packaged_kernel(&packages)?)?,
             kernel: bytes(&kernel)?,
             initramfs: bytes(&initramfs)?,
-            nsd: bytes(&nsd)?,
+            program: bytes(&program)?,
         };
         Ok(Self {
             packages,
@@ -152,18 +217,22 @@ pub fn version_in(versions: &str, package: &str) -> String {
         .to_owned()
 }
 
-fn root<'a>(packages: &'a Packages, nsd: &Path, zone: Vec<u8>) -> Result<Builder<'a>, Error> {
+fn root<'a>(
+    packages: &'a Packages,
+    service: Service<'_>,
+    program: &Path,
+) -> Result<Builder<'a>, Error> {
     let mut root = Builder::new(packages);
     for folder in ["dev", "proc", "run", "sys", "tmp"] {
         root.directory(folder);
     }
     root.script("init", INIT)
-        .file("etc/nsd.conf", CONFIGURATION)
-        .file("etc/example.org.zone", zone)
-        // NSD looks up the user that it runs as.
+        .script("etc/start", service.start())
+        // Services look up the user that they run as.
         .file("etc/passwd", "root:x:0:0:root:/:/bin/sh\n")
+        .file("etc/group", "root:x:0:\n")
         .program("bin/busybox", &packages.program("busybox")?)?
-        .program("bin/nsd", nsd)?
+        .program(&format!("bin/{}", service.name()), program)?
         .module("xen-netfront")?;
     for command in COMMANDS {
         root.symlink(&format!("bin/{command}"), "busybox");
@@ -197,11 +266,21 @@ mod tests {
             "esac",
             "until",
             "nsd",
+            "nginx",
+            "program",
+            ".",
             ":",
             "ip=*)",
             "gateway=*)",
         ];
-        for line in INIT.lines().map(str::trim) {
+        let page = [];
+        let services = [
+            Service::Nsd,
+            Service::Nginx(&page),
+            Service::Program(Path::new("/")),
+        ];
+        let started = services.iter().flat_map(|service| service.start().lines());
+        for line in INIT.lines().chain(started).map(str::trim) {
             let Some(word) = line.split_whitespace().next() else {
                 continue;
             };
@@ -220,9 +299,17 @@ mod tests {
     }
 
     #[test]
-    fn nsd_is_told_to_answer_as_fast_as_it_can() {
+    fn nsd_and_nginx_are_told_to_answer_as_fast_as_they_can() {
         for setting in ["server-count: 1", "rrl-ratelimit: 0", "control-enable: no"] {
-            assert!(CONFIGURATION.contains(setting), "{setting}");
+            assert!(include_str!("nsd.conf").contains(setting), "{setting}");
+        }
+        for setting in [
+            "worker_processes 1;",
+            "access_log off;",
+            "sendfile on;",
+            "open_file_cache max",
+        ] {
+            assert!(include_str!("nginx.conf").contains(setting), "{setting}");
         }
     }
 }
