@@ -1036,3 +1036,60 @@ mod edge {
         world.end();
     }
 }
+
+/// RFC 9293 §3.8.6.3, RFC 1122 §4.2.3.2: what is received is acknowledged by what its reader answers, from the first question on.
+#[test]
+fn an_answer_takes_the_acknowledgement_of_its_question_with_it() {
+    let world = World::new();
+    let executor = world.executor;
+    let listener = world.listen(80);
+    let accepting = async move {
+        let (_, stream) = listener.accept().await.unwrap();
+        // As a server does it: a task for each connection.
+        let serving = async move {
+            while let Some(question) = stream.receive().await.unwrap() {
+                stream.send(question).await.unwrap();
+            }
+        };
+        executor.spawn(serving).unwrap().detach();
+    };
+    executor.spawn(accepting).unwrap().detach();
+    executor.run_until(async {
+        let sent = || {
+            let counters = world.server.shared.with(|stack, _| stack.counters());
+            counters.tcp.sent
+        };
+        let client = world.connect(80).await;
+        let mut buffer = [0; 100];
+        for question in 0..20 {
+            client.write_all(b"a question").await.unwrap();
+            assert_eq!(client.read(&mut buffer).await, Ok(10));
+            // The SYN's answer is the first.
+            assert_eq!(sent(), question + 2);
+        }
+    });
+    world.end();
+}
+
+/// What comes in one batch is acknowledged once, with the window that its reader has opened by then.
+#[test]
+fn a_batch_is_acknowledged_once_it_was_read() {
+    let world = World::new();
+    world.executor.run_until(async {
+        let (client, server) = world.pair().await;
+        let bytes = pattern(500_000, 7);
+        let written = bytes.clone();
+        let sending = async move {
+            client.write_all(&written).await.unwrap();
+            client.shutdown().unwrap();
+            client.delivered().await.unwrap();
+        };
+        world.executor.spawn(sending).unwrap().detach();
+        let received = read_to_end(&server).await;
+        assert_eq!(received.unwrap(), bytes);
+        let counters = world.server.shared.with(|stack, _| stack.counters()).tcp;
+        // Every second segment would be half of them (RFC 5681 §4.2 allows more to be acknowledged together).
+        assert!(counters.sent * 3 < counters.received, "{counters:?}");
+    });
+    world.end();
+}

@@ -17,6 +17,10 @@ use crate::measure::{process_seconds, stolen_seconds};
 /// Octets of a call that sends or receives.
 const CHUNK: usize = 131_072;
 
+/// Linux's congestion control unless somebody chose another: one that paces what it sends would be measured by its own estimate of
+/// the tap, which it has of the stack's acknowledgements.
+const CONGESTION_CONTROL: &str = "cubic";
+
 /// How long nothing may happen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -125,6 +129,7 @@ fn connect(address: SocketAddr) -> Result<TcpStream, String> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
+        control_congestion(&stream)?;
         reset_at_close(&stream)
     };
     settings().map_err(|error: std::io::Error| format!("a socket: {error}"))?;
@@ -138,7 +143,7 @@ fn reset_at_close(stream: &TcpStream) -> std::io::Result<()> {
         l_linger: 0,
     };
     // SAFETY: setsockopt(2) reads so many bytes of a `linger`, which outlives the call.
-    let result = unsafe {
+    checked(unsafe {
         libc::setsockopt(
             stream.as_raw_fd(),
             libc::SOL_SOCKET,
@@ -146,7 +151,24 @@ fn reset_at_close(stream: &TcpStream) -> std::io::Result<()> {
             (&raw const linger).cast(),
             size_of::<libc::linger>() as libc::socklen_t,
         )
-    };
+    })
+}
+
+/// TCP_CONGESTION, whatever the system's is.
+fn control_congestion(stream: &TcpStream) -> std::io::Result<()> {
+    // SAFETY: setsockopt(2) reads so many bytes of the name, which outlives the call.
+    checked(unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_CONGESTION,
+            CONGESTION_CONTROL.as_ptr().cast(),
+            CONGESTION_CONTROL.len() as libc::socklen_t,
+        )
+    })
+}
+
+fn checked(result: libc::c_int) -> std::io::Result<()> {
     if result == 0 {
         Ok(())
     } else {

@@ -48,7 +48,8 @@ pub struct TapConfig {
     /// The interface's MTU in bytes of IP packet. `None`: as it is (1,500 for a new one).
     pub mtu: Option<u16>,
     /// Whether the kernel may hand over frames whose checksum it did not compute, as they never cross a wire
-    /// ([`Checksum::Partial`]). By default it may.
+    /// ([`Checksum::Partial`]). By default it may. Where it may not, no virtio header goes before a frame either, and each checksum is
+    /// left to whoever receives it, also one that a device of the kernel's has verified.
     pub checksum_offload: bool,
     /// Whether frames may stand for several segments of TCP over IPv4, up to 64 KiB, both ways. By default they may; only with
     /// `checksum_offload`, and towards us only where 18 pages, and `receive_pages`, hold such a frame: blocks of 4,096 bytes do,
@@ -116,8 +117,8 @@ pub struct TapCounters {
 
 /// A tap device: an Ethernet between the host's kernel and us.
 ///
-/// Frames are read straight into pages of the pool and written straight from them. Before each goes a virtio header, in
-/// which the kernel says of a checksum that it has not computed it ([`Checksum::Partial`]) or has verified it
+/// Frames are read straight into pages of the pool and written straight from them. Before each goes, unless the configuration does
+/// without [`checksum_offload`](TapConfig::checksum_offload), a virtio header, in which the kernel says of a checksum that it has not computed it ([`Checksum::Partial`]) or has verified it
 /// ([`Checksum::Verified`]), and we say the same to the kernel.
 ///
 /// The link is up while the host's interface is. That it went down is noticed when a frame is transmitted; that it came up
@@ -190,6 +191,8 @@ impl Tap {
                 && matches!(longest, Ok(pages) if pages <= config.receive_pages),
         };
         let mut offload = 0;
+        // All that a virtio header could say without it is that a device has verified a checksum.
+        let header = config.checksum_offload;
         if config.checksum_offload {
             offload |= libc::TUN_F_CSUM;
         }
@@ -200,7 +203,13 @@ impl Tap {
             descriptor,
             interface,
             made,
-        } = open::open(&config.name, config.host_address, config.mtu, offload)?;
+        } = open::open(
+            &config.name,
+            config.host_address,
+            config.mtu,
+            header,
+            offload,
+        )?;
         let mtu = u16::try_from(interface.mtu).unwrap_or(u16::MAX);
         let pages_an_mtu = pages_a_frame(mtu, pool.block_size(), config.receive_headroom)?;
         let pages_a_frame = if segmentation.receive {
@@ -268,12 +277,25 @@ impl Tap {
         self.posted.len() >= self.pages_an_mtu
     }
 
+    /// Bytes that the kernel puts before each frame, and we before each of ours.
+    const fn header_length(&self) -> usize {
+        if self.checksum_offload {
+            virtio_header::LENGTH
+        } else {
+            0
+        }
+    }
+
     /// Reads one frame; its pages are taken from those posted.
     fn read(&mut self) -> Result<Frame, NoFrame> {
         let mut header = [0; virtio_header::LENGTH];
+        let header_length = self.header_length();
         let have_pages = self.post();
         let result = match &mut self.posted[..] {
-            // The usual one, apart, for so many empty slices cost as much as the rest.
+            // The usual ones, apart, for so many empty slices cost as much as the rest.
+            [page] if have_pages && header_length == 0 => {
+                rustix::io::read(&self.source, &mut page[..])
+            }
             [page] if have_pages => {
                 let mut slices = [IoSliceMut::new(&mut header), IoSliceMut::new(page)];
                 rustix::io::readv(&self.source, &mut slices)
@@ -281,7 +303,13 @@ impl Tap {
             posted => {
                 let mut parts = [const { Part::Empty }; 1 + Frame::MAX_SEGMENTS];
                 let mut count = 1;
-                parts[0] = Part::Header(&mut header);
+                // Without a page there is a place all the same: a read of no bytes takes nothing from the queue.
+                let place = if have_pages {
+                    header_length
+                } else {
+                    header.len()
+                };
+                parts[0] = Part::Header(header.get_mut(..place).unwrap_or_default());
                 // With no page the frame is still taken from the kernel's queue, and its bytes are cut off.
                 if have_pages {
                     for (part, page) in parts[1..].iter_mut().zip(posted) {
@@ -297,7 +325,7 @@ impl Tap {
             Ok(length) => length,
             Err(errno) => return Err(NoFrame::Failed(errno)),
         };
-        let Some(length) = length.checked_sub(virtio_header::LENGTH) else {
+        let Some(length) = length.checked_sub(header_length) else {
             self.counters.dropped_short_read += 1;
             return Err(NoFrame::Dropped);
         };
@@ -335,8 +363,33 @@ impl Tap {
             self.counters.dropped_too_long += 1;
             return Err(NoFrame::Dropped);
         }
-        let mut frame = Frame::new();
+        let Some(mut frame) = self.take_posted(length) else {
+            self.counters.dropped_no_page += 1;
+            return Err(NoFrame::Dropped);
+        };
         frame.metadata.segmentation = segmentation;
+        frame.metadata.checksum = match header.checksum {
+            ChecksumState::Unknown => Checksum::Unverified,
+            ChecksumState::Valid => Checksum::Verified,
+            ChecksumState::Needed { start, offset } => {
+                self.counters.received_partial += 1;
+                Checksum::Partial { start, offset }
+            }
+        };
+        self.counters.received += 1;
+        self.counters.received_segmented += u64::from(segmentation.is_some());
+        self.counters.received_bytes += length as u64;
+        Ok(frame)
+    }
+
+    /// Makes a frame of the first `length` bytes of what was posted. None: the pool has no room for another long one.
+    fn take_posted(&mut self, length: usize) -> Option<Frame> {
+        if self.posted.len() == 1 {
+            let mut page = self.posted.pop()?;
+            page.truncate(length);
+            return Some(page.into());
+        }
+        let mut frame = Frame::new();
         let mut left = length;
         let used = self
             .posted
@@ -352,24 +405,10 @@ impl Tap {
             let here = left.min(page.len());
             left -= here;
             page.truncate(here);
-            // `pages_a_frame` is at most MAX_SEGMENTS, but the pool may have no room for another long frame.
-            if frame.push(page).is_err() {
-                self.counters.dropped_no_page += 1;
-                return Err(NoFrame::Dropped);
-            }
+            // `pages_a_frame` is at most MAX_SEGMENTS.
+            frame.push(page).ok()?;
         }
-        frame.metadata.checksum = match header.checksum {
-            ChecksumState::Unknown => Checksum::Unverified,
-            ChecksumState::Valid => Checksum::Verified,
-            ChecksumState::Needed { start, offset } => {
-                self.counters.received_partial += 1;
-                Checksum::Partial { start, offset }
-            }
-        };
-        self.counters.received += 1;
-        self.counters.received_segmented += u64::from(segmentation.is_some());
-        self.counters.received_bytes += length as u64;
-        Ok(frame)
+        Some(frame)
     }
 
     /// Checks what can be checked without the kernel.
@@ -426,10 +465,11 @@ impl Netif for Tap {
     }
 
     fn offloads(&self) -> Offloads {
-        // The kernel marks checksums as verified where a device of its own had done it, whatever was asked for.
-        let mut flags = OffloadFlags::RECEIVE_VERIFIED;
+        let mut flags = OffloadFlags::empty();
         if self.checksum_offload {
-            flags |= OffloadFlags::RECEIVE_PARTIAL
+            // The kernel marks checksums as verified where a device of its own had done it.
+            flags |= OffloadFlags::RECEIVE_VERIFIED
+                | OffloadFlags::RECEIVE_PARTIAL
                 | OffloadFlags::TRANSMIT_PARTIAL_V4
                 | OffloadFlags::TRANSMIT_PARTIAL_V6;
         }
@@ -501,17 +541,27 @@ impl Netif for Tap {
         let write = |slices: &[IoSlice<'_>]| {
             rustix::io::retry_on_intr(|| rustix::io::writev(&self.source, slices))
         };
+        let header = header.get(..self.header_length()).unwrap_or_default();
         let written = match frame.segments() {
-            [segment] => write(&[IoSlice::new(&header), IoSlice::new(segment)]),
+            [segment] if header.is_empty() => {
+                rustix::io::retry_on_intr(|| rustix::io::write(&self.source, segment))
+            }
+            [segment] => write(&[IoSlice::new(header), IoSlice::new(segment)]),
             [headers, payload] => write(&[
-                IoSlice::new(&header),
+                IoSlice::new(header),
                 IoSlice::new(headers),
                 IoSlice::new(payload),
+            ]),
+            [headers, payload, rest] => write(&[
+                IoSlice::new(header),
+                IoSlice::new(headers),
+                IoSlice::new(payload),
+                IoSlice::new(rest),
             ]),
             segments => {
                 let mut slices: [IoSlice<'_>; 1 + Frame::MAX_SEGMENTS] =
                     std::array::from_fn(|_| IoSlice::new(&[]));
-                slices[0] = IoSlice::new(&header);
+                slices[0] = IoSlice::new(header);
                 for (slice, segment) in slices[1..].iter_mut().zip(segments) {
                     *slice = IoSlice::new(segment);
                 }

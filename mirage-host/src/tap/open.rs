@@ -33,13 +33,15 @@ pub(super) struct OpenTap {
     pub(super) made: bool,
 }
 
-/// Opens the tap `name`; makes it if it is missing. The kernel may hand over what `offload` says (`TUN_F_…` of linux/if_tun.h).
+/// Opens the tap `name`; makes it if it is missing. The kernel may hand over what `offload` says (`TUN_F_…` of linux/if_tun.h), and
+/// puts a virtio header before each frame if there is to be one.
 ///
 /// A tap made here isn't persistent: the kernel takes it away when the descriptor closes, however the process ends.
 pub(super) fn open(
     name: &str,
     host_address: Option<(Ipv4Addr, u8)>,
     mtu: Option<u16>,
+    header: bool,
     offload: c_uint,
 ) -> Result<OpenTap, TapError> {
     check_name(name)?;
@@ -65,7 +67,10 @@ pub(super) fn open(
     })?;
 
     // With TUN_EXCL first, so that who made it is known without a race.
-    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+    let mut flags = libc::IFF_TAP | libc::IFF_NO_PI;
+    if header {
+        flags |= libc::IFF_VNET_HDR;
+    }
     let made = match set_interface(&descriptor, name, flags | libc::IFF_TUN_EXCL) {
         Ok(()) => true,
         Err(Errno::BUSY) => match set_interface(&descriptor, name, flags) {
@@ -80,7 +85,10 @@ pub(super) fn open(
         Err(errno) => return Err(os("make the interface", errno)),
     };
 
-    set_header_length(&descriptor).map_err(|errno| os("set the length of the header", errno))?;
+    if header {
+        set_header_length(&descriptor)
+            .map_err(|errno| os("set the length of the header", errno))?;
+    }
     set_offload(&descriptor, offload).map_err(|errno| os("set the offloads", errno))?;
 
     let mut route = RouteSocket::open().map_err(|errno| os("open a netlink socket", errno))?;

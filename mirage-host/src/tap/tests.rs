@@ -138,7 +138,8 @@ fn without_offload_every_checksum_is_computed() {
         let mut config = config();
         config.checksum_offload = false;
         let mut guest = open(config);
-        assert_eq!(guest.netif.offloads().flags, OffloadFlags::RECEIVE_VERIFIED);
+        // Not even that a device has verified it, which is what a header would say.
+        assert_eq!(guest.netif.offloads().flags, OffloadFlags::empty());
         let host = guest.ping_pong_arp();
         let received = guest.udp();
         assert_eq!(received.metadata.checksum, Checksum::Unverified);
@@ -224,33 +225,87 @@ fn an_interface_that_is_deleted_is_gone_and_no_panic() {
 fn with_every_page_held_the_kernel_s_queue_still_moves_and_frames_are_counted() {
     in_own_network(
         "with_every_page_held_the_kernel_s_queue_still_moves_and_frames_are_counted",
-        || {
-            let mut config = config();
-            config.receive_pages = 2;
-            let mut guest = open(config);
-            let host = guest.ping_pong_arp();
-            guest.udp();
-            let mut hoard = Vec::new();
-            while let Some(page) = guest.pool.alloc() {
-                hoard.push(page);
-            }
-            let held: Vec<Frame> = (0..2)
-                .map(|_| {
-                    host.send_to(b"held", (GUEST, 53)).expect("sent");
-                    guest.udp()
-                })
-                .collect();
-            host.send_to(b"lost", (GUEST, 53)).expect("sent");
-            while guest.netif.counters().dropped_no_page == 0 {
-                assert!(guest.poll_receive().is_pending());
-                guest.sleep();
-            }
-            drop(held);
-            host.send_to(b"last", (GUEST, 53)).expect("sent");
-            let received = guest.udp();
-            assert_eq!(&received.contiguous().expect("one page")[42..], b"last");
-        },
+        || with_every_page_held(true),
     );
+}
+
+#[test]
+fn without_a_header_too_the_kernel_s_queue_still_moves_with_every_page_held() {
+    in_own_network(
+        "without_a_header_too_the_kernel_s_queue_still_moves_with_every_page_held",
+        || with_every_page_held(false),
+    );
+}
+
+fn with_every_page_held(checksum_offload: bool) {
+    let mut config = config();
+    config.receive_pages = 2;
+    config.checksum_offload = checksum_offload;
+    let mut guest = open(config);
+    let host = guest.ping_pong_arp();
+    guest.udp();
+    let mut hoard = Vec::new();
+    while let Some(page) = guest.pool.alloc() {
+        hoard.push(page);
+    }
+    let held: Vec<Frame> = (0..2)
+        .map(|_| {
+            host.send_to(b"held", (GUEST, 53)).expect("sent");
+            guest.udp()
+        })
+        .collect();
+    host.send_to(b"lost", (GUEST, 53)).expect("sent");
+    while guest.netif.counters().dropped_no_page == 0 {
+        assert!(guest.poll_receive().is_pending());
+        guest.sleep();
+    }
+    drop(held);
+    host.send_to(b"last", (GUEST, 53)).expect("sent");
+    let received = guest.udp();
+    assert_eq!(&received.contiguous().expect("one page")[42..], b"last");
+}
+
+#[test]
+fn without_a_header_frames_are_as_long_as_they_were_sent() {
+    let (mut tap, kernel) = on_a_socket(1500);
+    tap.checksum_offload = false;
+    tap.segmentation = Segmenting {
+        transmit: false,
+        receive: false,
+    };
+    let longest = 1500 + ETHERNET_HEADER + VLAN_TAG;
+    for pages in [1, 4] {
+        tap.pages_a_frame = pages;
+        for length in [longest + 1, 9_000] {
+            kernel.send(&vec![0; length]).expect("sent");
+        }
+        for length in [1, 60, longest] {
+            kernel.send(&vec![9; length]).expect("sent");
+        }
+        for length in [1, 60, longest] {
+            let (received, _) = poll_receive(&mut tap);
+            let Poll::Ready(Ok(frame)) = received else {
+                panic!("{received:?}");
+            };
+            assert_eq!(frame.contiguous(), Some(&vec![9; length][..]));
+            assert_eq!(frame.metadata.checksum, Checksum::Unverified);
+        }
+    }
+    assert_eq!(tap.counters().dropped_too_long, 4);
+    // And back: in one piece, two, three and more.
+    for pieces in 1..=5 {
+        let mut frame = Frame::new();
+        for piece in 0..pieces {
+            let mut page = tap.reserve.pool().alloc().expect("a page");
+            page.extend_from_slice(&[piece; 20]).expect("room");
+            frame.push(page).expect("room");
+        }
+        let bytes: Vec<u8> = (0..pieces).flat_map(|piece| [piece; 20]).collect();
+        tap.transmit(frame).expect("transmitted");
+        let mut sent = [0; 200];
+        let length = kernel.recv(&mut sent).expect("a frame");
+        assert_eq!(&sent[..length], bytes);
+    }
 }
 
 #[test]

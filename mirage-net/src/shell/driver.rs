@@ -13,6 +13,11 @@ use crate::{Event, Stack};
 /// Frames that the driver takes from the device before timers and other tasks run (Linux: 64).
 pub const RECEIVE_BUDGET: usize = 64;
 
+/// Turns for which TCP's segments may wait, while the device has more frames and until the tasks that received ones wake have run: for
+/// one acknowledgement then says all of it, with the window that is open by then, and goes with what those tasks send (RFC 9293
+/// §3.8.6.3, RFC 1122 §4.2.3.2). What TCP may not say later is sent at once nevertheless.
+const HOLD: u8 = 4;
+
 /// How long the driver leaves a device alone after an error, and, while it can't transmit what is
 /// due, waits before it looks again.
 const DEVICE_PAUSE: Duration = Duration::from_millis(20);
@@ -47,7 +52,7 @@ pub async fn drive<N: Netif + ?Sized>(
     mut on_event: impl FnMut(Event),
 ) -> NetifError {
     let mut sleep = pin!(executor.sleep_until(Instant::FAR_FUTURE));
-    let mut driver = Driver::new(DriverCounters::default());
+    let mut driver = Driver::new(DriverCounters::default(), false);
     poll_fn(|context| {
         let now = executor.turn_time();
         let turn = driver.turn(netif, stack, now, context);
@@ -99,6 +104,12 @@ pub(super) struct Driver {
     paused: Option<Instant>,
     /// The device did not take all that there was to transmit.
     blocked: bool,
+    /// Tasks have connections of the stack, and are woken after each turn.
+    has_owners: bool,
+    /// Turns since TCP's segments went out.
+    held: u8,
+    /// Turns that it takes until the tasks that were woken have run.
+    owners_run: u8,
     counters: DriverCounters,
 }
 
@@ -112,11 +123,14 @@ pub(super) struct Turn {
 }
 
 impl Driver {
-    pub(super) const fn new(counters: DriverCounters) -> Self {
+    pub(super) const fn new(counters: DriverCounters, has_owners: bool) -> Self {
         Driver {
             refused: None,
             paused: None,
             blocked: false,
+            has_owners,
+            held: 0,
+            owners_run: 0,
             counters,
         }
     }
@@ -178,7 +192,11 @@ impl Driver {
         self.counters.budget_spent += u64::from(turn.again);
         look_at_link(netif, stack, now);
         stack.handle_timeout(now);
-        turn.sent |= self.transmit(netif, stack, now, context)?;
+        if self.holds(stack, turn.again) {
+            turn.again = true;
+        } else {
+            turn.sent |= self.transmit(netif, stack, now, context)?;
+        }
         if turn.sent {
             self.counters.flushes += 1;
             if let Err(error) = netif.flush() {
@@ -186,6 +204,20 @@ impl Driver {
             }
         }
         Ok(turn)
+    }
+
+    /// Whether TCP's segments wait for the next turn, which is to come at once; `more`: the device may have more frames.
+    fn holds(&mut self, stack: &Stack<'_>, more: bool) -> bool {
+        let owners_run = self.owners_run.saturating_sub(1);
+        self.owners_run = owners_run.max(stack.tcp_owners_run());
+        let worth_it = more || self.owners_run > 0;
+        let holds = self.has_owners
+            && worth_it
+            && self.held < HOLD
+            && self.paused.is_none()
+            && !stack.is_urgent();
+        self.held = if holds { self.held + 1 } else { 0 };
+        holds
     }
 
     /// Gives the device what the stack has, while it has room. Returns whether it took any.

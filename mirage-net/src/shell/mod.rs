@@ -196,9 +196,11 @@ impl<'a> SharedStack<'a> {
         executor: &'static Executor,
     ) -> NetifError {
         let mut sleep = pin!(executor.sleep_until(Instant::FAR_FUTURE));
-        let mut driver = Driver::new(self.counters.get());
+        let mut driver = Driver::new(self.counters.get(), true);
         poll_fn(|context| {
             loop {
+                // What has changed until now is looked at in this turn.
+                self.changed.take();
                 match self.turn(netif, &mut driver, context) {
                     Err(error) => return Poll::Ready(error),
                     Ok(Turn { again: true, .. }) => {

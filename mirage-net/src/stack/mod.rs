@@ -585,6 +585,12 @@ impl<'a> Stack<'a> {
         self.transmit.len() > 0 || self.tcp.is_urgent()
     }
 
+    /// How many turns it takes until the owners of connections have acted on what the stack has to tell them, once they are woken
+    /// (getter): one, none where there is nothing to tell, and two where a new connection's owner is yet to be made.
+    pub(crate) fn tcp_owners_run(&self) -> u8 {
+        self.tcp.owners_run()
+    }
+
     /// What the device does for us, as it was told last (getter).
     pub fn offloads(&self) -> Offloads {
         self.offloads

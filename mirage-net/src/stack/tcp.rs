@@ -26,6 +26,9 @@ use crate::wire::tcp::{
     CHECKSUM_OFFSET, MAX_HEADER_LEN, TcpPacket, TcpQuote, TcpRepr, segment_checksum,
 };
 
+/// A payload of at most so many octets is copied behind its header: that costs a device less than to take it from another page.
+const COPIED: usize = 256;
+
 /// How long a segment waits when there is no page or no room for it.
 const STARVED: Duration = Duration::from_millis(10);
 
@@ -507,7 +510,7 @@ impl Stack<'_> {
     ) -> Result<(), SendError> {
         let Outgoing {
             tuple,
-            mut repr,
+            repr,
             mut payload,
             segment,
             markable,
@@ -524,16 +527,18 @@ impl Stack<'_> {
             .contains(OffloadFlags::TRANSMIT_PARTIAL_V4);
         let mut header = [0; MAX_HEADER_LEN];
         let length = repr.emit(&mut header);
-        if offloaded {
+        let checksum = if offloaded {
             let mut pseudo = Checksum::new();
             let whole = (length + payload.len()) as u32;
             pseudo.add_pseudo_header(source.into(), destination.into(), 6, whole);
-            repr.checksum = pseudo.sum();
+            pseudo.sum()
         } else {
             let header = header.get(..length).unwrap_or(&header);
-            repr.checksum = segment_checksum(source.into(), destination.into(), header, &payload);
+            segment_checksum(source.into(), destination.into(), header, &payload)
+        };
+        if let Some(field) = header.get_mut(CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2) {
+            field.copy_from_slice(&checksum.to_be_bytes());
         }
-        repr.emit(&mut header);
         page.reset(HEADROOM).map_err(|_| SendError::NoPages)?;
         let room = page.append(length).ok_or(SendError::NoPages)?;
         room.copy_from_slice(header.get(..length).unwrap_or(&header));
@@ -549,7 +554,8 @@ impl Stack<'_> {
             let frame = payload;
             return self.send_tcp_frame(now, tuple, frame, offloaded, markable, time_to_live);
         }
-        let copies = segments > usize::from(self.offloads.fragments.max(1))
+        let copies = payload.len() <= COPIED
+            || segments > usize::from(self.offloads.fragments.max(1))
             || segments > Frame::INLINE_SEGMENTS;
         if copies && let Some(room) = page.append(payload.len()) {
             payload.copy_to_slice(0, room);

@@ -32,19 +32,20 @@ impl Checksum {
     /// Adds a segment of any length.
     #[inline]
     pub fn add_bytes(&mut self, bytes: &[u8]) {
-        let partial = sum_native(bytes);
-        self.sum += u64::from(if self.odd {
-            partial.swap_bytes()
-        } else {
-            partial
-        });
+        self.add_folded(sum_native(bytes));
         self.odd ^= bytes.len() % 2 == 1;
+    }
+
+    /// Adds the folded sum of whole words in the machine's byte order.
+    #[inline]
+    fn add_folded(&mut self, sum: u16) {
+        self.sum += u64::from(if self.odd { sum.swap_bytes() } else { sum });
     }
 
     /// Adds one 16-bit word, given in the machine's terms.
     #[inline]
     pub fn add_u16(&mut self, word: u16) {
-        self.add_bytes(&word.to_be_bytes());
+        self.add_folded(word.to_be());
     }
 
     /// Adds the pseudo header of a transport: RFC 9293 §3.1 for IPv4, RFC 8200 §8.1 for IPv6.
@@ -58,14 +59,14 @@ impl Checksum {
         protocol: u8,
         length: u32,
     ) {
+        let mut sum = u64::from(u16::from(protocol).to_be()) + u64::from(length.to_be());
         for address in [source, destination] {
-            match address {
-                IpAddr::V4(address) => self.add_bytes(&address.octets()),
-                IpAddr::V6(address) => self.add_bytes(&address.octets()),
-            }
+            sum += match address {
+                IpAddr::V4(address) => u64::from(u32::from_ne_bytes(address.octets())),
+                IpAddr::V6(address) => u64::from(sum_native(&address.octets())),
+            };
         }
-        self.add_u16(u16::from(protocol));
-        self.add_bytes(&length.to_be_bytes());
+        self.add_folded(fold(sum));
     }
 
     /// The one's complement sum, not complemented: what a device that completes a *partial*
@@ -120,11 +121,18 @@ fn sum_native(bytes: &[u8]) -> u16 {
     for lane in lanes {
         sum += u64::from(fold(lane));
     }
-    for word in blocks.remainder().chunks(2) {
-        let last = word.get(1).copied().unwrap_or(0);
-        sum += u64::from(u16::from_ne_bytes([word[0], last]));
+    // Headers are no longer than this.
+    let mut words = blocks.remainder().chunks_exact(4);
+    for word in words.by_ref() {
+        let mut buffer = [0; 4];
+        buffer.copy_from_slice(word);
+        sum += u64::from(u32::from_ne_bytes(buffer));
     }
-    fold(sum)
+    let mut last = [0; 4];
+    for (to, from) in last.iter_mut().zip(words.remainder()) {
+        *to = *from;
+    }
+    fold(sum + u64::from(u32::from_ne_bytes(last)))
 }
 
 /// Folds carries into 16 bits (RFC 1071 §2 (A)).
@@ -194,6 +202,37 @@ mod tests {
             prop_assume!(at * 2 != 38);
             bytes[at * 2..at * 2 + 2].copy_from_slice(&new.to_be_bytes());
             prop_assert_eq!(update(before, old, new), checksum(&bytes));
+        }
+    }
+
+    /// RFC 9293 §3.1 and RFC 8200 §8.1, octet by octet, also where the sum is in the middle of a word.
+    #[test]
+    fn a_pseudo_header_sums_as_its_octets() {
+        use core::net::{Ipv4Addr, Ipv6Addr};
+
+        let v4 = [
+            IpAddr::from(Ipv4Addr::new(192, 0, 2, 255)),
+            IpAddr::from(Ipv4Addr::new(255, 254, 253, 1)),
+        ];
+        let v6 = [1, 0xffff].map(|word| IpAddr::from(Ipv6Addr::new(word, 2, 3, 4, 5, 6, 7, word)));
+        for [source, destination] in [v4, v6] {
+            for (protocol, length) in [(6, 20), (17, 65_535), (255, u32::MAX)] {
+                for before in [&[][..], &[0xab], &[1, 2, 3]] {
+                    let mut octets = before.to_vec();
+                    for address in [source, destination] {
+                        match address {
+                            IpAddr::V4(address) => octets.extend(address.octets()),
+                            IpAddr::V6(address) => octets.extend(address.octets()),
+                        }
+                    }
+                    octets.extend([0, protocol]);
+                    octets.extend(length.to_be_bytes());
+                    let mut sum = Checksum::new();
+                    sum.add_bytes(before);
+                    sum.add_pseudo_header(source, destination, protocol, length);
+                    assert_eq!(sum.finish(), reference(&octets));
+                }
+            }
         }
     }
 

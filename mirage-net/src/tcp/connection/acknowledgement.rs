@@ -7,9 +7,14 @@ use mirage_core::Instant;
 use super::{Connection, Context};
 use crate::tcp::{CongestionControl, SequenceNumber};
 
-/// Segments that are acknowledged at once at the beginning of a connection, and after one was missing (RFC 5681 §4.2 allows it): the
-/// peer's window is small then, each acknowledgement opens it, and the last of an odd number in flight would wait for the timer.
+/// Segments whose acknowledgement does not wait for a second one at the beginning of a connection, and after one was missing (RFC 5681
+/// §4.2 allows it): the peer's window is small then, each acknowledgement opens it, and the last of an odd number in flight would wait
+/// for the timer.
 const QUICK: u8 = 8;
+
+/// Segments behind a gap that are acknowledged one by one, before those that only make the same range longer are acknowledged together,
+/// where SACK says which they are: as many as tell a sender without SACK of a loss (RFC 5681 §3.2), and one.
+const EACH: u8 = 4;
 
 /// The state of what is owed to the peer.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +23,7 @@ pub(crate) struct Acknowledging {
     due: Option<Instant>,
     /// One is due now, whatever the time.
     now: bool,
-    /// It should not even wait for segments that have come and were not looked at.
+    /// It should not even wait for segments that have come and were not looked at, nor for the owner.
     urgent: bool,
     /// Octets received since the last one.
     octets: u32,
@@ -26,6 +31,8 @@ pub(crate) struct Acknowledging {
     largest: u32,
     /// Segments that are still acknowledged at once.
     quick: u8,
+    /// Segments behind the gap that were acknowledged one by one.
+    each: u8,
     /// Last.ACK.sent (RFC 7323 §4.3).
     last: SequenceNumber,
 }
@@ -39,30 +46,51 @@ impl Acknowledging {
             octets: 0,
             largest: 0,
             quick: QUICK,
+            each: 0,
             last: next,
         }
     }
 
-    /// One goes out with the next segment, at once.
+    /// One goes out at once, before anything else that has come is looked at.
     pub(crate) fn at_once(&mut self) {
         self.now = true;
         self.urgent = true;
+    }
+
+    /// One goes out when what has come was looked at, and its owner has acted on it.
+    pub(crate) fn soon(&mut self) {
+        self.now = true;
     }
 
     /// Something is missing, or came twice: one goes out at once, and for each of the segments that follow.
     pub(crate) fn disturbed(&mut self) {
         self.at_once();
         self.quick = QUICK;
+        self.each = 0;
     }
 
-    /// `octets` of payload advanced RCV.NXT, in segments of at most `segment` octets.
-    fn data(&mut self, now: Instant, octets: u32, segment: u32, longest: Duration) {
+    /// A segment came that makes a range longer which SACK tells the peer of: after the first ones what came together is reported
+    /// together, for the report is of the range. RFC 5681 §4.2 has each acknowledged at once, to be counted; with SACK nobody counts
+    /// (RFC 6675, RFC 8985).
+    pub(crate) fn extended(&mut self) {
+        self.quick = QUICK;
+        if self.each < EACH {
+            self.each += 1;
+            self.at_once();
+        } else {
+            self.soon();
+        }
+    }
+
+    /// `octets` of payload advanced RCV.NXT, in segments of at most `segment` octets. With `most` of them the peer should not be kept
+    /// waiting, though more may have come: it has sent half of what it may.
+    fn data(&mut self, now: Instant, octets: u32, segment: u32, most: u32, longest: Duration) {
         let segment = segment.min(octets).max(1);
         self.largest = self.largest.max(segment);
         self.octets = self.octets.saturating_add(octets);
         // RFC 9293 (SHLD-18), RFC 5681 §4.2: every second full-sized segment.
         if self.quick > 0 || self.octets >= self.largest.saturating_mul(2) {
-            self.urgent |= self.quick > 0;
+            self.urgent |= self.octets >= most;
             let segments = octets.div_ceil(segment).min(u8::MAX.into());
             self.quick = self.quick.saturating_sub(segments as u8);
             self.now = true;
@@ -84,8 +112,8 @@ impl Acknowledging {
         self.now || self.due.is_some_and(|due| due <= now)
     }
 
-    /// Whether one is due that each segment has to have, and no other can have with it: out of order, at the beginning, or after
-    /// a gap (RFC 5681 §4.2).
+    /// Whether one is due that each segment has to have, and no other can have with it, out of order or after a gap (RFC 5681 §4.2);
+    /// or one without which the peer would stand still.
     pub(crate) fn is_urgent(&self) -> bool {
         self.urgent
     }
@@ -129,7 +157,9 @@ impl<C: CongestionControl> Connection<C> {
             .delayed_acknowledgement
             .min(Duration::from_millis(499));
         let segment = if segment == 0 { octets } else { segment.into() };
-        self.acknowledging.data(cx.now, octets, segment, longest);
+        let most = self.receive_window.limit() / 2;
+        self.acknowledging
+            .data(cx.now, octets, segment, most, longest);
     }
 
     /// Whether it has an acknowledgement to send that should not wait for what has come and was not looked at (getter).
@@ -149,11 +179,12 @@ mod tests {
     use super::*;
 
     const LONGEST: Duration = Duration::from_millis(40);
+    const MOST: u32 = 16_000;
 
     fn settled() -> Acknowledging {
         let mut acknowledging = Acknowledging::new(SequenceNumber::new(0));
         for _ in 0..QUICK {
-            acknowledging.data(Instant::ZERO, 1_000, 1_000, LONGEST);
+            acknowledging.data(Instant::ZERO, 1_000, 1_000, MOST, LONGEST);
             assert!(acknowledging.is_due(Instant::ZERO));
             acknowledging.sent(SequenceNumber::new(1));
         }
@@ -163,9 +194,9 @@ mod tests {
     #[test]
     fn rfc5681_4_2_every_second_full_sized_segment() {
         let mut acknowledging = settled();
-        acknowledging.data(Instant::ZERO, 1_000, 1_000, LONGEST);
+        acknowledging.data(Instant::ZERO, 1_000, 1_000, MOST, LONGEST);
         assert!(!acknowledging.is_due(Instant::ZERO) && acknowledging.is_owed());
-        acknowledging.data(Instant::ZERO, 1_000, 1_000, LONGEST);
+        acknowledging.data(Instant::ZERO, 1_000, 1_000, MOST, LONGEST);
         assert!(acknowledging.is_due(Instant::ZERO));
     }
 
@@ -173,30 +204,44 @@ mod tests {
     #[test]
     fn rfc5681_4_2_two_segments_in_one_frame_are_acknowledged() {
         let mut acknowledging = settled();
-        acknowledging.data(Instant::ZERO, 2_000, 1_000, LONGEST);
+        acknowledging.data(Instant::ZERO, 2_000, 1_000, MOST, LONGEST);
         assert!(acknowledging.is_due(Instant::ZERO));
         assert_eq!(acknowledging.peer_segment(), 1_000);
         acknowledging.sent(SequenceNumber::new(1));
-        acknowledging.data(Instant::ZERO, 1_500, 1_000, LONGEST);
+        acknowledging.data(Instant::ZERO, 1_500, 1_000, MOST, LONGEST);
         assert!(!acknowledging.is_due(Instant::ZERO));
         // The first eight are counted one by one, too.
         let mut acknowledging = Acknowledging::new(SequenceNumber::new(0));
-        acknowledging.data(Instant::ZERO, 8_000, 1_000, LONGEST);
+        acknowledging.data(Instant::ZERO, 8_000, 1_000, MOST, LONGEST);
         acknowledging.sent(SequenceNumber::new(1));
-        acknowledging.data(Instant::ZERO, 1_000, 1_000, LONGEST);
+        acknowledging.data(Instant::ZERO, 1_000, 1_000, MOST, LONGEST);
         assert!(!acknowledging.is_due(Instant::ZERO));
         // A device's word of nothing, or of more than there is, harms nobody.
         for segment in [0, u32::MAX] {
-            acknowledging.data(Instant::ZERO, 10, segment, LONGEST);
+            acknowledging.data(Instant::ZERO, 10, segment, MOST, LONGEST);
         }
         assert_eq!(acknowledging.peer_segment(), 1_000);
+    }
+
+    /// Whoever sends is not kept waiting by how much has come: at half of the window it is told.
+    #[test]
+    fn rfc5681_4_2_half_a_window_is_acknowledged_before_the_end_of_a_batch() {
+        let mut acknowledging = settled();
+        for _ in 0..15 {
+            acknowledging.data(Instant::ZERO, 1_000, 1_000, MOST, LONGEST);
+            assert!(!acknowledging.is_urgent());
+        }
+        acknowledging.data(Instant::ZERO, 1_000, 1_000, MOST, LONGEST);
+        assert!(acknowledging.is_urgent());
+        acknowledging.sent(SequenceNumber::new(1));
+        assert!(!acknowledging.is_urgent());
     }
 
     #[test]
     fn rfc9293_must_58_no_longer_than_the_delay() {
         let mut acknowledging = settled();
-        acknowledging.data(Instant::ZERO, 10, 10, LONGEST);
-        acknowledging.data(Instant::from_millis(39), 10, 10, LONGEST);
+        acknowledging.data(Instant::ZERO, 10, 10, MOST, LONGEST);
+        acknowledging.data(Instant::from_millis(39), 10, 10, MOST, LONGEST);
         assert_eq!(acknowledging.deadline(), Some(Instant::from_millis(40)));
         assert!(!acknowledging.is_due(Instant::from_millis(39)));
         assert!(acknowledging.is_due(Instant::from_millis(40)));

@@ -207,8 +207,13 @@ impl<C: CongestionControl> Connection<C> {
                 self.window_step(),
             )
         {
-            self.acknowledging.at_once();
+            self.acknowledging.soon();
         }
+    }
+
+    /// Whether what was read is to be told now (getter).
+    pub(crate) fn owes_acknowledgement(&self, now: Instant) -> bool {
+        self.acknowledging.is_due(now)
     }
 
     fn oldest_unread(&self) -> crate::tcp::SequenceNumber {

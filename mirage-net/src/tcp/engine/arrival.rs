@@ -20,6 +20,7 @@ impl Engine<'_> {
         path_mtu: PathMtu<'_>,
     ) {
         if let Some(index) = self.find(&tuple) {
+            self.last = index;
             self.handle_for_connection(now, index, tuple, incoming);
             return;
         }

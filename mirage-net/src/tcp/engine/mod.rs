@@ -194,6 +194,8 @@ pub(crate) struct Engine<'a> {
     replies: Deque<Reply, REPLIES>,
     /// A connection had something to say that should not wait, when something was received last.
     urgent: bool,
+    /// The connection that a segment was found to be for last.
+    last: usize,
     shared: Shared<'a>,
     interface_mtu: u16,
 }
@@ -259,6 +261,7 @@ impl<'a> Engine<'a> {
             resets: TokenBucket::new(config.resets, now),
             replies: Deque::new(),
             urgent: false,
+            last: usize::MAX,
             shared: Shared {
                 segments: SegmentTable::new(storage.segments),
                 pool,
@@ -390,6 +393,15 @@ impl<'a> Engine<'a> {
         self.urgent || !self.replies.is_empty()
     }
 
+    /// How many turns it takes until owners have acted on what there is to tell (getter). See `Stack::tcp_owners_run`.
+    pub(crate) fn owners_run(&self) -> u8 {
+        if self.listeners.has_news() {
+            2
+        } else {
+            u8::from(self.news.head != END)
+        }
+    }
+
     /// Whether something may be there to be sent (getter).
     pub(crate) fn wants_transmit(&self) -> bool {
         !self.replies.is_empty() || self.ready.head != END
@@ -446,11 +458,20 @@ impl<'a> Engine<'a> {
 
     /// The connection with a four-tuple.
     fn find(&self, tuple: &FourTuple) -> Option<usize> {
-        self.chains.find(&self.slots, self.hash(tuple), |slot| {
+        let is_it = |slot: &TcpSlot| {
             slot.connection
                 .as_ref()
                 .is_some_and(|connection| connection.tuple() == tuple)
-        })
+        };
+        // Segments come in trains: the one before was most likely for the same, and a hash is dearer than a look.
+        if let Some(slot) = self.slots.get(self.last)
+            && slot.hashed
+            && is_it(slot)
+        {
+            return Some(self.last);
+        }
+        self.chains
+            .find(&self.slots, self.hash(tuple), |slot| is_it(slot))
     }
 
     /// Puts a connection into a slot, where segments find it; none when the table is full.

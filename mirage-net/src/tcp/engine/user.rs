@@ -156,6 +156,25 @@ impl<'a> Engine<'a> {
         Some(result)
     }
 
+    /// Carries a call out that reads: all that may come of it is that the peer is to be told of its window.
+    fn reading<R>(
+        &mut self,
+        now: Instant,
+        handle: TcpHandle,
+        call: impl FnOnce(&mut Connection, &mut Context<'_, 'a>) -> R,
+    ) -> Option<R> {
+        self.get(handle)?;
+        let index = handle.index();
+        let cx = &mut self.shared.context(now);
+        let slot = self.slots.get_mut(index)?;
+        let connection = slot.connection.as_mut()?;
+        let result = call(connection, cx);
+        if !slot.ready && connection.owes_acknowledgement(now) {
+            self.touched(now, index);
+        }
+        Some(result)
+    }
+
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -194,7 +213,7 @@ impl<'a> Engine<'a> {
         now: Instant,
         handle: TcpHandle,
     ) -> Result<Received, TcpError> {
-        self.with(now, handle, |connection, cx| connection.receive(cx))
+        self.reading(now, handle, |connection, cx| connection.receive(cx))
             .unwrap_or(Err(TcpError::NotOpen))
     }
 
@@ -204,7 +223,7 @@ impl<'a> Engine<'a> {
         handle: TcpHandle,
         bytes: &mut [u8],
     ) -> Result<usize, TcpError> {
-        self.with(now, handle, |connection, cx| connection.read(cx, bytes))
+        self.reading(now, handle, |connection, cx| connection.read(cx, bytes))
             .unwrap_or(Err(TcpError::NotOpen))
     }
 
@@ -217,7 +236,7 @@ impl<'a> Engine<'a> {
     }
 
     pub(crate) fn consume(&mut self, now: Instant, handle: TcpHandle, count: usize) {
-        self.with(now, handle, |connection, cx| connection.consume(cx, count));
+        self.reading(now, handle, |connection, cx| connection.consume(cx, count));
     }
 
     pub(crate) fn shutdown(&mut self, now: Instant, handle: TcpHandle) -> Result<(), TcpError> {

@@ -177,6 +177,11 @@ impl<'a> Listeners<'a> {
         self.find((address, port).into()).is_some()
     }
 
+    /// Whether `poll_news` would name one.
+    pub(crate) fn has_news(&self) -> bool {
+        self.iter().any(|(_, listener)| listener.news)
+    }
+
     /// A listener with a new connection to accept that was not named here since.
     pub(crate) fn poll_news(&mut self) -> Option<ListenerHandle> {
         let index = self

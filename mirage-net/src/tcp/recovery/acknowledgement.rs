@@ -79,6 +79,14 @@ impl<C: CongestionControl> Sender<C> {
             return outcome;
         }
         let outstanding = self.queue.outstanding();
+        // Whoever only receives hears this with each segment.
+        if outstanding == 0
+            && self.phase == Phase::Open
+            && acknowledgement.sack.is_empty()
+            && !acknowledgement.ecn_echo
+        {
+            return outcome;
+        }
         // RecoverFS of RFC 9937 §6, should recovery begin now.
         let flight = outstanding.saturating_sub(self.queue.sacked());
         let mut delivered = Delivered::new(Circumstances {

@@ -151,26 +151,49 @@ fn rfc5681_4_2_only_what_is_in_order_waits_for_the_end_of_a_batch() {
         segment.bytes = std::vec![7; 100];
         pair.inject(&segment);
     };
-    // At the beginning each has its own.
-    while {
-        give(&mut pair, 0);
-        pair.engine(B).is_urgent()
-    } {
-        assert_eq!(pair.take(B).len(), 1);
-        assert!(!pair.engine(B).is_urgent());
-    }
+    // At the beginning too.
     for _ in 0..5 {
-        give(&mut pair, 0);
-        assert!(!pair.engine(B).is_urgent());
+        for _ in 0..5 {
+            give(&mut pair, 0);
+            assert!(!pair.engine(B).is_urgent());
+        }
+        let sent = pair.take(B);
+        assert_eq!(sent.len(), 1);
+        let (_, _, expected) = pair.numbers(B, b);
+        assert_eq!(sent[0].repr.acknowledgement, expected);
     }
-    let sent = pair.take(B);
-    assert_eq!(sent.len(), 1);
-    let (_, _, expected) = pair.numbers(B, b);
-    assert_eq!(sent[0].repr.acknowledgement, expected);
     give(&mut pair, 100);
     assert!(pair.engine(B).is_urgent());
     assert_eq!(pair.take(B).len(), 1);
     assert!(!pair.engine(B).is_urgent());
+    // What only makes the range longer that SACK reports is reported together, after a few.
+    let mut skip = 200;
+    while {
+        give(&mut pair, skip);
+        skip += 100;
+        pair.engine(B).is_urgent()
+    } {
+        assert_eq!(pair.take(B).len(), 1);
+        assert!(skip < 1_000);
+    }
+    assert!(skip >= 600);
+    for _ in 0..5 {
+        give(&mut pair, skip);
+        skip += 100;
+        assert!(!pair.engine(B).is_urgent());
+    }
+    let sent = pair.take(B);
+    assert_eq!(sent.len(), 1);
+    let [block] = sent[0].repr.options.sack[..] else {
+        panic!("{:?}", sent[0].repr);
+    };
+    assert_eq!(block.right.distance_from(block.left), skip - 100);
+    // Another gap, and what fills a part of one, is told at once.
+    for skip in [skip + 100, 0] {
+        give(&mut pair, skip);
+        assert!(pair.engine(B).is_urgent());
+        assert_eq!(pair.take(B).len(), 1);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::Incoming;
 use crate::tcp::connection::{Connection, Context, TcpEvents, TcpState};
 use crate::tcp::error::TcpError;
-use crate::tcp::{CongestionControl, ReceiveLimits};
+use crate::tcp::{Arrival, CongestionControl, ReceiveLimits};
 use crate::wire::tcp::TcpFlags;
 
 impl<C: CongestionControl> Connection<C> {
@@ -46,6 +46,7 @@ impl<C: CongestionControl> Connection<C> {
         }
         let limits = self.receive_limits(cx);
         let window = self.receive_window.offered(next);
+        let ranges = self.receive.ranges();
         let arrival = self.receive.handle_segment(
             cx.segments,
             cx.pool,
@@ -65,7 +66,18 @@ impl<C: CongestionControl> Connection<C> {
         } else if octets > 0 && arrival.duplicate == 0 && arrival.refused.is_none() {
             cx.counters.out_of_order += 1;
         }
-        if arrival.acknowledge_now || arrival.refused.is_some() || arrival.advanced == 0 {
+        let extends = self.sack
+            && ranges > 0
+            && arrival
+                == Arrival {
+                    acknowledge_now: true,
+                    copied: arrival.copied,
+                    ..Arrival::default()
+                }
+            && self.receive.ranges() == ranges;
+        if extends {
+            self.acknowledging.extended();
+        } else if arrival.acknowledge_now || arrival.refused.is_some() || arrival.advanced == 0 {
             self.acknowledging.disturbed();
         }
         if arrival.fin {
@@ -97,7 +109,8 @@ impl<C: CongestionControl> Connection<C> {
 
     /// RCV.NXT moved over the peer's FIN.
     fn take_fin(&mut self, cx: &mut Context<'_, '_>) {
-        self.acknowledging.at_once();
+        // Its owner may have something to say to it, and close too.
+        self.acknowledging.soon();
         self.events |= TcpEvents::FINISHED | TcpEvents::READABLE;
         match self.state {
             TcpState::SynReceived | TcpState::Established => self.enter(cx, TcpState::CloseWait),
