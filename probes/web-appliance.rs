@@ -13,7 +13,7 @@ use edge_nal::{Close, Readable, TcpAccept, TcpShutdown, TcpSplit};
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use mirage_core::executor::{Executor, ExecutorMemory, Platform, Unpark};
 use mirage_core::{Clock, Instant};
-use web_appliance::{Buffers, SITE, Service, ServiceLimits, serve_slot};
+use web_appliance::{AnyTcp, Buffers, SITE, Service, ServiceLimits, serve_slot};
 
 static EXECUTOR: ExecutorMemory = ExecutorMemory::new();
 static MACHINE: VirtualMachine = VirtualMachine(AtomicU64::new(0));
@@ -31,7 +31,8 @@ pub fn run() -> bool {
             output: RefCell::new(([0; 32_768], 0)),
         };
         let mut buffers = Buffers::<9_000, 2_048, 32>::new();
-        let serving = serve_slot(&client, &service, executor, &mut buffers);
+        let listener = AnyTcp(&client);
+        let serving = serve_slot(&listener, &service, executor, &mut buffers);
         // It serves for ever; in virtual time nobody waits for that.
         let ended = executor.run_until(executor.timeout(Duration::from_secs(60), serving));
         let (octets, length) = &*client.output.borrow();

@@ -18,7 +18,9 @@ use mirage_http::client::ClientLimits;
 use mirage_http::field::{FieldName, FieldSlot};
 use mirage_http::files::Files;
 use mirage_http::head::RequestHead;
-use mirage_http::io::{Application, Client, Exchange, ServeError, Storage, Timer, serve};
+use mirage_http::io::{
+    Application, Client, Exchange, ServeError, Storage, Stream, Timer, Written, serve,
+};
 use mirage_http::server::{ContentLength, Ending, Limits, Server};
 use mirage_http::{Method, Status};
 
@@ -54,7 +56,7 @@ const fn entry(key: &'static str, value: &'static [u8], number: u8) -> CompiledE
 struct Site;
 
 impl Application for Site {
-    async fn answer<S: Read + Write, T: Timer>(
+    async fn answer<S: Stream, T: Timer>(
         &self,
         head: RequestHead<'_>,
         exchange: &mut Exchange<'_, '_, S, T>,
@@ -237,7 +239,14 @@ fn start(executor: &'static Executor, mut socket: End) -> Rc<Cell<Option<(Ending
             output: &mut output,
             slots: &mut slots,
         };
-        let ending = serve(&mut socket, &executor, &server, &Site, storage).await;
+        let ending = serve(
+            &mut Written(&mut socket),
+            &executor,
+            &server,
+            &Site,
+            storage,
+        )
+        .await;
         result.set(Some((ending, executor.now())));
     });
     serving.expect("a task").detach();
@@ -679,7 +688,14 @@ fn a_stream_that_fails_ends_the_connection() {
                 output: &mut output,
                 slots: &mut slots,
             };
-            serve(&mut socket, &executor, &server, &Site, storage).await
+            serve(
+                &mut Written(&mut socket),
+                &executor,
+                &server,
+                &Site,
+                storage,
+            )
+            .await
         });
         assert_eq!(ending, Ending::Truncated, "{octets}");
     }

@@ -1,9 +1,8 @@
 //! What is answered to a request.
 
-use embedded_io_async::{Read, Write};
 use mirage_http::files::Files;
 use mirage_http::head::RequestHead;
-use mirage_http::io::{Application, Exchange, ServeError, Timer};
+use mirage_http::io::{Application, Exchange, ServeError, Stream, Timer};
 use mirage_http::router::{Decision, Route, Router};
 use mirage_http::server::ContentLength;
 use mirage_http::target::Target;
@@ -47,7 +46,7 @@ const ROUTES: &[Route<'_, Part>] = &[
 ];
 
 impl Application for &Service<'_> {
-    async fn answer<S: Read + Write, T: Timer>(
+    async fn answer<S: Stream, T: Timer>(
         &self,
         head: RequestHead<'_>,
         exchange: &mut Exchange<'_, '_, S, T>,
@@ -77,7 +76,7 @@ impl Application for &Service<'_> {
 }
 
 impl Service<'_> {
-    async fn answer_live<S: Read + Write, T: Timer>(
+    async fn answer_live<S: Stream, T: Timer>(
         &self,
         head: RequestHead<'_>,
         path: Path<'_>,
@@ -102,7 +101,7 @@ impl Service<'_> {
 }
 
 /// 405, with the methods that there are: all that there is, is for these two.
-async fn not_allowed<S: Read + Write, T: Timer>(
+async fn not_allowed<S: Stream, T: Timer>(
     exchange: &mut Exchange<'_, '_, S, T>,
 ) -> Result<(), ServeError<S::Error>> {
     let fields = |response: &mut mirage_http::server::ResponseWriter<'_, '_, '_>| {

@@ -5,16 +5,17 @@ use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
 
-use edge_nal::{Close, Readable, TcpAccept, TcpShutdown};
-use embedded_io_async::{Read, Write};
+use edge_nal::{Close, Readable, TcpShutdown};
+use embedded_io_async::Read;
 use mirage_core::executor::{Executor, yield_now};
 use mirage_http::Status;
 use mirage_http::field::FieldSlot;
 use mirage_http::head::RequestHead;
-use mirage_http::io::{Application, Exchange, ServeError, Storage, Timer, serve};
+use mirage_http::io::{Application, Exchange, ServeError, Storage, Stream, Timer, serve};
 use mirage_http::server::{ContentLength, Ending, ResponseWriter, Server};
 
 use crate::service::Service;
+use crate::streams::Listener;
 
 /// After a failed accept (too many descriptors, say) nothing is tried for this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -63,19 +64,19 @@ impl<const INPUT: usize, const OUTPUT: usize, const FIELDS: usize> Default
 /// ([`ServiceLimits::slots`](crate::ServiceLimits::slots)), each a task with its own buffers; further ones wait in the listener's
 /// backlog, and are told so by [`turn_away`].
 pub async fn serve_slot<
-    A: TcpAccept,
+    L: Listener,
     const INPUT: usize,
     const OUTPUT: usize,
     const FIELDS: usize,
 >(
-    acceptor: &A,
+    listener: &L,
     service: &Service<'_>,
     executor: &'static Executor,
     buffers: &mut Buffers<INPUT, OUTPUT, FIELDS>,
 ) -> ! {
     loop {
-        match acceptor.accept().await {
-            Ok((_, mut socket)) => {
+        match listener.accept().await {
+            Ok(mut socket) => {
                 let (slot, server) = service.take_slot();
                 attend(&mut socket, executor, server, &service, buffers).await;
                 drop(slot);
@@ -93,12 +94,12 @@ pub async fn serve_slot<
 /// Tells those who come while all slots are taken that they are (503, with Retry-After), one after the other, for ever. It takes its time:
 /// who waits in the backlog while a slot becomes free is served.
 pub async fn turn_away<
-    A: TcpAccept,
+    L: Listener,
     const INPUT: usize,
     const OUTPUT: usize,
     const FIELDS: usize,
 >(
-    acceptor: &A,
+    listener: &L,
     service: &Service<'_>,
     executor: &'static Executor,
     buffers: &mut Buffers<INPUT, OUTPUT, FIELDS>,
@@ -109,8 +110,8 @@ pub async fn turn_away<
         executor.sleep(patience).await;
         while service.is_full() {
             // By itself this would wait for the next connection long after a slot became free.
-            match executor.timeout(patience, acceptor.accept()).await {
-                Ok(Ok((_, mut socket))) => {
+            match executor.timeout(patience, listener.accept()).await {
+                Ok(Ok(mut socket)) => {
                     service.count_turned_away();
                     let server = service.full_up();
                     attend(&mut socket, executor, server, &Full, buffers).await;
@@ -128,7 +129,7 @@ pub async fn turn_away<
 
 /// Serves one connection to its end, and sees to it that the client gets the last response.
 async fn attend<
-    S: Read + Write + Readable + TcpShutdown,
+    S: Stream + Readable + TcpShutdown,
     A: Application,
     const INPUT: usize,
     const OUTPUT: usize,
@@ -176,7 +177,7 @@ async fn linger_on<S: Read + TcpShutdown>(socket: &mut S, room: &mut [u8]) {
 struct Full;
 
 impl Application for Full {
-    async fn answer<S: Read + Write, T: Timer>(
+    async fn answer<S: Stream, T: Timer>(
         &self,
         _: RequestHead<'_>,
         exchange: &mut Exchange<'_, '_, S, T>,

@@ -4,9 +4,11 @@
 //! | --- | --- |
 //! | [`SITE`] | the site that was compiled in, checked when the appliance was built |
 //! | [`Service`] | a site, the pure server of [`mirage_http`], counters; shared by all connections |
-//! | [`serve_slot`], [`turn_away`] | shells over any stack's connections ([`edge_nal`]) |
+//! | [`serve_slot`], [`turn_away`] | shells over any stack's connections |
+//! | [`Listener`], [`AnyTcp`] | where connections come from; a listener of any stack ([`edge_nal`]) as one |
+//! | [`Sent`], [`Way`], [`ByWriting`] | streams, and how each sends best what lies in the program and what is last |
 //! | [`Instruments`], [`Metric`], [`Sample`] | what can be read of the appliance, for `/_mirage/` and `/_mirage/metrics` |
-//! | `tcp` | metrics of our own TCP (feature `tcp`) |
+//! | `tcp` | our own TCP: its metrics, and the site sent from where it lies (feature `tcp`) |
 //!
 //! | path | what is there |
 //! | --- | --- |
@@ -35,12 +37,14 @@ mod connections;
 mod live;
 mod metric;
 mod service;
+mod streams;
 #[cfg(feature = "tcp")]
 pub mod tcp;
 
 pub use connections::{Buffers, serve_slot, turn_away};
 pub use metric::{Instruments, Kind, Metric, Sample, Value};
 pub use service::{Service, ServiceLimits};
+pub use streams::{AnyTcp, ByWriting, Listener, Sent, Way};
 
 use mirage_core::kv::CompiledStore;
 

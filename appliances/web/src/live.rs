@@ -3,9 +3,8 @@
 use core::fmt::{self, Write as _};
 use core::time::Duration;
 
-use embedded_io_async::{Read, Write};
 use mirage_http::Status;
-use mirage_http::io::{Exchange, ServeError, Timer};
+use mirage_http::io::{Exchange, ServeError, Stream, Timer};
 use mirage_http::server::{ContentLength, ResponseWriter};
 
 use crate::metric::{Exposition, Member};
@@ -17,7 +16,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 const ROOM: usize = 1_024;
 
 /// All metrics as text (<https://prometheus.io/docs/instrumenting/exposition_formats/>, version 0.0.4).
-pub(crate) async fn metrics<S: Read + Write, T: Timer>(
+pub(crate) async fn metrics<S: Stream, T: Timer>(
     service: &Service<'_>,
     exchange: &mut Exchange<'_, '_, S, T>,
 ) -> Result<(), ServeError<S::Error>> {
@@ -38,7 +37,7 @@ pub(crate) async fn metrics<S: Read + Write, T: Timer>(
 }
 
 /// A stream of events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>): all metrics, each second, as a JSON object.
-pub(crate) async fn events<S: Read + Write, T: Timer>(
+pub(crate) async fn events<S: Stream, T: Timer>(
     service: &Service<'_>,
     exchange: &mut Exchange<'_, '_, S, T>,
 ) -> Result<(), ServeError<S::Error>> {
@@ -81,7 +80,7 @@ pub(crate) async fn events<S: Read + Write, T: Timer>(
     exchange.finish().await
 }
 
-async fn begin<S: Read + Write, T: Timer>(
+async fn begin<S: Stream, T: Timer>(
     exchange: &mut Exchange<'_, '_, S, T>,
     media_type: &[u8],
 ) -> Result<(), ServeError<S::Error>> {
@@ -96,7 +95,7 @@ async fn begin<S: Read + Write, T: Timer>(
 }
 
 /// Puts text behind what was gathered, which is sent first where the room is too small.
-async fn put<S: Read + Write, T: Timer>(
+async fn put<S: Stream, T: Timer>(
     exchange: &mut Exchange<'_, '_, S, T>,
     text: &mut Text,
     more: &dyn fmt::Display,

@@ -1,8 +1,91 @@
-//! Metrics of our own TCP (feature `tcp`).
+//! Our own TCP: its metrics, and the site sent from where it lies (feature `tcp`).
 
-use mirage_net::tcp::TcpCounters;
+use mirage_core::Pool;
+use mirage_core::kv::{CompiledStore, Key};
+use mirage_core::pool::PoolError;
+use mirage_net::tcp::{TcpCounters, TcpError};
+use mirage_net::{TcpListener, TcpStream};
 
 use crate::metric::{Metric, Sample};
+use crate::streams::{Listener, Sent, Way};
+
+/// Octets that are given to a connection at once: fewer than it may hold, so that there is room for them soon.
+const PIECE: usize = 16_384;
+
+/// Has a pool know a store's values, so that they are sent from where they lie: the largest that are not in ranges it knows, as many as it has
+/// room for. Others are copied. How many values those are.
+///
+/// # Errors
+///
+/// [`PoolError::StaticTooLong`].
+pub fn register_values(pool: &'static Pool, store: &CompiledStore) -> Result<usize, PoolError> {
+    let values = || {
+        let keys = store.keys().filter_map(|key| Key::new(key).ok());
+        keys.filter_map(|key| store.value(key))
+            .filter(|value| !value.is_empty() && pool.static_segment(value).is_none())
+    };
+    while let Some(value) = values().max_by_key(|value| value.len()) {
+        match pool.register_static(value) {
+            Ok(_) => {}
+            Err(PoolError::OutOfStaticRanges) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(values().count())
+}
+
+/// A listener of our own TCP, whose connections send what lies in a range that the pool knows from there, and copy all else.
+#[derive(Debug)]
+pub struct OwnTcp<'s, 'a> {
+    listener: TcpListener<'s, 'a>,
+    pool: &'static Pool,
+}
+
+impl<'s, 'a> OwnTcp<'s, 'a> {
+    /// Of a listener whose stack has this pool.
+    pub const fn new(listener: TcpListener<'s, 'a>, pool: &'static Pool) -> Self {
+        Self { listener, pool }
+    }
+}
+
+impl<'s, 'a> Listener for OwnTcp<'s, 'a> {
+    type Error = TcpError;
+    type Stream<'l>
+        = Sent<TcpStream<'s, 'a>, FromWhereItLies>
+    where
+        Self: 'l;
+
+    async fn accept(&self) -> Result<Self::Stream<'_>, TcpError> {
+        let (_, stream) = self.listener.accept().await?;
+        Ok(Sent::new(stream, FromWhereItLies(self.pool)))
+    }
+}
+
+/// What lies in a range that the pool knows is sent from there. What is last goes with the end by itself: a stream's owner ends it
+/// before the stack has its turn.
+#[derive(Clone, Copy, Debug)]
+pub struct FromWhereItLies(&'static Pool);
+
+impl Way<TcpStream<'_, '_>> for FromWhereItLies {
+    fn sends_static(&self) -> bool {
+        self.0.static_ranges().next().is_some()
+    }
+
+    async fn write_static(
+        &self,
+        stream: &mut TcpStream<'_, '_>,
+        octets: &'static [u8],
+    ) -> Result<usize, TcpError> {
+        let piece = octets.get(..PIECE).unwrap_or(octets);
+        match self.0.static_segment(piece) {
+            Some(segment) => {
+                stream.send(segment).await?;
+                Ok(piece.len())
+            }
+            None => stream.write(octets).await,
+        }
+    }
+}
 
 macro_rules! counters {
     ($($field:ident $name:literal $help:literal,)*) => {

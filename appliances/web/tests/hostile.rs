@@ -13,7 +13,7 @@ use mirage_core::Instant;
 use mirage_core::doubles::VirtualPlatform;
 use mirage_core::executor::Executor;
 use proptest::prelude::*;
-use web_appliance::{Buffers, SITE, Service, ServiceLimits, serve_slot, turn_away};
+use web_appliance::{AnyTcp, Buffers, SITE, Service, ServiceLimits, serve_slot, turn_away};
 
 const SLOTS: usize = 4;
 const GET: &str = "GET /robots.txt HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -59,10 +59,10 @@ fn serve(mut clients: Vec<Client>) -> (Vec<Seen>, &'static Service<'static>) {
         Box::leak(Box::new(Service::new(SITE, ServiceLimits::new(SLOTS))));
     let seen: Vec<Rc<RefCell<Seen>>> = clients.iter().map(|_| Rc::default()).collect();
     let queue = clients.into_iter().zip(seen.iter().cloned()).collect();
-    let acceptor: &'static Acceptor = Box::leak(Box::new(Acceptor {
+    let acceptor: &'static AnyTcp<Acceptor> = Box::leak(Box::new(AnyTcp(Acceptor {
         executor,
         queue: RefCell::new(queue),
-    }));
+    })));
     for slot in 0..=SLOTS {
         let serving = executor.spawn(async move {
             let buffers = &mut Buffers::<9_000, 2_048, 32>::new();

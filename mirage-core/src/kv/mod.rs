@@ -126,11 +126,20 @@ pub trait Value {
         let first = pieces.next().unwrap_or_default();
         pieces.next().is_none().then_some(first)
     }
+
+    /// The bytes, if they lie in the program for as long as it runs, in one piece: they may be sent from there.
+    fn as_static(&self) -> Option<&'static [u8]> {
+        None
+    }
 }
 
 impl Value for &'static [u8] {
     fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         core::iter::once(*self)
+    }
+
+    fn as_static(&self) -> Option<&'static [u8]> {
+        Some(self)
     }
 }
 

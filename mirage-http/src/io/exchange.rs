@@ -2,11 +2,10 @@
 
 use core::fmt;
 
-use embedded_io_async::{Read, Write};
 use mirage_core::kv::{Kv, Value};
 
 use super::serve::break_off;
-use super::{Inbox, Stuck, Timer, write_all};
+use super::{Inbox, Stream, Stuck, Timer, write_all, write_all_last, write_all_static};
 use crate::body::{BodyError, BodyStep, Content};
 use crate::chunked::CHUNK_END;
 use crate::date::HttpDate;
@@ -36,7 +35,7 @@ impl<S, T> Exchange<'_, '_, S, T> {
     pub const TRAILERS: usize = TRAILERS;
 }
 
-impl<S: Read + Write, T: Timer> Exchange<'_, '_, S, T> {
+impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
     /// The connection, for its getters.
     pub fn connection(&self) -> &ServerConnection<'_> {
         self.connection
@@ -190,6 +189,43 @@ impl<S: Read + Write, T: Timer> Exchange<'_, '_, S, T> {
         }
     }
 
+    /// As [`send`](Self::send), for content that lies in the program for as long as it runs: it is sent from there, where the
+    /// [stream](Stream::sends_static) can.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub async fn send_static(
+        &mut self,
+        content: &'static [u8],
+    ) -> Result<(), ServeError<S::Error>> {
+        if !self.socket.sends_static() {
+            return self.send(content).await;
+        }
+        if content.is_empty() || !self.connection.wants_content() {
+            return Ok(());
+        }
+        let chunk = self.connection.chunk(content.len() as u64);
+        let now = self.timer.now();
+        match &chunk {
+            Some(head) => self.put(head).await?,
+            None => {
+                let sent = self.connection.handle_sent(content.len() as u64, now);
+                sent.map_err(|WrongLength| ServeError::WrongLength)?;
+            }
+        }
+        self.flush().await?;
+        for piece in content.chunks(PIECE) {
+            let now = self.timer.now();
+            let deadline = self.connection.send_deadline(piece.len() as u64, now);
+            write_all_static(self.socket, self.timer, deadline, piece).await?;
+        }
+        match chunk {
+            Some(_) => self.put(CHUNK_END).await,
+            None => Ok(()),
+        }
+    }
+
     /// Ends the content.
     ///
     /// # Errors
@@ -219,8 +255,13 @@ impl<S: Read + Write, T: Timer> Exchange<'_, '_, S, T> {
             }
         })
         .await?;
-        for piece in content.pieces() {
-            self.send(piece).await?;
+        match content {
+            Content::Static(content) => self.send_static(content).await?,
+            _ => {
+                for piece in content.pieces() {
+                    self.send(piece).await?;
+                }
+            }
         }
         self.finish().await
     }
@@ -316,9 +357,14 @@ impl<S: Read + Write, T: Timer> Exchange<'_, '_, S, T> {
                 Err(_) => return Err(ServeError::Store),
             };
             let mut sent = 0;
-            for piece in value.pieces() {
-                self.send(piece).await?;
-                sent += piece.len() as u64;
+            if let Some(octets) = value.as_static() {
+                self.send_static(octets).await?;
+                sent += octets.len() as u64;
+            } else {
+                for piece in value.pieces() {
+                    self.send(piece).await?;
+                    sent += piece.len() as u64;
+                }
             }
             // A value that became shorter meanwhile.
             if sent == 0 || sent > left {
@@ -366,7 +412,7 @@ pub(super) struct Output<'b> {
 
 impl Output<'_> {
     /// Puts octets behind what waits, or sends all of it: what fits goes together.
-    async fn put<S: Write, T: Timer>(
+    async fn put<S: Stream, T: Timer>(
         &mut self,
         socket: &mut S,
         timer: &T,
@@ -387,11 +433,14 @@ impl Output<'_> {
             self.filled = octets.len();
             return Ok(());
         }
-        let deadline = connection.send_deadline(octets.len() as u64, timer.now());
-        Ok(write_all(socket, timer, deadline, octets).await?)
+        for piece in octets.chunks(PIECE) {
+            let deadline = connection.send_deadline(piece.len() as u64, timer.now());
+            write_all(socket, timer, deadline, piece).await?;
+        }
+        Ok(())
     }
 
-    pub(super) async fn flush<S: Write, T: Timer>(
+    pub(super) async fn flush<S: Stream, T: Timer>(
         &mut self,
         socket: &mut S,
         timer: &T,
@@ -408,6 +457,19 @@ impl Output<'_> {
             Some(Err(error)) => Err(ServeError::Stream(error)),
             None => Err(ServeError::TooSlow),
         }
+    }
+
+    /// As [`flush`](Self::flush), behind which the stream's end follows at once.
+    pub(super) async fn flush_last<S: Stream, T: Timer>(
+        &mut self,
+        socket: &mut S,
+        timer: &T,
+        connection: &ServerConnection<'_>,
+    ) -> Result<(), ServeError<S::Error>> {
+        let filled = core::mem::take(&mut self.filled);
+        let deadline = connection.send_deadline(filled as u64, timer.now());
+        let octets = self.buffer.get(..filled).unwrap_or_default();
+        Ok(write_all_last(socket, timer, deadline, octets).await?)
     }
 
     fn write_head(
@@ -433,7 +495,7 @@ impl Output<'_> {
     }
 
     /// A whole response that says no more than its status, for a request that is none of the application's.
-    pub(super) async fn error<S: Write, T: Timer>(
+    pub(super) async fn error<S: Stream, T: Timer>(
         &mut self,
         socket: &mut S,
         timer: &T,
@@ -468,6 +530,9 @@ impl Output<'_> {
         }
     }
 }
+
+/// Octets that have a deadline of their own: who takes nothing is known by that, however long the content is.
+const PIECE: usize = 16_384;
 
 /// Content up to so many octets is gathered rather than sent alone.
 const SMALL: usize = 2_048;

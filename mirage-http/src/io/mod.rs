@@ -5,6 +5,8 @@
 //! | [`serve`] | serves one connection with an [`Application`] |
 //! | [`Exchange`] | one request's body, and its response |
 //! | [`Client`] | asks a server over one connection |
+//! | [`Stream`] | what a server may be told of a stream beyond reading and writing: what is static, what is last |
+//! | [`Written`] | any stream as one |
 //! | [`Timer`] | the time, and deadlines; implemented by mirage-core's executor |
 //!
 //! They are thin: what they do is said by [`ServerConnection`](crate::server::ServerConnection) and
@@ -13,11 +15,13 @@
 mod client;
 mod exchange;
 mod serve;
+mod stream;
 mod timer;
 
 pub use client::{Client, FetchError};
 pub use exchange::{Exchange, ServeError};
 pub use serve::{Application, Storage, serve};
+pub use stream::{Stream, Written};
 pub use timer::Timer;
 
 use embedded_io_async::Write;
@@ -39,6 +43,40 @@ pub(crate) async fn write_all<S: Write, T: Timer>(
 ) -> Result<(), Stuck<S::Error>> {
     while !octets.is_empty() {
         let written = timer.until(deadline, socket.write(octets)).await;
+        match written.ok_or(Stuck::TooSlow)?.map_err(Stuck::Stream)? {
+            0 => return Err(Stuck::TooSlow),
+            written => octets = octets.get(written..).unwrap_or_default(),
+        }
+    }
+    Ok(())
+}
+
+/// The same of octets of the program, sent from where they lie if the stream can.
+pub(crate) async fn write_all_static<S: Stream, T: Timer>(
+    socket: &mut S,
+    timer: &T,
+    deadline: Instant,
+    mut octets: &'static [u8],
+) -> Result<(), Stuck<S::Error>> {
+    while !octets.is_empty() {
+        let written = timer.until(deadline, socket.write_static(octets)).await;
+        match written.ok_or(Stuck::TooSlow)?.map_err(Stuck::Stream)? {
+            0 => return Err(Stuck::TooSlow),
+            written => octets = octets.get(written..).unwrap_or_default(),
+        }
+    }
+    Ok(())
+}
+
+/// The same of the last octets of all.
+pub(crate) async fn write_all_last<S: Stream, T: Timer>(
+    socket: &mut S,
+    timer: &T,
+    deadline: Instant,
+    mut octets: &[u8],
+) -> Result<(), Stuck<S::Error>> {
+    while !octets.is_empty() {
+        let written = timer.until(deadline, socket.write_last(octets)).await;
         match written.ok_or(Stuck::TooSlow)?.map_err(Stuck::Stream)? {
             0 => return Err(Stuck::TooSlow),
             written => octets = octets.get(written..).unwrap_or_default(),

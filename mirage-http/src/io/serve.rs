@@ -1,10 +1,9 @@
 //! A server's connection over a stream.
 
-use embedded_io_async::{Read, Write};
 use mirage_core::executor::yield_now;
 
 use super::exchange::{Exchange, Output, ServeError, TRAILERS};
-use super::{Inbox, Timer};
+use super::{Inbox, Stream, Timer};
 use crate::field::FieldSlot;
 use crate::head::RequestHead;
 use crate::server::{Ending, Server, ServerConnection, ServerEvent};
@@ -19,7 +18,7 @@ pub trait Application {
     /// # Errors
     ///
     /// Those of `exchange`, passed on. A [`ServeError::Rejected`] before the response has begun is answered with its status.
-    fn answer<S: Read + Write, T: Timer>(
+    fn answer<S: Stream, T: Timer>(
         &self,
         head: RequestHead<'_>,
         exchange: &mut Exchange<'_, '_, S, T>,
@@ -40,8 +39,9 @@ pub struct Storage<'b> {
 /// Serves one connection until it is over. What the owner has to do with the stream then is said by
 /// [`Ending::lingers`] and [`Ending::aborts`]; both futures of the stream may be dropped while they wait.
 ///
-/// Responses to requests that were sent ahead go out together, when nothing more is to be answered.
-pub async fn serve<S: Read + Write, T: Timer, A: Application>(
+/// Responses to requests that were sent ahead go out together, when nothing more is to be answered. What was written with
+/// [`Stream::write_last`] may wait for our side's end: except where it is to be reset, the owner ends it at once.
+pub async fn serve<S: Stream, T: Timer, A: Application>(
     socket: &mut S,
     timer: &T,
     server: &Server,
@@ -110,7 +110,7 @@ pub async fn serve<S: Read + Write, T: Timer, A: Application>(
             ServerEvent::Busy => connection.abort(Ending::Broken),
             ServerEvent::Ended(ending) => {
                 if !ending.aborts() {
-                    let _ = output.flush(socket, timer, &connection).await;
+                    let _ = output.flush_last(socket, timer, &connection).await;
                 }
                 // A client that has sent more than it said: what still comes of it must not cost it the response.
                 if ending == Ending::AsAsked && !inbox.octets().is_empty() {
@@ -123,7 +123,7 @@ pub async fn serve<S: Read + Write, T: Timer, A: Application>(
 }
 
 /// Reads more, by the connection's deadline.
-async fn receive<S: Read + Write, T: Timer>(
+async fn receive<S: Stream, T: Timer>(
     socket: &mut S,
     timer: &T,
     connection: &mut ServerConnection<'_>,
@@ -152,7 +152,7 @@ async fn receive<S: Read + Write, T: Timer>(
 }
 
 /// Sees to it that a request is answered, whatever the application did.
-async fn settle<S: Read + Write, T: Timer>(
+async fn settle<S: Stream, T: Timer>(
     socket: &mut S,
     timer: &T,
     connection: &mut ServerConnection<'_>,

@@ -351,20 +351,37 @@ impl Site {
     ///
     /// A file's name is the beginning of another's path, which no file system makes.
     pub fn leak(self) -> Result<CompiledStore, SiteError> {
-        let mut entries = Vec::with_capacity(self.entries.len());
+        Ok(self.leak_in_one_piece()?.0)
+    }
+
+    /// The same, and the one piece of memory in which all of its values lie, in the order of their keys: what a pool is told to send
+    /// them from where they lie ([`Pool::register_static`](mirage_core::Pool::register_static)).
+    ///
+    /// # Errors
+    ///
+    /// As [`leak`](Self::leak).
+    pub fn leak_in_one_piece(self) -> Result<(CompiledStore, &'static [u8]), SiteError> {
+        let mut octets = Vec::with_capacity(self.octets().try_into().unwrap_or(0));
+        for entry in self.entries.values() {
+            octets.extend_from_slice(&entry.octets);
+        }
+        let octets: &'static [u8] = Box::leak(octets.into_boxed_slice());
+        let (mut entries, mut rest) = (Vec::with_capacity(self.entries.len()), octets);
         for (key, entry) in self.entries {
-            let octets: &'static [u8] = Box::leak(entry.octets.into_boxed_slice());
+            let (value, behind) = rest.split_at(entry.octets.len());
+            rest = behind;
             let key: &'static str = Box::leak(key.into_boxed_str());
-            let mut compiled = CompiledEntry::new(key, octets).with_digest(entry.digest);
+            let mut compiled = CompiledEntry::new(key, value).with_digest(entry.digest);
             if let Some(modified) = entry.last_modified {
                 compiled = compiled.with_last_modified(modified);
             }
             entries.push(compiled);
         }
         let entries: &'static [CompiledEntry] = Box::leak(entries.into_boxed_slice());
-        CompiledStore::new(entries).map_err(|error| {
+        let store = CompiledStore::new(entries).map_err(|error| {
             let key = entries.get(error.entry).map_or("", CompiledEntry::key);
             SiteError::new(Path::new(key), Fault::Store(error))
-        })
+        })?;
+        Ok((store, octets))
     }
 }

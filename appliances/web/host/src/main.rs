@@ -5,24 +5,27 @@ mod arguments;
 mod error;
 mod instruments;
 mod site;
+mod system;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
 use appliance_host::{Ended, OwnStack, say, start_logging};
 use clap::Parser;
-use edge_nal::{TcpAccept, TcpBind};
+use edge_nal::TcpBind;
 use mirage_core::executor::Executor;
 use mirage_core::kv::CompiledStore;
 use mirage_host::{EndSignals, HostPlatform, HostPlatformConfig, WatchedSockets};
 use mirage_net::Capacities;
 use mirage_net::tcp::{ConnectionOptions, ListenOptions, TcpCapacities};
-use web_appliance::{Buffers, Service, serve_slot, turn_away};
+use web_appliance::tcp::OwnTcp;
+use web_appliance::{Buffers, Listener, Service, serve_slot, turn_away};
 
 use arguments::Arguments;
 use error::Failure;
 use instruments::HostInstruments;
 use site::Site;
+use system::SystemTcp;
 
 /// The port of HTTP (RFC 9110 §4.2.1).
 const PORT: u16 = 80;
@@ -78,6 +81,14 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             let (udp, tcp) = (Capacities::default(), capacities(arguments.connections));
             let mut own = OwnStack::open(platform, net, &arguments.network, &udp, &tcp)?;
             let service = service(HostInstruments::new(Some((own.stack(), own.pool()))));
+            let copied = site
+                .register(own.pool())
+                .map_err(|error| appliance_host::Failure::System(error.to_string()))?;
+            if copied > 0 {
+                log::info!(
+                    "{copied} of the site's files and variants are copied when they are sent"
+                );
+            }
             said.extend(own.describe());
             say(&said);
             let result = own.acquire(executor, &mut end).and_then(|acquired| {
@@ -88,6 +99,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
                     .stack()
                     .tcp_listen(listening(arguments.connections))
                     .map_err(|error| appliance_host::Failure::Stack(error.to_string()))?;
+                let listener = OwnTcp::new(listener, own.pool());
                 spawn(executor, service, Box::leak(Box::new(listener)))?;
                 let address = own.address();
                 say(&[
@@ -129,26 +141,26 @@ fn listen(
     let failed = |error| appliance_host::Failure::Listen(address, error);
     let acceptor = executor.run_until(sockets.bind(address)).map_err(failed)?;
     let bound = acceptor.local_address();
-    spawn(executor, service, Box::leak(Box::new(acceptor)))?;
+    spawn(executor, service, Box::leak(Box::new(SystemTcp(acceptor))))?;
     Ok(bound)
 }
 
 /// Spawns the tasks that serve.
-fn spawn<A: TcpAccept>(
+fn spawn<L: Listener>(
     executor: &'static Executor,
     service: &'static Service<'static>,
-    acceptor: &'static A,
+    listener: &'static L,
 ) -> Result<(), appliance_host::Failure> {
     for _ in 0..service.limits().slots {
         let task = executor.spawn(async move {
             let mut buffers = Box::new(Buffers::<INPUT, OUTPUT, FIELDS>::new());
-            serve_slot(acceptor, service, executor, &mut *buffers).await
+            serve_slot(listener, service, executor, &mut *buffers).await
         });
         task?.detach();
     }
     let task = executor.spawn(async move {
         let mut buffers = Box::new(Buffers::<INPUT, OUTPUT, FIELDS>::new());
-        turn_away(acceptor, service, executor, &mut *buffers).await
+        turn_away(listener, service, executor, &mut *buffers).await
     });
     task?.detach();
     Ok(())

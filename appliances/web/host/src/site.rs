@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
+use mirage_core::Pool;
 use mirage_core::kv::CompiledStore;
+use mirage_core::pool::PoolError;
 use mirage_http::site_compiler::{SiteCompiler, SiteError};
 use web_appliance::SITE;
+use web_appliance::tcp::register_values;
 
 /// Octets of all files of a site.
 const MAX_OCTETS: u64 = 256 << 20;
@@ -15,6 +18,8 @@ const MAX_FILES: usize = 100_000;
 pub(crate) struct Site {
     /// What is served.
     pub(crate) store: CompiledStore,
+    /// Where its octets lie, if that is in one piece.
+    octets: Option<&'static [u8]>,
     source: String,
 }
 
@@ -24,6 +29,7 @@ impl Site {
         let Some(folder) = folder else {
             return Ok(Self {
                 store: SITE,
+                octets: None,
                 source: "compiled in".into(),
             });
         };
@@ -35,10 +41,24 @@ impl Site {
             let name = name.display();
             log::warn!("{name}: not part of the site, for its name begins with a dot");
         }
+        let (store, octets) = site.leak_in_one_piece()?;
         Ok(Self {
-            store: site.leak()?,
+            store,
+            octets: Some(octets),
             source: folder.display().to_string(),
         })
+    }
+
+    /// Has a pool know where the site lies, so that it is sent from there. How many files and variants the pool has no room for.
+    ///
+    /// # Errors
+    ///
+    /// The site is too large.
+    pub(crate) fn register(&self, pool: &'static Pool) -> Result<usize, PoolError> {
+        if let Some(octets) = self.octets {
+            pool.register_static(octets)?;
+        }
+        register_values(pool, &self.store)
     }
 
     /// What is served, on a line.

@@ -8,7 +8,7 @@ use core::time::Duration;
 use mirage_core::executor::Executor;
 use mirage_net::SharedStack;
 use mirage_net::tcp::{ConnectionOptions, ListenOptions, TcpCapacities, TcpStorage};
-use web_appliance::{Buffers, Service, serve_slot, turn_away};
+use web_appliance::{AnyTcp, Buffers, Service, serve_slot, turn_away};
 
 use crate::Failure;
 
@@ -62,7 +62,7 @@ pub(crate) fn serve(
         backlog: slots as u16,
         connection: CONNECTION,
     };
-    let listener: &'static _ = Box::leak(Box::new(stack.tcp_listen(options)?));
+    let listener: &'static _ = Box::leak(Box::new(AnyTcp(stack.tcp_listen(options)?)));
     for slot in 0..=slots {
         let task = executor.spawn(async move {
             let mut buffers = Box::new(Buffers::<INPUT, OUTPUT, FIELDS>::new());
