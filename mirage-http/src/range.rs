@@ -100,7 +100,12 @@ fn range(element: &[u8], size: u64) -> Option<Option<ByteRange>> {
     }
     if first.is_empty() {
         // The last so many octets.
-        let length = number(last)?.min(size);
+        let wanted = number(last)?;
+        if wanted > 0 && size == 0 {
+            // Satisfiable (RFC 9110 §14.1.2), and no Content-Range can say so: all of it is sent.
+            return None;
+        }
+        let length = wanted.min(size);
         return Some((length > 0).then_some(ByteRange {
             start: size - length,
             length,
@@ -343,7 +348,8 @@ mod tests {
             assert_eq!(select(value), Err(No::Unsatisfiable), "{value}");
         }
         assert_eq!(Selection::new(b"bytes=0-", 0), Selection::Unsatisfiable);
-        assert_eq!(Selection::new(b"bytes=-1", 0), Selection::Unsatisfiable);
+        assert_eq!(Selection::new(b"bytes=-1", 0), Selection::Whole);
+        assert_eq!(Selection::new(b"bytes=-0", 0), Selection::Unsatisfiable);
         assert_eq!(Unsatisfied(100).to_string(), "bytes */100");
     }
 

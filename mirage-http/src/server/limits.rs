@@ -20,7 +20,7 @@ pub struct Limits {
     pub idle: Duration,
     /// From the first octet of a head to its last.
     pub head_time: Duration,
-    /// How long a body or a response may take beyond the time that it needs at the least rate.
+    /// How long a body, or what is written of a response at a time, may take beyond the time that it needs at the least rate.
     pub grace: Duration,
     /// The least rate at which a client must send a body and take a response, in octets a second; 0 counts as 1.
     pub rate: u32,

@@ -58,7 +58,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let platform = HostPlatform::leak_with(config)?;
     let executor = Executor::leak(platform);
     let started = executor.now();
-    let site = Site::load(arguments.site.as_deref()).map_err(Failure::Site)?;
+    let site = Site::load(arguments.site.as_deref(), !arguments.no_live_page)?;
     let mut end = EndSignals::new(platform)?;
     let service = |instruments: HostInstruments| {
         let service = leak(arguments, site.store, instruments);

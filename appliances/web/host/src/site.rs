@@ -5,9 +5,11 @@ use std::path::Path;
 use mirage_core::Pool;
 use mirage_core::kv::CompiledStore;
 use mirage_core::pool::PoolError;
-use mirage_http::site_compiler::{SiteCompiler, SiteError};
+use mirage_http::site_compiler::SiteCompiler;
 use web_appliance::SITE;
 use web_appliance::tcp::register_values;
+
+use crate::error::Failure;
 
 /// Octets of all files of a site.
 const MAX_OCTETS: u64 = 256 << 20;
@@ -25,7 +27,11 @@ pub(crate) struct Site {
 
 impl Site {
     /// Compiles the folder's files, as a build does; without one, takes the compiled-in site.
-    pub(crate) fn load(folder: Option<&Path>) -> Result<Self, SiteError> {
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Site`]; and [`Failure::Shadowed`] with the live page, if the site has something in its place.
+    pub(crate) fn load(folder: Option<&Path>, has_live_page: bool) -> Result<Self, Failure> {
         let Some(folder) = folder else {
             return Ok(Self {
                 store: SITE,
@@ -36,12 +42,15 @@ impl Site {
         let compiler = SiteCompiler::new()
             .with_max_files(MAX_FILES)
             .with_max_octets(MAX_OCTETS);
-        let site = compiler.compile(folder)?;
+        let site = compiler.compile(folder).map_err(Failure::Site)?;
         for name in site.left_out() {
             let name = name.display();
             log::warn!("{name}: not part of the site, for its name begins with a dot");
         }
-        let (store, octets) = site.leak_in_one_piece()?;
+        let (store, octets) = site.leak_in_one_piece().map_err(Failure::Site)?;
+        if has_live_page && store.keys().any(|key| key.starts_with("_mirage/")) {
+            return Err(Failure::Shadowed(folder.join("_mirage")));
+        }
         Ok(Self {
             store,
             octets: Some(octets),

@@ -351,6 +351,14 @@ fn another_site_is_served_or_what_is_wrong_with_it_is_told() {
     fs::remove_file(folder.path().join("index.html.gz")).expect("gone");
     fs::create_dir(folder.path().join("a b")).expect("a folder");
     fs::write(folder.path().join("a b/ä.txt"), "deep\n").expect("a file");
+    let hidden = folder.path().join("_mirage");
+    fs::create_dir(&hidden).expect("a folder");
+    fs::write(hidden.join("mine.txt"), "mine\n").expect("a file");
+    assert!(refused(path).contains("_mirage: the appliance shows itself at /_mirage/"));
+    let server = Server::on_loopback(&["--no-live-page", "--site", path]);
+    assert_eq!(curled(&[&server.url("/_mirage/mine.txt")]), "mine\n");
+    drop(server);
+    fs::remove_dir_all(&hidden).expect("gone");
     let server = Server::on_loopback(&["--site", path]);
     let said = format!("site: 2 files, 2 compressed variants ({path})");
     assert_eq!(server.said[0], said);
