@@ -70,6 +70,8 @@ pub struct SharedStack<'a> {
     /// Some socket could not be closed when it was dropped.
     dropped: Cell<bool>,
     counters: Cell<DriverCounters>,
+    /// When the driver's last turn was.
+    turned: Cell<Instant>,
 }
 
 /// What senders wait for.
@@ -114,6 +116,7 @@ impl<'a> SharedStack<'a> {
             waiting: Cell::new(None),
             dropped: Cell::new(false),
             counters: Cell::new(DriverCounters::default()),
+            turned: Cell::new(Instant::ZERO),
         }
     }
 
@@ -237,6 +240,7 @@ impl<'a> SharedStack<'a> {
                 sent: false,
             });
         };
+        self.turned.set(now);
         self.close_dropped(&mut stack, now);
         let turn = driver.turn(netif, &mut stack, now, context)?;
         self.counters.set(driver.counters());

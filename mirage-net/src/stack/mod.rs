@@ -626,10 +626,27 @@ impl<'a> Stack<'a> {
 
     /// Whether datagrams to this address go to all on the link.
     fn is_broadcast(&self, address: Ipv4Addr) -> bool {
-        address.is_broadcast()
-            || self
-                .own()
-                .any(|own| own.is_usable() && own.cidr.broadcast() == Some(address))
+        let [relation] = self.relations([address]);
+        relation.broadcast
+    }
+
+    /// What addresses are to ours, found in one pass over these.
+    #[inline]
+    fn relations<const COUNT: usize>(&self, addresses: [Ipv4Addr; COUNT]) -> [Relation; COUNT] {
+        let mut relations = addresses.map(|address| Relation {
+            own: false,
+            broadcast: address.is_broadcast(),
+            network: false,
+        });
+        for own in self.own().filter(|own| own.is_usable()) {
+            let (broadcast, network) = (own.cidr.broadcast(), own.cidr.network());
+            for (relation, address) in relations.iter_mut().zip(addresses) {
+                relation.own |= own.address == address;
+                relation.broadcast |= broadcast == Some(address);
+                relation.network |= network == Some(address);
+            }
+        }
+        relations
     }
 
     /// The next ARP packet: probes, announcements, requests.
@@ -688,6 +705,17 @@ impl<'a> Stack<'a> {
         repr.emit(page.append(28)?.first_chunk_mut()?);
         Some(page.into())
     }
+}
+
+/// What an address is to those of ours that are in use.
+#[derive(Clone, Copy)]
+struct Relation {
+    /// One of them.
+    own: bool,
+    /// Datagrams to it go to all on the link.
+    broadcast: bool,
+    /// The address of a network of ours itself, which is no host's.
+    network: bool,
 }
 
 /// Whether an address can be one host's.

@@ -4,7 +4,7 @@ use core::net::Ipv4Addr;
 
 use mirage_core::{Frame, Instant};
 
-use super::{Event, HEADROOM, Stack};
+use super::{Event, HEADROOM, Relation, Stack};
 use crate::arp::{ConflictEvent, Origin};
 use crate::ip::{Fragment, FragmentKey, Reassembled};
 use crate::wire::ethernet::{self, EtherType, EthernetPacket, EthernetRepr};
@@ -233,8 +233,9 @@ impl Stack<'_> {
                 return;
             }
         };
-        let broadcast = self.is_broadcast(repr.destination);
-        if !self.is_own(repr.destination)
+        let [destination, source] = self.relations([repr.destination, repr.source]);
+        let broadcast = destination.broadcast;
+        if !destination.own
             && !broadcast
             && !self.is_for_unconfigured(ethernet, &repr, header_len, frame)
         {
@@ -250,7 +251,7 @@ impl Stack<'_> {
             self.counters.ipv4.broadcast_mismatch += 1;
             return;
         }
-        if self.is_bad_source(repr.source, repr.destination) {
+        if is_bad_source(repr.source, source, repr.destination) {
             self.counters.ipv4.bad_source += 1;
             return;
         }
@@ -295,18 +296,6 @@ impl Stack<'_> {
         let source = (repr.source, udp.source_port()).into();
         let destination = (repr.destination, udp.destination_port()).into();
         self.sockets.is_for_unconfigured(source, destination)
-    }
-
-    /// Sources that no datagram from the wire can have (RFC 1122 §3.2.1.3, RFC 1812 §5.3.7).
-    fn is_bad_source(&self, source: Ipv4Addr, destination: Ipv4Addr) -> bool {
-        if source.is_unspecified() {
-            // A host that has no address yet asks all.
-            return !destination.is_broadcast();
-        }
-        let network = self
-            .own()
-            .any(|own| own.is_usable() && own.cidr.network() == Some(source));
-        !super::is_host(source) || network || self.is_own(source) || self.is_broadcast(source)
     }
 
     // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
@@ -376,4 +365,13 @@ impl Stack<'_> {
             Some(received.repr.destination)
         }
     }
+}
+
+/// Sources that no datagram from the wire can have (RFC 1122 §3.2.1.3, RFC 1812 §5.3.7).
+fn is_bad_source(source: Ipv4Addr, relation: Relation, destination: Ipv4Addr) -> bool {
+    if source.is_unspecified() {
+        // A host that has no address yet asks all.
+        return !destination.is_broadcast();
+    }
+    !super::is_host(source) || relation.network || relation.own || relation.broadcast
 }

@@ -116,7 +116,8 @@ impl Stack<'_> {
     }
 
     fn next_hop(&self, destination: Ipv4Addr) -> Result<NextHop, SendError> {
-        if self.is_broadcast(destination) {
+        let [relation] = self.relations([destination]);
+        if relation.broadcast {
             return Ok(NextHop::Group(MacAddress::BROADCAST));
         }
         if destination.is_multicast() {
@@ -124,7 +125,7 @@ impl Stack<'_> {
             let [_, b, c, d] = destination.octets();
             return Ok(NextHop::Group(MacAddress([0x01, 0, 0x5e, b & 0x7f, c, d])));
         }
-        if !is_host(destination) || self.is_own(destination) {
+        if !is_host(destination) || relation.own {
             return Err(SendError::BadDestination);
         }
         let destination = IpAddr::V4(destination);

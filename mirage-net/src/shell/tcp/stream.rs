@@ -6,7 +6,7 @@ use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::task::{Context, Poll, Waker};
 
-use mirage_core::{Instant, Segment};
+use mirage_core::Segment;
 
 use super::wakers::{Dropped, StreamWakerSlot};
 use crate::Stack;
@@ -35,7 +35,7 @@ impl<'a> SharedStack<'a> {
         };
         let connection = &stream.connection;
         poll_fn(|context| {
-            connection.poll(context, send, |stack, _, handle| {
+            connection.poll(context, send, |stack, handle| {
                 match stack.tcp_state(handle) {
                     Some(TcpState::SynSent | TcpState::SynReceived) => Ok(None),
                     Some(TcpState::Closed) => {
@@ -366,7 +366,7 @@ impl<'s, 'a> Connection<'s, 'a> {
         &self,
         context: &mut Context<'_>,
         place: Place,
-        call: impl FnOnce(&mut Stack<'a>, Instant, TcpHandle) -> Result<Option<R>, TcpError>,
+        call: impl FnOnce(&mut Stack<'a>, TcpHandle) -> Result<Option<R>, TcpError>,
     ) -> Poll<Result<R, TcpError>> {
         if !self.open.get() {
             return Poll::Ready(Err(TcpError::NotOpen));
@@ -374,7 +374,7 @@ impl<'s, 'a> Connection<'s, 'a> {
         let Ok(mut stack) = self.shared.stack.try_borrow_mut() else {
             return later(context);
         };
-        let result = call(&mut stack, self.shared.clock.now(), self.handle);
+        let result = call(&mut stack, self.handle);
         drop(stack);
         match result.transpose() {
             Some(result) => Poll::Ready(result),
@@ -409,7 +409,9 @@ impl<'s, 'a> Connection<'s, 'a> {
         if let Some(held) = held.take() {
             return Poll::Ready(Ok(Some(held)));
         }
-        let result = self.poll(context, receive, |stack, now, handle| {
+        // What reading brings about is told in the driver's next turn: the time of its last one is near enough, and costs nothing.
+        let now = self.shared.turned.get();
+        let result = self.poll(context, receive, |stack, handle| {
             Ok(match stack.tcp_receive(now, handle)? {
                 Received::Data(segment) => Some(Some(segment)),
                 Received::Finished => Some(None),
@@ -438,7 +440,8 @@ impl<'s, 'a> Connection<'s, 'a> {
             consume(held, count);
             return Poll::Ready(Ok(count));
         }
-        let result = self.poll(context, receive, |stack, now, handle| {
+        let now = self.shared.turned.get();
+        let result = self.poll(context, receive, |stack, handle| {
             let count = stack.tcp_read(now, handle, buffer)?;
             Ok((count > 0 || stack.tcp_is_drained(handle)).then_some(count))
         });
@@ -468,7 +471,7 @@ impl<'s, 'a> Connection<'s, 'a> {
     }
 
     pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.poll(context, receive, |stack, _, handle| {
+        self.poll(context, receive, |stack, handle| {
             let over = match stack.tcp_state(handle) {
                 Some(state) => state == TcpState::Closed,
                 None => true,
@@ -484,7 +487,8 @@ impl<'s, 'a> Connection<'s, 'a> {
         context: &mut Context<'_>,
         segment: &mut Option<Segment>,
     ) -> Poll<Result<(), TcpError>> {
-        let result = self.poll(context, send, |stack, now, handle| {
+        let now = self.shared.clock.now();
+        let result = self.poll(context, send, |stack, handle| {
             let Some(given) = segment.take() else {
                 return Ok(Some(()));
             };
@@ -510,7 +514,8 @@ impl<'s, 'a> Connection<'s, 'a> {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let result = self.poll(context, send, |stack, now, handle| {
+        let now = self.shared.clock.now();
+        let result = self.poll(context, send, |stack, handle| {
             let count = stack.tcp_write(now, handle, bytes)?;
             Ok((count > 0).then_some(count))
         });
@@ -520,7 +525,7 @@ impl<'s, 'a> Connection<'s, 'a> {
     }
 
     pub(super) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.poll(context, send, |stack, _, handle| {
+        self.poll(context, send, |stack, handle| {
             let waits = match stack.tcp_state(handle) {
                 Some(
                     TcpState::SynSent
@@ -537,7 +542,7 @@ impl<'s, 'a> Connection<'s, 'a> {
 
     #[inline(never)]
     pub(super) fn poll_delivered(&self, context: &mut Context<'_>) -> Poll<Result<(), TcpError>> {
-        self.poll(context, send, |stack, _, handle| {
+        self.poll(context, send, |stack, handle| {
             if let Some(error) = stack.tcp_error(handle) {
                 return Err(error);
             }
@@ -551,7 +556,7 @@ impl<'s, 'a> Connection<'s, 'a> {
     /// Says why nothing more will arrive, if that is known by now.
     #[cfg(feature = "io")]
     pub(super) fn poll_error(&self, context: &mut Context<'_>) -> Poll<Result<(), TcpError>> {
-        self.poll(context, send, |stack, _, handle| {
+        self.poll(context, send, |stack, handle| {
             stack.tcp_error(handle).map_or(Ok(Some(())), Err)
         })
     }
