@@ -122,9 +122,11 @@ impl Guest {
                 ),
             });
         }
+        // The emulated processor can't say that its time stamp counter runs evenly, though it does: Xen would trap each look at it, as it
+        // does not where a processor says so.
         let mut text = format!(
             "name=\"{}\"\ntype=\"{}\"\nkernel=\"{folder}/image\"\nmemory={}\nmaxmem={}\nvcpus=1\n\
-             extra=\"{line}\"\non_crash=\"preserve\"\n",
+             tsc_mode=\"native\"\nextra=\"{line}\"\non_crash=\"preserve\"\n",
             self.name, self.kind, self.memory, self.memory
         );
         if self.network {
@@ -212,7 +214,7 @@ mod tests {
         assert_eq!(
             guest.configuration(&place(0), "/lab/dns").unwrap(),
             "name=\"dns\"\ntype=\"pvh\"\nkernel=\"/lab/dns/image\"\nmemory=4\nmaxmem=4\nvcpus=1\n\
-             extra=\"ip=10.98.3.2/24 gateway=10.98.3.254 log=debug\"\non_crash=\"preserve\"\n\
+             tsc_mode=\"native\"\nextra=\"ip=10.98.3.2/24 gateway=10.98.3.254 log=debug\"\non_crash=\"preserve\"\n\
              vif=[\"mac=00:16:3e:62:03:02,bridge=xenbr0\"]\n"
         );
         guest.dhcp = true;
