@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bench_common::processes::process_time;
 use bench_common::report::Error;
+use bench_common::wrk::{Summary, parse};
 use serde::{Deserialize, Serialize};
 
 use crate::servers::Server;
@@ -77,7 +78,11 @@ pub(crate) fn ask(
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         return Err(format!("wrk: {}: {said}{error}", output.status).into());
     }
-    let (requests, per_second, errors) = parse(&said)?;
+    let Summary {
+        requests,
+        per_second,
+        errors,
+    } = parse(&said)?;
     let each = |seconds: f64| seconds * 1e6 / requests as f64;
     Ok(Asked {
         requests,
@@ -98,44 +103,4 @@ fn children_time() -> f64 {
     };
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
-}
-
-/// Requests, requests a second, and errors, of what wrk prints.
-fn parse(said: &str) -> Result<(u64, f64, u64), Error> {
-    let unexpected = || format!("wrk printed something else:\n{said}");
-    let (mut requests, mut per_second, mut errors) = (None, None, 0);
-    for line in said.lines().map(str::trim) {
-        if let Some((count, _)) = line.split_once(" requests in ") {
-            requests = count.parse().ok();
-        } else if let Some(rate) = line.strip_prefix("Requests/sec:") {
-            per_second = rate.trim().parse().ok();
-        } else if let Some(kinds) = line.strip_prefix("Socket errors:") {
-            let numbers = kinds.split([' ', ',']);
-            errors += numbers
-                .filter_map(|word| word.parse::<u64>().ok())
-                .sum::<u64>();
-        } else if let Some(count) = line.strip_prefix("Non-2xx or 3xx responses:") {
-            errors += count.trim().parse::<u64>().map_err(|_| unexpected())?;
-        }
-    }
-    match (requests, per_second) {
-        (Some(requests), Some(per_second)) if requests > 0 => Ok((requests, per_second, errors)),
-        _ => Err(unexpected().into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_wrk_prints_is_read() {
-        let said = "Running 1s test @ http://x/\n  1 threads and 64 connections\n  \
-                    Thread Stats   Avg      Stdev     Max   +/- Stdev\n    Latency     2.10ms\n  \
-                    33200 requests in 1.00s, 40.1MB read\n  Socket errors: connect 1, read 2, write 0, timeout 3\n  \
-                    Non-2xx or 3xx responses: 4\nRequests/sec:  33199.50\nTransfer/sec:     40.1MB\n";
-        assert_eq!(parse(said).unwrap(), (33_200, 33_199.5, 10));
-        assert!(parse("  0 requests in 1.00s, 0B read\nRequests/sec: 0.00\n").is_err());
-        assert!(parse("").is_err());
-    }
 }
