@@ -17,7 +17,10 @@ pub(crate) fn main() {
         _ => PathBuf::from("site"),
     };
     let out = env::var_os("OUT_DIR").expect("Cargo tells a build script where to write");
-    let live = SiteCompiler::new().with_prefix("_mirage/");
+    // For browsers, without TLS: see `SiteCompiler::with_brotli`.
+    let live = SiteCompiler::new()
+        .with_prefix("_mirage/")
+        .with_brotli(false);
     for (compiler, folder, source) in [
         (SiteCompiler::new(), site.as_path(), "site.rs"),
         (live, Path::new("live"), "live.rs"),

@@ -72,22 +72,41 @@ const TYPES: &[(&str, &str)] = &[
 /// ```
 pub fn media_type(name: &str) -> &'static str {
     const UNKNOWN: &str = "application/octet-stream";
-    let name = name.rsplit('/').next().unwrap_or(name);
-    let Some((stem, end)) = name.rsplit_once('.') else {
+    let octets = name.as_bytes();
+    let at = octets
+        .iter()
+        .rposition(|octet| matches!(octet, b'.' | b'/'));
+    // A dot with something of the file's name before it.
+    let Some(at @ 1..) =
+        at.filter(|at| octets[*at] == b'.' && octets[at.saturating_sub(1)] != b'/')
+    else {
         return UNKNOWN;
     };
-    if stem.is_empty() {
+    let end = &octets[at + 1..];
+    let mut room = [0; LONGEST_END];
+    let Some(small) = room.get_mut(..end.len()) else {
         return UNKNOWN;
-    }
-    let order = |known: &str| {
-        let end = end.bytes().map(|octet| octet.to_ascii_lowercase());
-        known.bytes().cmp(end)
     };
+    small.copy_from_slice(end);
+    small.make_ascii_lowercase();
+    let order = |known: &str| known.as_bytes().cmp(small);
     match TYPES.binary_search_by(|(known, _)| order(known)) {
         Ok(at) => TYPES[at].1,
         Err(_) => UNKNOWN,
     }
 }
+
+/// Octets of the longest end that is known.
+const LONGEST_END: usize = {
+    let (mut longest, mut at) = (0, 0);
+    while at < TYPES.len() {
+        if TYPES[at].0.len() > longest {
+            longest = TYPES[at].0.len();
+        }
+        at += 1;
+    }
+    longest
+};
 
 #[cfg(test)]
 mod tests {
@@ -102,6 +121,13 @@ mod tests {
     }
 
     #[test]
+    fn the_last_end_of_the_last_part_counts_in_any_case() {
+        for name in ["a.css/b.html", "\u{e9}.HTML", "x/.a.Html", "a..html"] {
+            assert_eq!(media_type(name), "text/html; charset=utf-8", "{name}");
+        }
+    }
+
+    #[test]
     fn what_is_not_known_is_octets() {
         for name in [
             "",
@@ -111,6 +137,9 @@ mod tests {
             "a.b/c",
             "a.",
             "a.unknown",
+            "a.of-more-octets-than-any-that-is-known",
+            "a.html/b",
+            "a/b/.html",
             "html",
         ] {
             assert_eq!(media_type(name), "application/octet-stream", "{name}");

@@ -48,9 +48,9 @@ impl<'a> Target<'a> {
     /// It has none of the forms, or not the one that goes with the method.
     pub fn new(method: Method<'_>, target: &'a str) -> Result<Self, TargetError> {
         if method == Method::Connect {
-            let has_port = target
-                .rsplit_once(':')
-                .is_some_and(|(_, port)| is_port(port));
+            let colon = target.bytes().rposition(|octet| octet == b':');
+            let port = colon.and_then(|at| target.get(at + 1..));
+            let has_port = port.is_some_and(is_port);
             return match has_port && is_authority(target) {
                 true => Ok(Self::Authority(target)),
                 false => Err(TargetError::Form),
@@ -118,10 +118,16 @@ impl<'a> Target<'a> {
 }
 
 fn split_query(text: &str) -> (&str, Option<&str>) {
-    match text.split_once('?') {
+    match split_at_first(text, b'?') {
         Some((path, query)) => (path, Some(query)),
         None => (text, None),
     }
+}
+
+/// What is before and behind the first of an ASCII character. The library's way is made for every character, and several times the code.
+fn split_at_first(text: &str, octet: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|other| other == octet)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
 /// Whether a text is what may stand in the field Host: a host, and a port where there is one (RFC 9110 §7.2), or nothing.
@@ -131,7 +137,7 @@ fn split_query(text: &str) -> (&str, Option<&str>) {
 pub(crate) fn is_authority(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
-            let Some((literal, behind)) = rest.split_once(']') else {
+            let Some((literal, behind)) = split_at_first(rest, b']') else {
                 return false;
             };
             let is_literal = |octet: u8| octet.is_ascii_hexdigit() || matches!(octet, b':' | b'.');
@@ -140,7 +146,10 @@ pub(crate) fn is_authority(text: &str) -> bool {
             }
             ("", behind)
         }
-        None => text.split_at(text.find(':').unwrap_or(text.len())),
+        None => {
+            let colon = text.bytes().position(|octet| octet == b':');
+            text.split_at(colon.unwrap_or(text.len()))
+        }
     };
     let may_follow = match port.strip_prefix(':') {
         Some(port) => port.is_empty() || is_port(port),

@@ -45,6 +45,16 @@ fn refused(result: Result<Site, SiteError>) -> SiteError {
 }
 
 #[test]
+fn without_brotli_there_are_variants_in_gzip() {
+    let page = page();
+    let folder = folder(&[("index.html", page.as_bytes())]);
+    let compiler = SiteCompiler::new().with_brotli(false);
+    let site = compiler.compile(folder.path()).expect("a site");
+    let keys: Vec<&str> = site.entries().map(|(key, _)| key).collect();
+    assert_eq!(keys, ["index.html", "index.html.gz"]);
+}
+
+#[test]
 fn variants_are_made_where_they_are_smaller_and_are_the_file() {
     let page = page();
     // A generator's output, of which nothing can be saved.

@@ -87,7 +87,7 @@ impl FieldName {
         loop {
             let number = TABLE[place];
             let known = *NAMES.get(usize::from(number.checked_sub(1)?))?;
-            if known.as_str().as_bytes().eq_ignore_ascii_case(name) {
+            if is_same(known.as_str().as_bytes(), name) {
                 return Some(known);
             }
             // It ends: a quarter of the table is taken.
@@ -99,6 +99,27 @@ impl FieldName {
     pub(crate) const fn bit(self) -> u64 {
         1 << self as u8
     }
+}
+
+/// Whether `name` is `known`, which is in small letters, in letters of either kind: eight octets at a time.
+fn is_same(known: &[u8], name: &[u8]) -> bool {
+    /// Of each octet the bit that is all that a letter differs by from its capital.
+    const CASE: u64 = 0x2020_2020_2020_2020;
+    if known.len() != name.len() {
+        return false;
+    }
+    let (known_words, known_rest) = known.as_chunks::<8>();
+    let (words, rest) = name.as_chunks::<8>();
+    let mut other = 0;
+    for (known, word) in known_words.iter().zip(words) {
+        let known = u64::from_ne_bytes(*known);
+        // Of what a name has, letters alone are 0x40 and more.
+        other |= (known ^ u64::from_ne_bytes(*word)) & !((known >> 1) & CASE);
+    }
+    for (known, octet) in known_rest.iter().zip(rest) {
+        other |= u64::from((known ^ octet) & !((known >> 1) & CASE as u8));
+    }
+    other == 0
 }
 
 impl fmt::Display for FieldName {
@@ -159,6 +180,22 @@ mod tests {
             "cookie2",
         ] {
             assert_eq!(FieldName::of(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    /// A carriage return is a hyphen but for the bit of a letter's case.
+    #[test]
+    fn with_any_other_octet_in_any_place_it_is_no_longer_the_name() {
+        for name in NAMES {
+            let known = name.as_str().as_bytes();
+            for place in 0..known.len() {
+                for octet in 0..=255 {
+                    let mut other = known.to_vec();
+                    other[place] = octet;
+                    let same = known.eq_ignore_ascii_case(&other);
+                    assert_eq!(is_same(known, &other), same, "{other:?}");
+                }
+            }
         }
     }
 

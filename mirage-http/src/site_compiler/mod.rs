@@ -97,6 +97,7 @@ impl ModificationTimes {
 pub struct SiteCompiler<'p> {
     prefix: &'p str,
     times: ModificationTimes,
+    brotli: bool,
     max_files: usize,
     max_octets: u64,
 }
@@ -107,6 +108,7 @@ impl<'p> SiteCompiler<'p> {
         Self {
             prefix: "",
             times: ModificationTimes::Files,
+            brotli: true,
             max_files: 512,
             max_octets: 64 << 20,
         }
@@ -120,6 +122,12 @@ impl<'p> SiteCompiler<'p> {
     /// With other times.
     pub const fn with_times(self, times: ModificationTimes) -> Self {
         Self { times, ..self }
+    }
+
+    /// Without variants in Brotli, or with them again. Browsers take it over TLS alone: of what is served without, and without a proxy
+    /// before it, only gzip is ever asked for by them.
+    pub const fn with_brotli(self, brotli: bool) -> Self {
+        Self { brotli, ..self }
     }
 
     /// With another bound for how many files there are. Compiled in, some thousands take rustc noticeably long.
@@ -157,6 +165,9 @@ impl<'p> SiteCompiler<'p> {
                 if let Some(other) = reading.plain.get(&name) {
                     let fault = Fault::VariantOf(key.clone());
                     return Err(SiteError::new(&other.path, fault));
+                }
+                if coding == Coding::Brotli && !self.brotli {
+                    continue;
                 }
                 let packed = compress(&file.entry.octets, coding)
                     .map_err(|error| SiteError::new(&file.path, Fault::Io(error)))?;

@@ -117,9 +117,10 @@ fn sum_native(bytes: &[u8]) -> u16 {
             *lane += (word & 0xffff_ffff) + (word >> 32);
         }
     }
+    // Less than 2^33 of each, and less than 2^32 of each word behind the blocks: one fold for all.
     let mut sum: u64 = 0;
     for lane in lanes {
-        sum += u64::from(fold(lane));
+        sum += (lane & 0xffff_ffff) + (lane >> 32);
     }
     // Headers are no longer than this.
     let mut words = blocks.remainder().chunks_exact(4);
@@ -135,14 +136,13 @@ fn sum_native(bytes: &[u8]) -> u16 {
     fold(sum + u64::from(u32::from_ne_bytes(last)))
 }
 
-/// Folds carries into 16 bits (RFC 1071 §2 (A)).
+/// Folds carries into 16 bits (RFC 1071 §2 (A)): the carry of each addition is added to its sum, which can't carry again.
 #[inline]
 fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    (sum + (sum >> 16)) as u16
+    let (sum, carry) = (sum as u32).overflowing_add((sum >> 32) as u32);
+    let sum = sum + u32::from(carry);
+    let (sum, carry) = (sum as u16).overflowing_add((sum >> 16) as u16);
+    sum + u16::from(carry)
 }
 
 #[cfg(test)]
