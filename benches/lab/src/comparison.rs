@@ -20,7 +20,7 @@ pub trait Subject: Clone + PartialEq + Serialize + DeserializeOwned {
     const TITLE: &'static str;
     /// What is counted: one of them.
     const UNIT: &'static str;
-    /// What it means, besides [`DEFINITIONS`].
+    /// What it means, besides the definitions of all comparisons.
     const DEFINITIONS: &'static [&'static str];
     /// What a second's [`UNIT`](Self::UNIT)s of the peer may be to ours, if that is a goal.
     const RATE: Option<f64>;
