@@ -227,8 +227,11 @@ fn ip(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 0, number)
 }
 
+/// The payload of a segment that the stack copies behind its header, for that is cheaper than a second piece: a response's last one.
+const SHORT: u64 = 256;
+
 #[test]
-fn no_octet_of_a_file_is_copied_whatever_of_it_is_asked_for() {
+fn no_octet_but_a_short_segment_s_is_copied_whatever_of_a_file_is_asked_for() {
     let world = World::new(Faults::NONE);
     let gzip = "Accept-Encoding: gzip";
     let cases: [(&str, &str, &str, u16, &[u8]); 8] = [
@@ -263,7 +266,11 @@ fn no_octet_of_a_file_is_copied_whatever_of_it_is_asked_for() {
         );
         assert!(content == expected, "{name}: other octets");
         let (in_place, copied) = world.sent();
-        assert_eq!(in_place, expected.len() as u64, "{name}");
+        let length = expected.len() as u64;
+        assert!(
+            (length.saturating_sub(SHORT)..=length).contains(&in_place),
+            "{name}: {in_place}"
+        );
         // Heads alone: of the response, and of each of some frames.
         let frames = expected.len() as u64 / 1_000 + 8;
         assert!(copied < 512 + 80 * frames, "{name}: {copied}");
