@@ -18,35 +18,6 @@ pub(crate) fn route() -> RouteSocket {
     RouteSocket::open().expect("a netlink socket")
 }
 
-/// Runs `test` in a thread with a network namespace of its own, or says that it was skipped, and why: `missing` says what else
-/// is needed and not there.
-pub(crate) fn in_own_network(
-    name: &str,
-    missing: impl FnOnce() -> Option<String> + Send + 'static,
-    test: impl FnOnce() + Send + 'static,
-) {
-    let thread = std::thread::spawn(move || {
-        // SAFETY: unshare(2) with CLONE_NEWNET changes the calling thread's network namespace and nothing else.
-        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-            return Some(format!(
-                "no right to make a network namespace ({})",
-                std::io::Error::last_os_error()
-            ));
-        }
-        let missing = missing();
-        if missing.is_none() {
-            test();
-        }
-        missing
-    });
-    match thread.join() {
-        Ok(None) => {}
-        // The harness shows it with `--show-output`, and `cargo mirage test` lists it.
-        Ok(Some(reason)) => eprintln!("SKIPPED: {name}: {reason}"),
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
-}
-
 /// Takes rights from the calling thread, such as the one to make and change interfaces (`NET_ADMIN`).
 pub(crate) fn drop_the_right(to: CapabilitySet) {
     let mut sets = capabilities(None).expect("this thread's capabilities");

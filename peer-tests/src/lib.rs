@@ -17,23 +17,9 @@ use mirage_net::{Capacities, SharedStack, Stack, StackConfig, StackStorage, Wake
 /// More than anything here takes on any machine.
 pub const LONG: Duration = Duration::from_secs(60);
 
-/// Runs `test` in a thread with a network namespace of its own, which goes with it; or says that it was skipped, and why.
+/// Runs `test` in a network of its own, where there are taps.
 pub fn in_own_network(name: &str, test: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::spawn(move || {
-        // SAFETY: unshare(2) with CLONE_NEWNET changes the calling thread's network namespace and nothing else.
-        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-            return Some(std::io::Error::last_os_error());
-        }
-        test();
-        None
-    });
-    match thread.join() {
-        Ok(None) => {}
-        Ok(Some(error)) => {
-            eprintln!("SKIPPED: {name}: no right to make a network namespace ({error})");
-        }
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
+    network_namespace::run_test(name, network_namespace::what_a_tap_lacks, test);
 }
 
 /// A program: the environment's `MIRAGE_NAME`, or the one on PATH.

@@ -23,9 +23,9 @@ use bench_common::rounds;
 use cargo_mirage::run_command;
 use cargo_mirage::workspace::Workspace;
 use clap::{Parser, Subcommand};
+use network_namespace::Namespace;
 
 use crate::generators::{Generator, Generators, Load};
-use crate::network::Namespace;
 use crate::report::{DEFINITIONS, LoadRow, Report, Settings, Versions, published};
 use crate::servers::{Peer, Programs, Server, debian_program};
 

@@ -2,62 +2,15 @@
 
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
-use std::process::Command;
-use std::sync::mpsc::{self, Sender};
-use std::thread;
 
 use bench_common::report::Error;
-
-/// A network namespace: a thread that lives in it, and starts programs there.
-pub(crate) struct Namespace {
-    jobs: Sender<Box<dyn FnOnce() + Send>>,
-    thread: i32,
-}
-
-impl Namespace {
-    /// A new one.
-    pub(crate) fn new() -> Result<Self, Error> {
-        let (jobs, todo) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
-        let (said, hear) = mpsc::channel();
-        thread::spawn(move || {
-            let made = enter().map(|()| {
-                // SAFETY: gettid(2) takes nothing and can't fail.
-                unsafe { libc::gettid() }
-            });
-            let _ = said.send(made.map_err(|error| error.to_string()));
-            for job in todo {
-                job();
-            }
-        });
-        Ok(Self {
-            jobs,
-            thread: hear.recv()??,
-        })
-    }
-
-    /// Runs `job` in it, and gives what it gives. What it starts is in the namespace, too.
-    pub(crate) fn run<R: Send + 'static>(
-        &self,
-        job: impl FnOnce() -> R + Send + 'static,
-    ) -> Result<R, Error> {
-        let (say, hear) = mpsc::channel();
-        self.jobs
-            .send(Box::new(move || {
-                let _ = say.send(job());
-            }))
-            .map_err(|_| "the namespace's thread has ended")?;
-        Ok(hear.recv()?)
-    }
-}
+use network_namespace::{Namespace, ip};
 
 /// Gives the calling thread a network namespace of its own.
 pub(crate) fn enter() -> Result<(), Error> {
-    // SAFETY: unshare(2) with CLONE_NEWNET changes the calling thread's network namespace and nothing else.
-    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-        let error = std::io::Error::last_os_error();
-        return Err(format!("no network namespace ({error}): run this as root").into());
-    }
-    ip(&["link", "set", "lo", "up"])
+    network_namespace::enter()
+        .map_err(|error| format!("no network namespace ({error}): run this as root"))?;
+    Ok(ip(&["link", "set", "lo", "up"])?)
 }
 
 /// One client's network, with a server at its other end.
@@ -110,7 +63,13 @@ impl Pair {
             "address",
             &self.server_mac(),
         ])?;
-        ip(&["link", "set", &theirs, "netns", &server.thread.to_string()])?;
+        ip(&[
+            "link",
+            "set",
+            &theirs,
+            "netns",
+            &server.thread().to_string(),
+        ])?;
         set_transmit_checksum_offload(&ours, offload)?;
         ip(&[
             "address",
@@ -129,7 +88,7 @@ impl Pair {
                     if kernel {
                         ip(&["address", "add", &address, "dev", &theirs])?;
                     }
-                    ip(&["link", "set", &theirs, "up"])
+                    Ok(ip(&["link", "set", &theirs, "up"])?)
                 };
                 all().map_err(|error: Error| error.to_string())
             })?
@@ -138,12 +97,12 @@ impl Pair {
 
     /// Takes the pair away, both ends.
     pub(crate) fn take_away(self) -> Result<(), Error> {
-        ip(&["link", "del", &self.client_interface()])
+        Ok(ip(&["link", "del", &self.client_interface()])?)
     }
 
     /// Neither end asks for the other's address while something is measured.
     fn know_neighbour(self) -> Result<(), Error> {
-        ip(&[
+        Ok(ip(&[
             "neigh",
             "replace",
             &self.server(),
@@ -153,19 +112,8 @@ impl Pair {
             &self.client_interface(),
             "nud",
             "permanent",
-        ])
+        ])?)
     }
-}
-
-/// Calls `ip`, which has to succeed.
-pub(crate) fn ip(arguments: &[&str]) -> Result<(), Error> {
-    let output = Command::new("ip").args(arguments).output();
-    let output = output.map_err(|error| format!("ip (Debian's package iproute2): {error}"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(format!("ip {}: {said}", arguments.join(" ")).into());
-    }
-    Ok(())
 }
 
 /// What `ethtool -K NAME tx on` and `off` do.

@@ -12,8 +12,9 @@ use cargo_mirage::debian;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::network::{Namespace, Pair};
+use crate::network::Pair;
 use crate::zone;
+use network_namespace::Namespace;
 
 /// What the memo may hold, as `dns-host` takes it.
 const MEMO: &str = "16384";

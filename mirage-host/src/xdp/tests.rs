@@ -550,5 +550,5 @@ fn in_own_network(name: &str, test: impl FnOnce() + Send + 'static) {
             _ => None,
         }
     };
-    crate::testing::in_own_network(name, missing, test);
+    network_namespace::run_test(name, missing, test);
 }

@@ -262,12 +262,5 @@ impl Drop for Dnsmasq {
 
 /// Runs `test` in a network of its own, where there are taps.
 fn in_own_network(name: &str, test: impl FnOnce() + Send + 'static) {
-    let missing = || {
-        let device = std::fs::File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/net/tun");
-        device.err().map(|error| format!("/dev/net/tun: {error}"))
-    };
-    common::in_own_network(name, missing, test);
+    network_namespace::run_test(name, network_namespace::what_a_tap_lacks, test);
 }

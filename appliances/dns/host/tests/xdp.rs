@@ -285,7 +285,7 @@ fn in_own_network(name: &str, test: impl FnOnce() + Send + 'static) {
         let made = output("ip", "iproute2", &pair);
         (!made.status.success()).then(|| String::from_utf8_lossy(&made.stderr).into_owned())
     };
-    common::in_own_network(name, missing, || {
+    network_namespace::run_test(name, missing, || {
         set_transmit_checksum_offload(PEER, false);
         let host = format!("{HOST}/24");
         run("ip", "iproute2", &["address", "add", &host, "dev", PEER]);

@@ -96,3 +96,8 @@ fn what_is_missing_for_it_is_told() {
     let said = String::from_utf8(output.stderr).expect("text");
     assert!(said.contains("--ip"), "{said}");
 }
+
+/// Runs `test` in a network of its own, where there are taps.
+fn in_own_network(name: &str, test: impl FnOnce() + Send + 'static) {
+    network_namespace::run_test(name, network_namespace::what_a_tap_lacks, test);
+}

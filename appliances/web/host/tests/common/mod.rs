@@ -180,25 +180,3 @@ pub(crate) fn read_until(stream: &mut TcpStream, end: &str) -> String {
     }
     text
 }
-
-/// Runs `test` in a thread with a network namespace of its own, which its processes share, or says why it was skipped.
-pub(crate) fn in_own_network(name: &str, test: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::spawn(move || {
-        // SAFETY: unshare(2) with CLONE_NEWNET changes the calling thread's network namespace and nothing else.
-        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-            let error = std::io::Error::last_os_error();
-            return Some(format!("no right to make a network namespace ({error})"));
-        }
-        if !std::path::Path::new("/dev/net/tun").exists() {
-            return Some("there is no /dev/net/tun".into());
-        }
-        test();
-        None
-    });
-    match thread.join() {
-        Ok(None) => {}
-        // The harness shows it with `--show-output`, and `cargo mirage test` lists it.
-        Ok(Some(reason)) => eprintln!("SKIPPED: {name}: {reason}"),
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
-}
