@@ -13,6 +13,7 @@ use mirage_core::{MacAddress, Pool};
 use mirage_host::{HostPlatform, SystemRng, Tap, TapConfig};
 use mirage_net::tcp::{TcpCapacities, TcpStorage};
 use mirage_net::{Capacities, SharedStack, Stack, StackConfig, StackStorage, WakerSlot};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// More than anything here takes on any machine.
 pub const LONG: Duration = Duration::from_secs(60);
@@ -81,9 +82,7 @@ impl Running {
     /// # Panics
     /// When the system doesn't let us.
     pub fn terminate(&self) {
-        let process = i32::try_from(self.0.id()).expect("a process id");
-        // SAFETY: kill(2) takes two integers; the process is our child, which has not been waited for.
-        assert_eq!(unsafe { libc::kill(process, libc::SIGTERM) }, 0);
+        kill_process(Pid::from_child(&self.0), Signal::TERM).expect("the system lets us");
     }
 
     /// Whether it has ended, and how.

@@ -5,7 +5,6 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{
     Ipv4Addr, Shutdown, SocketAddr, TcpListener as KernelListener, TcpStream as Kernel,
 };
-use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -23,6 +22,7 @@ use mirage_net::{
     TcpStream, TcpWakers, WakerSlot,
 };
 use peer_tests::{LONG, in_own_network};
+use rustix::net::sockopt;
 
 const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
@@ -339,7 +339,7 @@ fn a_reader_that_pauses_closes_the_window_and_loses_nothing() {
             let client = thread::spawn(move || {
                 let stream = kernel_connects();
                 // Far less than comes: by itself the kernel would take megabytes.
-                set(&stream, libc::SOL_SOCKET, libc::SO_RCVBUF, 100_000_i32);
+                sockopt::set_socket_recv_buffer_size(&stream, 100_000).unwrap();
                 thread::sleep(Duration::from_millis(1_500));
                 let received = kernel_receives(stream.try_clone().unwrap(), 1);
                 assert_eq!(received.join().unwrap(), length);
@@ -529,25 +529,7 @@ fn half_closes_leave_the_other_direction_open() {
 
 /// Has the kernel reset the connection instead of closing it.
 fn reset(stream: Kernel) {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    set(&stream, libc::SOL_SOCKET, libc::SO_LINGER, linger);
-}
-
-fn set<T>(stream: &Kernel, level: i32, option: i32, value: T) {
-    // SAFETY: setsockopt(2) reads a value of the length given, which lives across the call.
-    let result = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            level,
-            option,
-            (&raw const value).cast(),
-            size_of::<T>() as u32,
-        )
-    };
-    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("an option of each socket");
 }
 
 #[test]
@@ -624,14 +606,10 @@ fn keep_alives_are_answered_and_their_lack_ends_a_connection() {
                 let first = kernel_connects();
                 // On this one the kernel asks: after a second, each second, and gives up after two.
                 let second = kernel_connects_to(81);
-                set(&second, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1_i32);
-                for (option, value) in [
-                    (libc::TCP_KEEPIDLE, 1_i32),
-                    (libc::TCP_KEEPINTVL, 1),
-                    (libc::TCP_KEEPCNT, 2),
-                ] {
-                    set(&second, libc::IPPROTO_TCP, option, value);
-                }
+                sockopt::set_socket_keepalive(&second, true).unwrap();
+                sockopt::set_tcp_keepidle(&second, Duration::from_secs(1)).unwrap();
+                sockopt::set_tcp_keepintvl(&second, Duration::from_secs(1)).unwrap();
+                sockopt::set_tcp_keepcnt(&second, 2).unwrap();
                 [first, second].map(|mut stream| {
                     let mut greeting = [0; 5];
                     stream.read_exact(&mut greeting).unwrap();

@@ -1,9 +1,8 @@
 //! Processor time: the machine's, and a process's with its children.
 
-use std::fs;
 use std::time::Instant;
 
-use bench_common::processes::process_time;
+use bench_common::processes::{idle_and_stolen_time, process_time};
 use bench_common::report::Error;
 
 /// A moment, and how much processor time had been taken by then.
@@ -24,8 +23,7 @@ impl Reading {
     /// Now, of the processes with those numbers and all of their descendants.
     pub(crate) fn now(server: u32, client: u32) -> Result<Self, Error> {
         let at = Instant::now();
-        let text = read("/proc/stat")?;
-        let (idle, stolen) = parse_stat(&text)?;
+        let (idle, stolen) = idle_and_stolen_time()?;
         Ok(Self {
             at,
             idle,
@@ -64,46 +62,9 @@ pub(crate) struct Taken {
     pub(crate) client: f64,
 }
 
-/// Idle time (waiting for disks included) and stolen time of all processors, in seconds. The kernel tells idle time as it was, not by
-/// samples, where it stops the tick of an idle processor.
-fn parse_stat(text: &str) -> Result<(f64, f64), Error> {
-    let line = text.lines().next().unwrap_or_default();
-    let fields: Vec<u64> = line
-        .split_whitespace()
-        .skip(1)
-        .filter_map(|field| field.parse().ok())
-        .collect();
-    match fields[..] {
-        [_, _, _, idle, wait, _, _, stolen, ..] => {
-            let ticks = ticks_a_second();
-            Ok(((idle + wait) as f64 / ticks, stolen as f64 / ticks))
-        }
-        _ => Err("/proc/stat does not begin with the sum of all processors".into()),
-    }
-}
-
-fn ticks_a_second() -> f64 {
-    // SAFETY: sysconf(3) takes a number and touches no memory of ours.
-    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    if ticks > 0 { ticks as f64 } else { 100.0 }
-}
-
-fn read(path: &str) -> Result<String, Error> {
-    fs::read_to_string(path).map_err(|error| format!("{path}: {error}").into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn idle_and_stolen_time_are_read() {
-        let text = "cpu  100 0 50 1000 20 3 4 70 0 0\ncpu0 1 2 3\n";
-        let (idle, stolen) = parse_stat(text).unwrap();
-        let ticks = ticks_a_second();
-        assert!((idle * ticks - 1_020.0).abs() < 1e-6 && (stolen * ticks - 70.0).abs() < 1e-6);
-        assert!(parse_stat("").is_err());
-    }
 
     #[test]
     fn what_this_process_runs_is_seen() {

@@ -5,7 +5,6 @@
 
 mod guest;
 mod load;
-mod measure;
 mod mirage;
 mod network;
 mod peer;

@@ -2,17 +2,17 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
+use bench_common::processes::{idle_and_stolen_time, process_time};
 use bench_common::report::Error;
+use rustix::net::sockopt::{set_socket_linger, set_tcp_congestion};
 use serde::{Deserialize, Serialize};
 
 use crate::guest::Guest;
 use crate::load::{Load, OPENERS, QUESTION, port};
-use crate::measure::{process_seconds, stolen_seconds};
 
 /// Octets of a call that sends or receives.
 const CHUNK: usize = 131_072;
@@ -77,17 +77,10 @@ pub(crate) fn measure(
             }
         }
         thread::sleep(warm_up);
-        let before = (
-            Instant::now(),
-            counted.load(Ordering::Relaxed),
-            process_seconds(guest.process()),
-            stolen_seconds(),
-        );
+        let before = Reading::now(guest, counted);
         thread::sleep(duration);
-        let count = counted.load(Ordering::Relaxed) - before.1;
-        let seconds = before.0.elapsed().as_secs_f64();
-        let guest_seconds = process_seconds(guest.process()) - before.2;
-        let stolen_seconds = stolen_seconds() - before.3;
+        let after = Reading::now(guest, counted);
+        // Whatever came of it: the scope waits for its threads.
         over.store(true, Ordering::Relaxed);
         for stream in streams {
             // Whoever waits in a call comes out of it.
@@ -107,18 +100,39 @@ pub(crate) fn measure(
                 .get(index.min(latencies.len().saturating_sub(1)))
                 .map(|nanoseconds| *nanoseconds as f64 / 1e3)
         };
+        let (before, after) = (before?, after?);
+        let count = after.count - before.count;
         if count == 0 {
             return Err("nothing came through".into());
         }
         Ok(Outcome {
-            seconds,
+            seconds: after.at.duration_since(before.at).as_secs_f64(),
             count,
             latency_us: at(0.5),
             latency_99_us: at(0.99),
-            guest_seconds,
-            stolen_seconds,
+            guest_seconds: after.guest - before.guest,
+            stolen_seconds: after.stolen - before.stolen,
         })
     })
+}
+
+/// A moment, and what there was by then: octets or answers, the guest's processor time and what the host took away, in seconds.
+struct Reading {
+    at: Instant,
+    count: u64,
+    guest: f64,
+    stolen: f64,
+}
+
+impl Reading {
+    fn now(guest: &Guest, counted: &AtomicU64) -> Result<Self, Error> {
+        Ok(Self {
+            at: Instant::now(),
+            count: counted.load(Ordering::Relaxed),
+            guest: process_time(guest.process())?,
+            stolen: idle_and_stolen_time()?.1,
+        })
+    }
 }
 
 /// A connection whose end is a reset, so that no TIME-WAIT is left of it on either side.
@@ -129,51 +143,12 @@ fn connect(address: SocketAddr) -> Result<TcpStream, String> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        control_congestion(&stream)?;
-        reset_at_close(&stream)
+        set_tcp_congestion(&stream, CONGESTION_CONTROL)?;
+        // Its end is a reset.
+        Ok(set_socket_linger(&stream, Some(Duration::ZERO))?)
     };
     settings().map_err(|error: std::io::Error| format!("a socket: {error}"))?;
     Ok(stream)
-}
-
-/// SO_LINGER with no time at all.
-fn reset_at_close(stream: &TcpStream) -> std::io::Result<()> {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    // SAFETY: setsockopt(2) reads so many bytes of a `linger`, which outlives the call.
-    checked(unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of::<libc::linger>() as libc::socklen_t,
-        )
-    })
-}
-
-/// TCP_CONGESTION, whatever the system's is.
-fn control_congestion(stream: &TcpStream) -> std::io::Result<()> {
-    // SAFETY: setsockopt(2) reads so many bytes of the name, which outlives the call.
-    checked(unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_CONGESTION,
-            CONGESTION_CONTROL.as_ptr().cast(),
-            CONGESTION_CONTROL.len() as libc::socklen_t,
-        )
-    })
-}
-
-fn checked(result: libc::c_int) -> std::io::Result<()> {
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(std::io::Error::last_os_error())
-    }
 }
 
 /// Sends, or receives, until it is over.

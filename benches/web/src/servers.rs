@@ -155,18 +155,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let process = i32::try_from(self.child.id()).unwrap_or(0);
-        // SAFETY: kill(2) takes two integers; the process is our child, which has not been waited for.
-        unsafe { libc::kill(process, libc::SIGTERM) };
-        let end = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < end {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        bench_common::processes::end(&mut self.child);
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use bench_common::processes::process_time;
+use bench_common::processes::{children_time, process_time};
 use bench_common::report::Error;
 use bench_common::wrk::{Summary, parse};
 use serde::{Deserialize, Serialize};
@@ -69,10 +69,10 @@ pub(crate) fn ask(
         .arg(format!("http://{}/", server.system.address()))
         .stdin(Stdio::null());
     let before = process_time(server.process())?;
-    let children = children_time();
+    let children = children_time()?;
     let output = command.output()?;
     let server_seconds = process_time(server.process())? - before;
-    let client_seconds = children_time() - children;
+    let client_seconds = children_time()? - children;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -91,16 +91,4 @@ pub(crate) fn ask(
         client_us: each(client_seconds),
         errors,
     })
-}
-
-/// What the children that were waited for ran, in seconds.
-fn children_time() -> f64 {
-    // SAFETY: all zeroes is an rusage, which getrusage(2) writes.
-    let usage = unsafe {
-        let mut usage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage);
-        usage
-    };
-    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use common::{Server, client, dig, eventually, output, program, run, zone};
+use rustix::process::{Pid, Signal, kill_process};
 
 const NAME: &str = "mirage0";
 const MAC: &str = "02:00:00:00:00:02";
@@ -119,9 +120,7 @@ fn while_nobody_answers_ctrl_c_ends_it_at_once() {
             let received = lines.nth(1)?.split_whitespace().nth(1)?;
             (received != "0").then_some(())
         });
-        let process = i32::try_from(child.id()).expect("a process id");
-        // SAFETY: kill(2) takes two integers; the process is our child, which has not been waited for.
-        assert_eq!(unsafe { libc::kill(process, libc::SIGTERM) }, 0);
+        kill_process(Pid::from_child(&child), Signal::TERM).expect("the system lets us");
         let status = child.wait().expect("its end");
         assert!(status.success(), "{status}");
     });

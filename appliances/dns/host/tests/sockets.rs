@@ -470,7 +470,7 @@ fn several_zones_are_served_at_once() {
 
 #[test]
 fn ctrl_c_and_sigterm_end_it_with_its_counters_and_success() {
-    for signal in [libc::SIGINT, libc::SIGTERM] {
+    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
         let server = Server::on_loopback(&[]);
         dig(server.address(), &["www.test.example"]);
         dig(server.address(), &["+tcp", "none.test.example"]);

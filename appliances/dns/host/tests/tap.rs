@@ -260,7 +260,7 @@ fn a_zone_is_fetched_over_our_own_stack_and_follows_its_primary() {
             let text = fs::read_to_string(&file).expect("the zone");
             let text = text.replace("root 1 1h", "root 2 1h") + "new A 192.0.2.99\n";
             fs::write(&file, text).expect("a file");
-            primary.signal(libc::SIGHUP);
+            primary.signal(rustix::process::Signal::HUP);
             eventually("the next version", || {
                 serial().contains(" 2 3600 ").then_some(())
             });

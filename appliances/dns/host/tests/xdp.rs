@@ -5,10 +5,11 @@
 mod common;
 
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::process::Command;
 
 use common::{Server, dig, eventually, kdig, output, program, query, run, zone};
+use rustix::net::{AddressFamily, SocketType};
 
 const US: &str = "10.0.0.2";
 const HOST: &str = "10.0.0.1";
@@ -181,7 +182,7 @@ fn the_interface_is_the_kernel_s_again_after_a_violent_end() {
             let server = on_veth(&[]);
             let attached = run("ip", "iproute2", &["link", "show", "dev", NAME]);
             assert!(attached.contains("prog/xdp"), "{attached}");
-            server.end_by(libc::SIGKILL);
+            server.end_by(rustix::process::Signal::KILL);
             eventually("the program is detached", || {
                 let link = run("ip", "iproute2", &["link", "show", "dev", NAME]);
                 (!link.contains("prog/xdp")).then_some(())
@@ -274,13 +275,10 @@ fn command(more: &[&str]) -> Command {
 /// Runs `test` in a network of its own, with a pair of interfaces, where there is AF_XDP.
 fn in_own_network(name: &str, test: impl FnOnce() + Send + 'static) {
     let missing = || {
-        // SAFETY: socket(2) takes three integers.
-        let socket = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW, 0) };
-        if socket < 0 {
-            return Some(format!("no AF_XDP: {}", std::io::Error::last_os_error()));
+        let socket = rustix::net::socket(AddressFamily::XDP, SocketType::RAW, None);
+        if let Err(error) = socket {
+            return Some(format!("no AF_XDP: {error}"));
         }
-        // SAFETY: the descriptor was made just now, and nobody else has it.
-        drop(unsafe { OwnedFd::from_raw_fd(socket) });
         let pair = ["link", "add", NAME, "type", "veth", "peer", "name", PEER];
         let made = output("ip", "iproute2", &pair);
         (!made.status.success()).then(|| String::from_utf8_lossy(&made.stderr).into_owned())

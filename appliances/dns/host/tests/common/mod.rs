@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// More than anything here takes on any machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
@@ -89,11 +91,11 @@ impl Server {
 
     /// Sends it Ctrl-C, and gives what it said at last, and its status.
     pub(crate) fn interrupt(self) -> (String, ExitStatus) {
-        self.end_by(libc::SIGINT)
+        self.end_by(Signal::INT)
     }
 
     /// Sends it a signal that ends it, and gives what it said at last, and its status.
-    pub(crate) fn end_by(self, signal: i32) -> (String, ExitStatus) {
+    pub(crate) fn end_by(self, signal: Signal) -> (String, ExitStatus) {
         self.signal(signal);
         self.ended()
     }
@@ -106,10 +108,8 @@ impl Server {
     }
 
     /// Sends it a signal.
-    pub(crate) fn signal(&self, signal: i32) {
-        let process = i32::try_from(self.child.id()).expect("a process id");
-        // SAFETY: kill(2) takes two integers; the process is our child, which has not been waited for.
-        assert_eq!(unsafe { libc::kill(process, signal) }, 0);
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the system lets us");
     }
 }
 

@@ -50,6 +50,6 @@ impl Nsd {
 
     /// Has it read its zone files again.
     pub(crate) fn reload(&self) {
-        self.process.signal(libc::SIGHUP);
+        self.process.signal(rustix::process::Signal::HUP);
     }
 }

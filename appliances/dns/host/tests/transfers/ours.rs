@@ -52,7 +52,7 @@ impl Ours {
 
     /// Has it read its zone files again.
     pub(crate) fn reload(&self) {
-        self.server.signal(libc::SIGHUP);
+        self.server.signal(rustix::process::Signal::HUP);
     }
 
     /// Ends it, and gives what it counted.

@@ -12,6 +12,7 @@ use mirage_dns::client::Query;
 use mirage_dns::message::Section;
 use mirage_dns::name::NameBuf;
 use mirage_dns::record::{Rcode, RecordType};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::common::eventually;
 
@@ -107,22 +108,17 @@ impl Process {
         eventually(text, || self.log().contains(text).then_some(()));
     }
 
-    pub(crate) fn signal(&self, signal: i32) {
-        let process = i32::try_from(self.child.id()).expect("a process id");
-        // SAFETY: kill(2) takes two integers; the process is our child, which has not been waited for.
-        assert_eq!(unsafe { libc::kill(process, signal) }, 0);
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the system lets us");
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let Ok(process) = i32::try_from(self.child.id()) else {
-            return;
-        };
         let ended = |child: &mut Child| matches!(child.try_wait(), Ok(Some(_)));
         if !ended(&mut self.child) {
             // Asked to, a server ends the processes that it started.
-            self.signal(libc::SIGTERM);
+            self.signal(Signal::TERM);
             for _ in 0..300 {
                 if ended(&mut self.child) {
                     break;
@@ -130,8 +126,8 @@ impl Drop for Process {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
-        // SAFETY: kill(2) takes two integers; the group is the child's own, and empty if all went well.
-        unsafe { libc::kill(-process, libc::SIGKILL) };
+        // The group is the child's own, and empty if all went well.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("{}:\n{}", self.log.display(), self.log());

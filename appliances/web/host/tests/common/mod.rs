@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// More than anything here takes on any machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
@@ -72,9 +74,7 @@ impl Server {
 
     /// Sends it Ctrl-C, and gives what it said at last, and its status.
     pub(crate) fn interrupt(mut self) -> (String, ExitStatus) {
-        let process = i32::try_from(self.child.id()).expect("a process id");
-        // SAFETY: kill(2) takes two integers; the process is our child, which has not been waited for.
-        assert_eq!(unsafe { libc::kill(process, libc::SIGINT) }, 0);
+        kill_process(Pid::from_child(&self.child), Signal::INT).expect("the system lets us");
         let mut text = String::new();
         self.out.read_to_string(&mut text).expect("text");
         (text, self.child.wait().expect("its end"))
