@@ -105,11 +105,18 @@ impl Inbox<'_> {
     pub(crate) fn space(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-        } else if self.end == self.buffer.len() && self.start > 0 {
+        } else if self.end == self.buffer.len() {
+            self.move_to_front();
+        }
+        &mut self.buffer[self.end..]
+    }
+
+    /// Moves what is there to the slice's beginning, so that all of the room is behind it.
+    pub(crate) fn move_to_front(&mut self) {
+        if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        &mut self.buffer[self.end..]
     }
 
     pub(crate) fn handle_received(&mut self, length: usize) {

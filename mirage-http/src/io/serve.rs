@@ -5,6 +5,7 @@ use mirage_core::executor::yield_now;
 use super::exchange::{Exchange, Output, ServeError, TRAILERS};
 use super::{Inbox, Stream, Timer};
 use crate::field::FieldSlot;
+use crate::framing::Framing;
 use crate::head::RequestHead;
 use crate::server::{Ending, Server, ServerConnection, ServerEvent};
 
@@ -73,7 +74,13 @@ pub async fn serve<S: Stream, T: Timer, A: Application>(
                 receive(socket, timer, &mut connection, &mut inbox, &mut output).await;
             }
             ServerEvent::Discard(length) => inbox.consume(length),
-            ServerEvent::Request { length, .. } => {
+            ServerEvent::Request {
+                length, framing, ..
+            } => {
+                if framing != Framing::None {
+                    // Else there may be no room for a body behind a head that ends where the slice does.
+                    inbox.move_to_front();
+                }
                 let Inbox { buffer, start, end } = &mut inbox;
                 // The head stays where it is, and the body comes in behind it.
                 let (head, rest) = buffer[*start..].split_at_mut(length);

@@ -235,14 +235,15 @@ impl<'s> ServerConnection<'s> {
         let limits = self.limits();
         let length = match self.parser.parse(input, slots, &limits.head) {
             Ok(Some(length)) => length,
-            Ok(None) => return self.wait_for_input(Ending::Truncated),
+            Ok(None) if self.parser.is_idle() => return self.wait_for_input(Ending::ByClient),
+            Ok(None) => return self.wait_for_input(Ending::Incomplete),
             Err(error) => return ServerEvent::Rejected(self.reject(Rejection::Head(error))),
         };
         let slots: &'i [FieldSlot] = slots;
         let head = self.parser.request_head(input, slots);
         // The head is whole: there is one.
         let Some(head) = head else {
-            return self.wait_for_input(Ending::Truncated);
+            return self.wait_for_input(Ending::Incomplete);
         };
         match self.take_request(&head, now) {
             Ok(framing) => ServerEvent::Request {
@@ -350,6 +351,8 @@ impl<'s> ServerConnection<'s> {
         }
         match self.response {
             Response::Idle => self.end(Ending::Idle),
+            // An empty line is nothing that could be answered.
+            Response::Head if self.parser.is_idle() => self.end(Ending::Idle),
             Response::Head => return Err(self.reject(Rejection::Timeout)),
             Response::Draining => self.end(Ending::TooSlow),
             Response::Awaited if self.rejected.is_none() => {
@@ -603,7 +606,7 @@ impl<'s> ServerConnection<'s> {
         };
         match step {
             BodyStep::NeedInput if skip == 0 => {
-                return Some(self.wait_for_input(Ending::Truncated));
+                return Some(self.wait_for_input(Ending::Incomplete));
             }
             BodyStep::NeedInput => return Some(ServerEvent::Discard(skip)),
             BodyStep::Content(length) | BodyStep::Trailers(length) => {

@@ -87,7 +87,10 @@ pub enum Ending {
     Idle,
     /// The client sent, or took, too little for too long.
     TooSlow,
-    /// The client ended it within a request.
+    /// The client ended its side within a request. Requests before it were answered: the stream is closed, for by a reset their answers
+    /// could be lost.
+    Incomplete,
+    /// The stream failed, or the client reset it.
     Truncated,
     /// A request was rejected, and that answered.
     Rejected,
@@ -117,7 +120,7 @@ impl Ending {
             Self::ByClient => Counter::EndedByClient,
             Self::Idle => Counter::EndedIdle,
             Self::TooSlow => Counter::EndedTooSlow,
-            Self::Truncated => Counter::EndedTruncated,
+            Self::Incomplete | Self::Truncated => Counter::EndedTruncated,
             Self::Rejected => Counter::EndedRejected,
             Self::Complete | Self::AsAsked => Counter::EndedComplete,
             Self::Broken => Counter::EndedBroken,

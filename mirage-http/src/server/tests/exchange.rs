@@ -267,10 +267,42 @@ fn a_stream_that_ends_within_a_request_is_told_from_one_that_ends_between() {
         }
         let ending = match end < first && !log.requests.is_empty() {
             true => Ending::Rejected,
-            false => Ending::Truncated,
+            false => Ending::Incomplete,
         };
         assert_eq!(log.ending, Some(ending), "{end}: {log:?}");
     }
+}
+
+/// By a reset the last answer could be lost to a client that says no more (RFC 9112 §9.6); and an empty line is not the beginning of
+/// a request (§2.2).
+#[test]
+fn what_was_answered_before_half_a_request_or_an_empty_line_is_not_reset() {
+    for (more, ending) in [
+        ("\r\n", Ending::ByClient),
+        ("\r", Ending::Incomplete),
+        ("GET / HT", Ending::Incomplete),
+        (
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc",
+            Ending::Rejected,
+        ),
+    ] {
+        let log = serve(format!("{GET}{more}"));
+        assert_eq!(log.ending, Some(ending), "{more:?}");
+        assert!(!ending.aborts());
+        assert!(!log.requests.is_empty());
+    }
+}
+
+#[test]
+fn an_empty_line_alone_is_no_request_that_came_too_late() {
+    let server = Server::new(LIMITS);
+    let mut connection = server.connect(Instant::ZERO);
+    let mut slots = [FieldSlot::EMPTY; 8];
+    let event = connection.handle_input(b"\r\n", &mut slots, Instant::ZERO);
+    assert!(matches!(event, ServerEvent::NeedInput));
+    let late = Instant::ZERO + LIMITS.idle.max(LIMITS.head_time);
+    assert_eq!(connection.handle_timeout(late), Ok(()));
+    assert_eq!(connection.ending(), Some(Ending::Idle));
 }
 
 #[test]
