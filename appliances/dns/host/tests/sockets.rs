@@ -643,3 +643,11 @@ fn fails(arguments: &[&str]) -> (Option<i32>, String) {
         String::from_utf8_lossy(&output.stderr).into_owned(),
     )
 }
+
+#[test]
+#[should_panic(expected = "it ended before it served")]
+fn a_server_that_never_comes_up_is_not_waited_for_for_ever() {
+    let mut command = std::process::Command::new("sleep");
+    command.arg("600");
+    Server::launch_within(command, std::time::Duration::from_millis(50));
+}

@@ -398,3 +398,11 @@ fn ctrl_c_ends_it_in_the_middle_of_everything() {
     let mut rest = [0; 16];
     assert!(!matches!(stream.read(&mut rest), Ok(1..)));
 }
+
+#[test]
+#[should_panic(expected = "it ended before it served")]
+fn a_server_that_never_comes_up_is_not_waited_for_for_ever() {
+    let mut command = std::process::Command::new("sleep");
+    command.arg("600");
+    Server::launch_within(command, std::time::Duration::from_millis(50));
+}

@@ -7,6 +7,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread::spawn;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -47,8 +49,24 @@ impl Server {
     }
 
     /// The same, of a prepared command.
-    pub(crate) fn launch(mut command: Command) -> Self {
+    pub(crate) fn launch(command: Command) -> Self {
+        Self::launch_within(command, LONG)
+    }
+
+    /// The same. One that does not say so in time is ended.
+    ///
+    /// # Panics
+    /// If it ended, or was ended, before.
+    pub(crate) fn launch_within(mut command: Command, patience: Duration) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program");
+        let process = i32::try_from(child.id()).expect("a process id");
+        let (serves, watched) = channel::<()>();
+        let watching = spawn(move || {
+            if watched.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+                // SAFETY: kill(2) takes two integers; the process is our child, which nobody waits for before this is over.
+                unsafe { libc::kill(process, libc::SIGKILL) };
+            }
+        });
         let out = BufReader::new(child.stdout.take().expect("its output"));
         let mut server = Self {
             child,
@@ -66,6 +84,8 @@ impl Server {
             assert_ne!(length, 0, "it ended before it served: {:?}", server.said);
             server.said.push(line.trim_end().to_string());
         }
+        drop(serves);
+        watching.join().expect("the watch");
         server
     }
 

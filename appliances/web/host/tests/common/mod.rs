@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread::spawn;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -33,8 +35,23 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it, and waits until it says what to try.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut command = program(arguments);
+        Self::launch_within(program(arguments), LONG)
+    }
+
+    /// The same, of a prepared command. One that does not say so in time is ended.
+    ///
+    /// # Panics
+    /// If it ended, or was ended, before.
+    pub(crate) fn launch_within(mut command: Command, patience: Duration) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program");
+        let process = i32::try_from(child.id()).expect("a process id");
+        let (serves, watched) = channel::<()>();
+        let watching = spawn(move || {
+            if watched.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+                // SAFETY: kill(2) takes two integers; the process is our child, which nobody waits for before this is over.
+                unsafe { libc::kill(process, libc::SIGKILL) };
+            }
+        });
         let out = BufReader::new(child.stdout.take().expect("its output"));
         let mut server = Self {
             child,
@@ -49,6 +66,8 @@ impl Server {
             assert_ne!(length, 0, "it ended before it served: {:?}", server.said);
             server.said.push(line.trim_end().to_string());
         }
+        drop(serves);
+        watching.join().expect("the watch");
         server
     }
 
