@@ -254,7 +254,8 @@ impl Stack<'_> {
         self.tcp.consume(now, handle, count);
     }
 
-    /// Closes our direction, behind all that is queued; the other one stays open (mutator; RFC 9293 §3.10.4, CLOSE).
+    /// Closes our direction, behind all that is queued; the other one stays open (mutator; RFC 9293 §3.10.4, CLOSE). A connection whose
+    /// SYN nobody has answered ends at once, and what was queued with it: [`tcp_error`](Self::tcp_error) is [`TcpError::Closing`] then.
     ///
     /// # Errors
     /// [`TcpError::Closing`] when it was closed before, [`TcpError::NotOpen`].

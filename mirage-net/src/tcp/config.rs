@@ -19,7 +19,7 @@ pub struct TcpConfig {
     pub fin_wait_2: Duration,
     /// The longest that an acknowledgement waits (RFC 9293, MUST-59: below half a second).
     pub delayed_acknowledgement: Duration,
-    /// Challenge acknowledgements of one connection (RFC 5961 §7), and of all that are half open or in TIME-WAIT together.
+    /// Challenge acknowledgements of one connection (RFC 5961 §7), be it half open, open, or in TIME-WAIT.
     pub challenges: RateLimit,
     /// Resets for segments that belong to no connection.
     pub resets: RateLimit,
@@ -53,7 +53,8 @@ impl Default for TcpConfig {
 /// Whether a peer of whom nothing is heard is asked if it is still there (RFC 9293 §3.8.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeepAlive {
-    /// How long nothing is heard before the first question.
+    /// How long nothing is heard before the first question; up to a sixteenth more, so that of many connections that fell silent
+    /// together not all ask at once.
     pub idle: Duration,
     /// From one question to the next.
     pub interval: Duration,

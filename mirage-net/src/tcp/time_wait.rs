@@ -13,6 +13,7 @@ use super::connection::options::{self, TimestampState};
 use super::connection::segment_length;
 use super::four_tuple::FourTuple;
 use super::table::{Chained, Chains, END, TcpBucket};
+use crate::limit::{Pace, RateLimit};
 use crate::random::{HashKey, Random};
 use crate::wire::tcp::{TcpFlags, TcpOptions, TcpRepr};
 
@@ -62,6 +63,8 @@ pub(crate) struct TimeWait {
     pub(crate) receive_next: SequenceNumber,
     pub(crate) timestamps: Option<TimestampState>,
     pub(crate) expires: Instant,
+    /// Challenges (RFC 5961 §7): its own, so that a stranger's tell nothing of it.
+    challenges: Pace,
 }
 
 /// What a segment for a connection in TIME-WAIT leads to.
@@ -149,6 +152,7 @@ impl<'a> TimeWaits<'a> {
             receive_next,
             timestamps,
             expires: now,
+            challenges: Pace::NEW,
         });
         self.length += 1;
         let hash = self.hash(&tuple);
@@ -170,6 +174,15 @@ impl<'a> TimeWaits<'a> {
 
     pub(crate) fn get(&self, index: usize) -> Option<&TimeWait> {
         self.slots.get(index)?.entry.as_ref()
+    }
+
+    /// Whether a challenge may be sent for one now; if so, it is.
+    pub(crate) fn challenge(&mut self, now: Instant, index: usize, limit: &RateLimit) -> bool {
+        let entry = self
+            .slots
+            .get_mut(index)
+            .and_then(|slot| slot.entry.as_mut());
+        entry.is_some_and(|entry| entry.challenges.take(limit, now))
     }
 
     /// A segment for a connection in TIME-WAIT arrived.

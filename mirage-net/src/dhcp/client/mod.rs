@@ -541,24 +541,27 @@ impl DhcpClient {
             let never = Instant::FAR_FUTURE;
             return (never, never, never);
         };
-        let given = match (lease.renewal, lease.rebinding) {
-            (Some(renewal), Some(rebinding))
-                if !renewal.is_zero() && renewal < rebinding && rebinding < duration =>
-            {
-                Some((renewal, rebinding))
-            }
-            _ => None,
+        let in_order = |(renewal, rebinding): (Duration, Duration)| {
+            !renewal.is_zero() && renewal < rebinding && rebinding < duration
         };
-        // "T1 defaults to (0.5 * duration_of_lease). T2 defaults to (0.875 * duration_of_lease). Times T1 and T2 SHOULD be
-        // chosen with some random "fuzz" around a fixed value".
-        let (renewal, rebinding) = match given {
-            Some(given) => given,
-            None => {
-                let (half, seven_eighths) = (duration / 2, duration / 8 * 7);
-                let (fuzz, less) = (self.part(half / 16), self.part(duration / 64));
-                (half - fuzz, seven_eighths - less)
+        let said = lease.renewal.zip(lease.rebinding);
+        let (renewal, rebinding) = said.filter(|said| in_order(*said)).unwrap_or_else(|| {
+            // "T1 defaults to (0.5 * duration_of_lease). T2 defaults to (0.875 * duration_of_lease). Times T1 and T2 SHOULD be
+            // chosen with some random "fuzz" around a fixed value".
+            let (half, seven_eighths) = (duration / 2, duration / 8 * 7);
+            let (fuzz, less) = (self.part(half / 16), self.part(duration / 64));
+            let (half, seven_eighths) = (half - fuzz, seven_eighths - less);
+            // The server may have said one of them alone.
+            let mixed = (
+                lease.renewal.unwrap_or(half),
+                lease.rebinding.unwrap_or(seven_eighths),
+            );
+            if in_order(mixed) {
+                mixed
+            } else {
+                (half, seven_eighths)
             }
-        };
+        });
         let from = self.asked;
         (
             from.saturating_add(renewal),

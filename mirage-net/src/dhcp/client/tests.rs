@@ -618,6 +618,43 @@ fn the_servers_times_are_taken_if_they_make_sense() {
     }
 }
 
+/// RFC 2132 §9.11, §9.12: either may be there without the other.
+#[test]
+fn rfc2131_4_4_5_a_server_may_say_one_of_the_times_alone() {
+    let bound = |says: Says| {
+        let mut machine = Machine::new(9);
+        machine.bind(&says);
+        let began = machine.client.asked;
+        let held = machine.client.held.clone().unwrap();
+        (
+            (held.renew - began).as_secs(),
+            (held.rebind - began).as_secs(),
+        )
+    };
+    let time = |seconds: u32| seconds.to_be_bytes();
+    let (renew, rebind) = bound(Says::ack().with(option::RENEWAL_TIME, &time(300)));
+    assert_eq!(renew, 300);
+    assert!((3_000..=3_150).contains(&rebind), "{rebind}");
+    let (renew, rebind) = bound(Says::ack().with(option::REBINDING_TIME, &time(2_000)));
+    assert!((1_600..=1_800).contains(&renew), "{renew}");
+    assert_eq!(rebind, 2_000);
+    // Behind the other, or behind the end.
+    for (code, wrong) in [
+        (option::RENEWAL_TIME, 0),
+        (option::RENEWAL_TIME, 3_300),
+        (option::REBINDING_TIME, 1_000),
+        (option::REBINDING_TIME, 3_600),
+        (option::REBINDING_TIME, u32::MAX),
+    ] {
+        let (renew, rebind) = bound(Says::ack().with(code, &time(wrong)));
+        assert!((1_600..=1_800).contains(&renew), "{code} {wrong}: {renew}");
+        assert!(
+            (3_000..=3_150).contains(&rebind),
+            "{code} {wrong}: {rebind}"
+        );
+    }
+}
+
 #[test]
 fn a_lease_for_ever_is_never_renewed() {
     let mut machine = Machine::new(10);

@@ -7,6 +7,9 @@ use crate::tcp::CongestionControl;
 use crate::tcp::config::KeepAlive;
 use crate::tcp::error::TcpError;
 
+/// Odd, with its bits all over the place: the upper bits of a product with it depend on all of the other factor's.
+const SPREAD: u32 = 0x9e37_79b1;
+
 /// Questions that the peer has not answered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KeepAliveState {
@@ -49,7 +52,13 @@ impl<C: CongestionControl> Connection<C> {
     pub(super) fn keep_alive_deadline(&self) -> Option<Instant> {
         let settings = self.asks_peer()?;
         Some(if self.keep_alive.asked == 0 {
-            self.heard_at.saturating_add(settings.idle)
+            // Up to a sixteenth later, another part of it for each connection: of many that fell silent together, as when a
+            // link was cut, not all ask at once.
+            let part = self.initial_sequence.get().wrapping_mul(SPREAD) >> 24;
+            let later = settings.idle / (16 << 8) * part;
+            self.heard_at
+                .saturating_add(settings.idle)
+                .saturating_add(later)
         } else {
             self.keep_alive.asked_at.saturating_add(settings.interval)
         })

@@ -74,6 +74,9 @@ pub(crate) struct Context<'c, 's> {
     pub(crate) counters: &'c mut TcpCounters,
     /// Pages that each queue of a connection may hold while the pool or the slots run low; no limit else.
     pub(crate) fair_pages: u16,
+    /// So few pages or slots are left that they are kept for what comes in order, and for what is sent: whoever leaves gaps could
+    /// hold all of them, be it with the few that each connection may always have.
+    pub(crate) is_short: bool,
     /// What the device cuts into segments, if it does.
     pub(crate) cutting: Option<Cutting>,
 }

@@ -1,6 +1,6 @@
 //! What goes out, and when: retransmissions, new data, probes, acknowledgements.
 
-use mirage_core::Frame;
+use mirage_core::{Frame, Instant};
 
 use super::options::Synchronise;
 use super::{Connection, Context, TcpState};
@@ -36,7 +36,7 @@ impl<C: CongestionControl> Connection<C> {
 
     fn next_segment(&mut self, cx: &mut Context<'_, '_>) -> Option<Outgoing> {
         if let Some(sequence) = self.reset_due.take() {
-            return Some(self.reset(sequence));
+            return Some(self.reset(cx.now, sequence));
         }
         match self.state {
             TcpState::Closed => return None,
@@ -368,13 +368,18 @@ impl<C: CongestionControl> Connection<C> {
     }
 
     /// RFC 9293 §3.10.5: <SEQ=SND.NXT><CTL=RST>, with an acknowledgement where there is something to acknowledge.
-    fn reset(&self, sequence: SequenceNumber) -> Outgoing {
+    fn reset(&self, now: Instant, sequence: SequenceNumber) -> Outgoing {
         let repr = TcpRepr {
             source_port: self.tuple.local_port,
             destination_port: self.tuple.remote_port,
             sequence,
             acknowledgement: self.receive.next(),
             flags: TcpFlags::RST | TcpFlags::ACK,
+            options: TcpOptions {
+                // RFC 7323 §3.2: "SHOULD be sent in an <RST> segment", too.
+                timestamps: self.timestamps.map(|state| state.option(now)),
+                ..TcpOptions::NONE
+            },
             ..TcpRepr::default()
         };
         self.outgoing(repr, Frame::new(), false)

@@ -246,6 +246,8 @@ impl<C: CongestionControl> Connection<C> {
     pub(crate) fn shutdown(&mut self, cx: &mut Context<'_, '_>) -> Result<(), TcpError> {
         match self.state {
             TcpState::Closed => return Err(self.error.unwrap_or(TcpError::NotOpen)),
+            // "Delete the TCB and return "error: closing" responses to any queued SENDs."
+            TcpState::SynSent if self.has_unsent() => self.fail(cx, TcpError::Closing),
             TcpState::SynSent => self.enter(cx, TcpState::Closed),
             TcpState::SynReceived if !self.close_pending => self.close_pending = true,
             TcpState::Established => self.finish_sending(cx, TcpState::FinWait1),

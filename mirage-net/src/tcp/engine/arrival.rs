@@ -106,15 +106,17 @@ impl Engine<'_> {
     }
 
     fn challenge_in_time_wait(&mut self, now: Instant, index: usize) {
+        let limit = &self.shared.config.challenges;
+        let may = self.time_waits.challenge(now, index, limit);
         if let Some(entry) = self.time_waits.get(index) {
             let (tuple, repr) = (entry.tuple, entry.acknowledgement(now));
-            self.send_challenge(now, tuple, repr);
+            self.send_challenge(may, tuple, repr);
         }
     }
 
-    /// A challenge that is no connection's.
-    pub(super) fn send_challenge(&mut self, now: Instant, tuple: FourTuple, repr: TcpRepr) {
-        if self.shared.challenges.take(now) && self.reply(tuple, repr) {
+    /// A challenge of what is no connection yet, or none any more, if its limit lets it go.
+    pub(super) fn send_challenge(&mut self, may: bool, tuple: FourTuple, repr: TcpRepr) {
+        if may && self.reply(tuple, repr) {
             self.shared.counters.challenges_sent += 1;
         } else {
             self.shared.counters.challenges_limited += 1;

@@ -199,7 +199,7 @@ impl Engine<'_> {
             self.shared.counters.paws += u64::from(old);
             self.shared.counters.out_of_window += u64::from(!old);
             if !flags.contains(TcpFlags::RST) {
-                self.challenge_half_open(now, &half_open);
+                self.challenge_half_open(now, index, &half_open);
             }
             return;
         }
@@ -210,7 +210,7 @@ impl Engine<'_> {
                 self.half_open.remove(index);
             } else {
                 self.shared.counters.reset_inexact += 1;
-                self.challenge_half_open(now, &half_open);
+                self.challenge_half_open(now, index, &half_open);
             }
             return;
         }
@@ -238,7 +238,9 @@ impl Engine<'_> {
     }
 
     /// <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>, within the limit of challenges.
-    fn challenge_half_open(&mut self, now: Instant, half_open: &HalfOpen) {
+    fn challenge_half_open(&mut self, now: Instant, index: usize, half_open: &HalfOpen) {
+        let limit = &self.shared.config.challenges;
+        let may = self.half_open.challenge(now, index, limit);
         let tuple = half_open.tuple;
         let repr = TcpRepr {
             source_port: tuple.local_port,
@@ -256,7 +258,7 @@ impl Engine<'_> {
             },
             ..TcpRepr::default()
         };
-        self.send_challenge(now, tuple, repr);
+        self.send_challenge(may, tuple, repr);
     }
 
     /// Makes a connection of a half-open one; the segment that acknowledges our SYN is its first. Says whether there was room.

@@ -134,8 +134,6 @@ struct Shared<'a> {
     pool: &'static Pool,
     config: TcpConfig,
     counters: TcpCounters,
-    /// Of challenges that are no connection's.
-    challenges: TokenBucket,
     /// Connections that there are.
     connections: usize,
     cutting: Option<Cutting>,
@@ -144,6 +142,9 @@ struct Shared<'a> {
 impl<'a> Shared<'a> {
     fn context(&mut self, now: Instant) -> Context<'_, 'a> {
         let fair_pages = self.fair_pages();
+        let is_short = fair_pages < u16::MAX
+            && (self.pool.free() < self.pool.blocks() / 8
+                || self.segments.free_for_data() < self.segments.capacity() / 8);
         Context {
             now,
             segments: &mut self.segments,
@@ -151,6 +152,7 @@ impl<'a> Shared<'a> {
             config: &self.config,
             counters: &mut self.counters,
             fair_pages,
+            is_short,
             cutting: self.cutting,
         }
     }
@@ -265,7 +267,6 @@ impl<'a> Engine<'a> {
             shared: Shared {
                 segments: SegmentTable::new(storage.segments),
                 pool,
-                challenges: TokenBucket::new(config.challenges, now),
                 config,
                 counters: TcpCounters::default(),
                 connections: 0,

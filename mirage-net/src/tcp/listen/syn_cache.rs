@@ -9,6 +9,7 @@ use managed::ManagedSlice;
 use mirage_core::Instant;
 
 use super::ListenerHandle;
+use crate::limit::{Pace, RateLimit};
 use crate::random::{HashKey, Random};
 use crate::tcp::connection::HalfOpen;
 use crate::tcp::four_tuple::FourTuple;
@@ -63,6 +64,8 @@ struct Entry {
     /// How often the SYN,ACK was sent again.
     retries: u8,
     deadline: Instant,
+    /// Challenges (RFC 5961 §7): its own, so that a stranger's tell nothing of it.
+    challenges: Pace,
 }
 
 /// One of the lists.
@@ -150,6 +153,7 @@ impl<'a> SynCache<'a> {
             listener,
             retries: 0,
             deadline: now,
+            challenges: Pace::NEW,
         });
         self.length += 1;
         let hash = self.hash(&half_open.tuple);
@@ -183,6 +187,15 @@ impl<'a> SynCache<'a> {
         {
             entry.half_open.repeated = true;
         }
+    }
+
+    /// Whether a challenge may be sent for one now; if so, it is.
+    pub(crate) fn challenge(&mut self, now: Instant, index: usize, limit: &RateLimit) -> bool {
+        let entry = self
+            .slots
+            .get_mut(index)
+            .and_then(|slot| slot.entry.as_mut());
+        entry.is_some_and(|entry| entry.challenges.take(limit, now))
     }
 
     pub(crate) fn remove(&mut self, index: usize) {

@@ -553,3 +553,46 @@ fn a_write_without_a_page_is_told_when_to_try_again() {
     drop(held);
     assert_eq!(pair.write(A, a, b"hello"), 5);
 }
+
+/// "Fairness under pressure": strangers that leave gaps hold pages until they are given up, and with many of them four pages each
+/// are more than there are. What comes in order goes on all the same.
+#[test]
+fn many_that_leave_gaps_do_not_keep_out_what_is_in_order() {
+    let pools = [
+        Pool::leak(512, 2048).unwrap(),
+        Pool::leak(64, 2048).unwrap(),
+    ];
+    let sizes = Sizes {
+        connections: 64,
+        half_open: 64,
+        ..SIZES
+    };
+    let mut pair = Pair::on(pools, TcpConfig::default(), sizes);
+    let listener = pair.listen(ConnectionOptions::DEFAULT);
+    let strangers: Vec<_> = (0..40)
+        .map(|_| pair.open(A, ConnectionOptions::DEFAULT))
+        .collect();
+    pair.run(secs(9));
+    let mut theirs = Vec::new();
+    while let Some(handle) = pair.engine(B).accept(listener).unwrap() {
+        theirs.push(handle);
+    }
+    let a = pair.open(A, ConnectionOptions::DEFAULT);
+    pair.run(secs(1));
+    let b = pair.engine(B).accept(listener).unwrap().unwrap();
+    for piece in 0..10 {
+        for stranger in &theirs {
+            let mut forged = pair.forged(B, *stranger, TcpFlags::ACK);
+            forged.repr.sequence += 3_000 + piece * 1_448;
+            forged.bytes = pattern(1_448);
+            pair.inject(&forged);
+        }
+    }
+    let free = pair.hosts[B].pool.free();
+    assert!(free >= 7, "{free}");
+    let bytes = pattern(50_000);
+    assert_eq!(pair.transfer((A, a), (B, b), &bytes, secs(60)), bytes);
+    assert_eq!(pair.transfer((B, b), (A, a), &bytes, secs(60)), bytes);
+    assert_eq!((strangers.len(), theirs.len()), (40, 40));
+    assert!(pair.hosts[B].engine.counters().no_room > 0);
+}

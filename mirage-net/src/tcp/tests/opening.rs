@@ -147,6 +147,26 @@ fn close_in_syn_sent_leaves_nothing() {
     assert_eq!(pair.engine(A).poll_timeout(), None);
 }
 
+#[test]
+fn rfc9293_3_10_4_a_close_in_syn_sent_tells_that_what_was_queued_is_lost() {
+    let mut pair = Pair::new();
+    pair.link = cut();
+    let a = pair.open(A, OPTIONS);
+    pair.write(A, a, b"never sent");
+    pair.run(secs(2));
+    pair.shutdown(A, a);
+    pair.run(secs(1));
+    assert_eq!(pair.state(A, a), Some(TcpState::Closed));
+    assert_eq!(pair.error(A, a), Some(TcpError::Closing));
+    assert_eq!(pair.engine(A).segments_free().0, SIZES.segments);
+    // Of one where nothing was queued nothing is lost.
+    let a = pair.open(A, OPTIONS);
+    pair.run(secs(2));
+    pair.shutdown(A, a);
+    assert_eq!(pair.error(A, a), None);
+    assert_eq!(pair.engine(A).poll_timeout(), None);
+}
+
 /// "A retransmitted SYN makes a second connection."
 #[test]
 fn a_retransmitted_syn_makes_one_connection() {

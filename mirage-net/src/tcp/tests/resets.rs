@@ -353,3 +353,105 @@ fn challenges_of_one_connection_say_nothing_of_anothers() {
     let now = pair.now;
     pair.engine(B).close_listener(now, listener);
 }
+
+/// As [`challenges_of_one_connection_say_nothing_of_anothers`], of what is half open or in TIME-WAIT.
+#[test]
+fn challenges_of_one_that_is_half_open_or_in_time_wait_say_nothing_of_anothers() {
+    let mut pair = Pair::new();
+    pair.listen(ConnectionOptions::DEFAULT);
+    let syn = |pair: &Pair, port: u16, sequence: u32| {
+        let (local, remote) = (pair.at(A, port), pair.at(B, PORT));
+        Flying {
+            from: A,
+            tuple: FourTuple::new(local, remote),
+            repr: TcpRepr {
+                source_port: port,
+                destination_port: PORT,
+                sequence: SequenceNumber::new(sequence),
+                flags: TcpFlags::SYN,
+                window: 1_000,
+                ..TcpRepr::default()
+            },
+            bytes: Vec::new(),
+            markable: false,
+            marked: false,
+        }
+    };
+    pair.link = cut();
+    // SYNs that are not the ones that made the entries.
+    let challenged = |pair: &mut Pair, port| {
+        let mut answers = 0;
+        for _ in 0..100 {
+            let forged = syn(pair, port, 1 << 30);
+            pair.inject(&forged);
+            let taken = pair.take(B);
+            assert!(
+                taken
+                    .iter()
+                    .all(|answer| answer.repr.flags == TcpFlags::ACK)
+            );
+            answers += taken.len();
+        }
+        answers
+    };
+    for port in [1_000, 1_001] {
+        let first = syn(&pair, port, 1);
+        pair.inject(&first);
+        assert_eq!(pair.take(B).len(), 1);
+    }
+    let alone = challenged(&mut pair, 1_000);
+    assert!((10..=25).contains(&alone), "{alone}");
+    assert_eq!(challenged(&mut pair, 1_001), alone);
+
+    let mut pair = Pair::new();
+    let listener = pair.listen(ConnectionOptions::DEFAULT);
+    for port in [1_000, 1_001] {
+        let (local, remote) = (pair.at(A, port), pair.at(B, PORT));
+        let a = pair.open_between(A, local, remote, ConnectionOptions::DEFAULT);
+        pair.run(secs(1));
+        let b = pair.engine(B).accept(listener).unwrap().unwrap();
+        pair.close(B, b);
+        pair.run(secs(1));
+        pair.close(A, a);
+        pair.run(secs(1));
+    }
+    assert_eq!(pair.engine(B).population().2, 2);
+    pair.link = cut();
+    let challenged = |pair: &mut Pair, port| {
+        let mut answers = 0;
+        for _ in 0..100 {
+            let mut forged = syn(pair, port, 1 << 30);
+            forged.repr.flags |= TcpFlags::ACK;
+            pair.inject(&forged);
+            answers += pair.take(B).len();
+        }
+        answers
+    };
+    assert_eq!(challenged(&mut pair, 1_000), alone);
+    assert_eq!(challenged(&mut pair, 1_001), alone);
+}
+
+/// RFC 7323 §3.2: "SHOULD be sent in an <RST> segment", where both do timestamps.
+#[test]
+fn rfc7323_3_2_a_reset_of_a_connection_has_its_timestamps() {
+    for timestamps in [true, false] {
+        let mut pair = Pair::new();
+        if !timestamps {
+            pair.link = Box::new(|_, flying| {
+                flying.repr.options.timestamps = None;
+                std::vec![DELAY]
+            });
+        }
+        let (a, _b) = pair.connect();
+        pair.run(secs(1));
+        let recent = pair.hosts[A].engine.get(a).unwrap().timestamps();
+        let now = pair.now;
+        pair.engine(A).abort(now, a);
+        let sent = pair.take(A);
+        assert_eq!(sent.len(), 1);
+        assert!(sent[0].has(TcpFlags::RST));
+        let expected = recent.map(|state| state.option(now));
+        assert_eq!(expected.is_some(), timestamps);
+        assert_eq!(sent[0].repr.options.timestamps, expected);
+    }
+}

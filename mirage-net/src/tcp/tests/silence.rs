@@ -65,18 +65,29 @@ fn keep_alives_find_out_that_the_peer_is_gone() {
     pair.sent_by(A);
     pair.run(secs(7_100));
     assert!(pair.sent_by(A).is_empty());
-    pair.run(secs(200));
+    let step = |pair: &mut Pair, until| {
+        // Up to a sixteenth later: see `keep_alives_of_many_do_not_go_out_at_once`.
+        let end = pair.now + until;
+        pair.sent.clear();
+        while pair.sent.is_empty() && pair.step(end) {
+            pair.settle();
+        }
+    };
+    step(&mut pair, secs(100 + 450));
     let asked = pair.sent_by(A);
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].repr.sequence, pair.numbers(A, a).1 - 1);
     assert!(asked[0].bytes.is_empty());
+    pair.run(secs(1));
+    pair.sent.clear();
     // It is there, so nothing more for two hours.
     pair.run(secs(7_000));
     assert!(pair.sent_by(A).is_empty());
     pair.link = cut();
-    pair.run(secs(100 + 75 * 8));
+    step(&mut pair, secs(200 + 450));
+    pair.run(secs(75 * 9 - 5));
     assert_eq!(pair.state(A, a), Some(TcpState::Established));
-    pair.run(secs(80));
+    pair.run(secs(10));
     assert_eq!(pair.error(A, a), Some(TcpError::TimedOut));
     // Nine questions, and a reset for a peer that may be there after all.
     let asked = pair.sent_by(A);
@@ -162,4 +173,42 @@ fn a_lost_tail_is_repaired_quickly() {
         read += pair.read(B, b).len();
     }
     assert!(pair.now - start < ms(400), "{:?}", pair.now - start);
+}
+
+/// Connections that fall silent at the same instant, as when a link is cut, ask one after the other.
+#[test]
+fn keep_alives_of_many_do_not_go_out_at_once() {
+    let sizes = Sizes {
+        connections: 64,
+        ..SIZES
+    };
+    let mut pair = Pair::with(TcpConfig::default(), sizes);
+    let careful = ConnectionOptions {
+        keep_alive: Some(KeepAlive::default()),
+        ..ConnectionOptions::DEFAULT
+    };
+    let listener = pair.listen(ConnectionOptions::DEFAULT);
+    for _ in 0..8 {
+        for _ in 0..8 {
+            pair.open(A, careful);
+        }
+        pair.run(ms(100));
+    }
+    while pair.engine(B).accept(listener).unwrap().is_some() {}
+    assert_eq!(pair.engine(A).population().0, 64);
+    let start = pair.now;
+    pair.sent.clear();
+    pair.run(secs(7_200 + 7_200 / 16));
+    let mut times: Vec<_> = pair
+        .sent
+        .iter()
+        .filter(|(_, flying)| flying.from == A)
+        .map(|(at, _)| at.saturating_duration_since(start))
+        .collect();
+    assert_eq!(times.len(), 64);
+    assert!(times[0] >= secs(7_199), "{:?}", times[0]);
+    times.dedup();
+    assert!(times.len() > 40, "{}", times.len());
+    let spread = times[times.len() - 1] - times[0];
+    assert!(spread >= secs(300), "{spread:?}");
 }

@@ -44,7 +44,11 @@ impl<C: CongestionControl> Connection<C> {
             self.fail(cx, TcpError::Reset);
             return;
         }
-        let limits = self.receive_limits(cx);
+        let mut limits = self.receive_limits(cx);
+        if incoming.repr.sequence.is_after(next) && cx.is_short {
+            // It is sent again once what is missing before it is there.
+            limits.pages = 0;
+        }
         let window = self.receive_window.offered(next);
         let ranges = self.receive.ranges();
         let arrival = self.receive.handle_segment(
