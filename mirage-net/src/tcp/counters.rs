@@ -82,7 +82,8 @@ pub struct TcpCounters {
     pub failed_opens: u64,
     /// Half-open connections given up: the peer did not answer, or reset.
     pub half_open_dropped: u64,
-    /// SYNs dropped: the listener's backlog was full of connections that nobody accepted.
+    /// SYNs dropped: the listener's backlog was full of connections that nobody accepted; or a cookie would have been the answer to one
+    /// without timestamps, in the place of a TIME-WAIT.
     pub backlog_full: u64,
     /// Last acknowledgements of a handshake not taken, for backlog or connections were full.
     pub accept_full: u64,

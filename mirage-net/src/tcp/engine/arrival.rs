@@ -72,7 +72,10 @@ impl Engine<'_> {
         let listener = self.listeners.find(tuple.local());
         let listener = listener.and_then(|handle| self.listeners.get(handle));
         let listens = listener.is_some();
-        let is_full = listener.is_some_and(Listener::is_full);
+        // A cookie's number need not be behind that of the old connection (RFC 1122 §4.2.2.13): only timestamps keep its segments
+        // apart then.
+        let needs_cookie = self.half_open.is_full() && repr.options.timestamps.is_none();
+        let is_full = listener.is_some_and(Listener::is_full) || needs_cookie;
         if repr.flags.contains(TcpFlags::RST) {
             self.shared.counters.reset_in_time_wait += 1;
         }

@@ -131,7 +131,6 @@ impl<'a> SynCache<'a> {
     }
 
     /// Whether there is no room for another.
-    #[cfg(test)]
     pub(crate) fn is_full(&self) -> bool {
         self.free == END
     }

@@ -377,3 +377,42 @@ fn a_syn_that_is_dropped_ends_no_time_wait() {
     assert_eq!(pair.hosts[B].engine.counters().time_waits_reused, 1);
     let _ = (other, waiting);
 }
+
+/// RFC 1122 §4.2.2.13 (2), RFC 6191: the successor of a TIME-WAIT has a number behind its predecessor's, or timestamps.
+#[test]
+fn rfc1122_4_2_2_13_a_cookie_without_timestamps_takes_no_place_of_a_time_wait() {
+    for timestamps in [false, true] {
+        let mut pair = Pair::new();
+        let without: Link = Box::new(|_, flying| {
+            flying.repr.options.timestamps = None;
+            std::vec![DELAY]
+        });
+        if !timestamps {
+            pair.link = without;
+        }
+        let listener = pair.listen(OPTIONS);
+        let (from, to) = (pair.at(A, 5_000), pair.at(B, PORT));
+        let a = pair.open_between(A, from, to, OPTIONS);
+        pair.run(secs(1));
+        let b = pair.engine(B).accept(listener).unwrap().unwrap();
+        pair.close(B, b);
+        pair.run(secs(1));
+        pair.close(A, a);
+        pair.run(secs(1));
+        assert_eq!(pair.engine(B).population(), (0, 0, 1));
+        for number in 0..SIZES.half_open as u8 {
+            let forged = syn(&pair, number, 1_000 + u16::from(number));
+            pair.inject(&forged);
+            pair.take(B);
+        }
+        let again = pair.open_between(A, from, to, OPTIONS);
+        pair.run(ms(100));
+        let counters = pair.hosts[B].engine.counters();
+        assert_eq!(counters.cookies_sent, u64::from(timestamps));
+        assert_eq!(counters.backlog_full, u64::from(!timestamps));
+        assert_eq!(pair.engine(B).population().2, usize::from(!timestamps));
+        // With room in the cache, or without a TIME-WAIT, it is taken.
+        pair.run(secs(120));
+        assert_eq!(pair.state(A, again), Some(TcpState::Established));
+    }
+}
