@@ -67,9 +67,21 @@ impl State {
             zone.make_lowercase();
             zone
         });
+        let zones: HashSet<NameBuf> = zones.collect();
+        let too_long = zones.iter().find(|zone| {
+            let longest = format!("{}.{LONGEST_EXTENSION}", file_name(zone.as_name()));
+            longest.len() > LONGEST_FILE_NAME
+        });
+        if let Some(zone) = too_long {
+            let most = LONGEST_FILE_NAME - LONGEST_EXTENSION.len() - 1;
+            let reason = format!(
+                "the name of the zone {zone} is too long for a file's: {most} octets are the most, and % and / count three times"
+            );
+            return Err(Failure::State(directory.to_path_buf(), reason));
+        }
         Ok(Self {
             directory: directory.to_path_buf(),
-            zones: zones.collect(),
+            zones,
             unsure: Mutex::default(),
             _lock: lock,
         })
@@ -300,6 +312,11 @@ impl State {
     }
 }
 
+/// `NAME_MAX`: octets that a file's name may have.
+const LONGEST_FILE_NAME: usize = 255;
+/// Of those that are put behind a zone's name.
+const LONGEST_EXTENSION: &str = "journal.old";
+
 /// The name of a zone as that of a file: in small letters, without what a file name can't have.
 fn file_name(apex: Name<'_>) -> String {
     if apex.is_root() {
@@ -418,6 +435,25 @@ mod tests {
     fn zone_of(set: &OwnedZoneSet) -> Zone<'_> {
         let zone = set.as_zone_set().zone_at(apex().as_name());
         zone.expect("the zone")
+    }
+
+    #[test]
+    fn a_zone_whose_name_is_too_long_for_a_file_is_refused_at_the_start() {
+        let label = "a".repeat(60);
+        for (last, fits) in [(60, true), (61, false)] {
+            let name = format!("{label}.{label}.{label}.{}", "b".repeat(last));
+            let zone = NameBuf::from_text(&name).expect("a name");
+            let directory = tempfile::tempdir().expect("a directory");
+            let state = State::open(directory.path(), [zone.clone()]);
+            assert_eq!(state.is_ok(), fits, "{last}");
+            let Ok(state) = state else {
+                continue;
+            };
+            for extension in ["zone.new", "zone.old", "journal", LONGEST_EXTENSION] {
+                let path = state.path(zone.as_name(), extension);
+                fs::write(&path, "").expect("the file system takes the name");
+            }
+        }
     }
 
     fn state() -> (tempfile::TempDir, State) {
