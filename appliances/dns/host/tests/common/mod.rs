@@ -59,12 +59,12 @@ impl Server {
     /// If it ended, or was ended, before.
     pub(crate) fn launch_within(mut command: Command, patience: Duration) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program");
-        let process = i32::try_from(child.id()).expect("a process id");
+        let process = Pid::from_child(&child);
         let (serves, watched) = channel::<()>();
         let watching = spawn(move || {
             if watched.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
-                // SAFETY: kill(2) takes two integers; the process is our child, which nobody waits for before this is over.
-                unsafe { libc::kill(process, libc::SIGKILL) };
+                // It is our child, which nobody waits for before this is over.
+                let _ = kill_process(process, Signal::KILL);
             }
         });
         let out = BufReader::new(child.stdout.take().expect("its output"));
