@@ -172,6 +172,26 @@ fn names_with_a_dot_in_front_are_left_out_and_told() {
     assert_eq!(site.left_out(), left_out);
 }
 
+/// `Path` takes neither of them of a client, so such a file could never be had.
+#[test]
+fn a_name_that_no_path_means_is_refused() {
+    for name in ["a\\b.txt", "a\nb", "\u{7f}", "a\\b/index.html"] {
+        let folder = folder(&[("index.html", b"1"), (name, b"2")]);
+        let error = refused(compile(folder.path()));
+        assert!(
+            matches!(error.fault(), Fault::NameNotServed),
+            "{name:?}: {error}"
+        );
+    }
+    // What has to be written with a percent sign is no reason.
+    let folder = folder(&[
+        ("index.html", b"1"),
+        ("50% off?.txt", b"2"),
+        ("ä b#c", b"3"),
+    ]);
+    assert!(compile(folder.path()).is_ok());
+}
+
 #[test]
 fn what_is_wrong_is_told_with_its_file() {
     let error = refused(compile(Path::new("/nowhere/at all")));

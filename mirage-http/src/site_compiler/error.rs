@@ -24,6 +24,8 @@ pub enum Fault {
     Io(io::Error),
     /// Its name is not UTF-8, so no path of HTTP means it.
     NameNotUtf8,
+    /// There is a backslash or a control in its name, which [`Path`](crate::Path) takes of nobody.
+    NameNotServed,
     /// Its name can't be part of a key.
     Key(KeyError),
     /// It is a symbolic link: what it stands for may lie elsewhere.
@@ -75,6 +77,9 @@ impl fmt::Display for SiteError {
         match &self.fault {
             Fault::Io(error) => error.fmt(f),
             Fault::NameNotUtf8 => f.write_str("the name is not UTF-8, so no address means it"),
+            Fault::NameNotServed => f.write_str(
+                "a backslash or a control is in the name, so no address means it: give it another name",
+            ),
             Fault::Key(error) => error.fmt(f),
             Fault::Link => f.write_str(
                 "a symbolic link: what it stands for may lie elsewhere, so put the file itself here",

@@ -219,6 +219,12 @@ impl Reading<'_> {
             }
             let name = entry.file_name().into_string();
             let name = name.map_err(|_| SiteError::new(&path, Fault::NameNotUtf8))?;
+            if name
+                .bytes()
+                .any(|octet| octet == b'\\' || octet.is_ascii_control())
+            {
+                return Err(SiteError::new(&path, Fault::NameNotServed));
+            }
             let key = std::format!("{prefix}{name}");
             // Of the entry itself, so that a link is seen as one.
             let kind = entry.file_type().map_err(SiteError::io(&path))?;
