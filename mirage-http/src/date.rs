@@ -37,6 +37,9 @@ impl HttpDate {
     /// Octets of an IMF-fixdate.
     pub const LENGTH: usize = 29;
 
+    /// How the epoch is written.
+    pub(crate) const EPOCH: &[u8; Self::LENGTH] = b"Thu, 01 Jan 1970 00:00:00 GMT";
+
     /// The date so many seconds after the Unix epoch, at most [`LAST`](Self::LAST).
     pub const fn from_unix(seconds: u64) -> Self {
         match seconds > Self::LAST.0 {
@@ -70,7 +73,7 @@ impl HttpDate {
 
     /// As IMF-fixdate.
     pub fn format(self) -> [u8; Self::LENGTH] {
-        let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+        let mut text = *Self::EPOCH;
         let (days, second) = (self.0 / SECONDS_A_DAY, self.0 % SECONDS_A_DAY);
         let (year, month, day) = civil(days);
         // The epoch was a Thursday.

@@ -79,8 +79,8 @@ impl<'k, K: Kv> Files<'k, K> {
         self.store
     }
 
-    /// What is to be answered to a request for `path`. `room` holds the file's key: as many octets as the path has, and those of the
-    /// index's name, and three. Where it is too small nothing is found.
+    /// What is to be answered to a request for `path`. `room` holds keys: a folder's page's, as many octets as the path has and the index's
+    /// name, and behind it a variant's, three more than the file's. What it is too small for is not found.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl<'k, K: Kv> Files<'k, K> {
     pub async fn answer<'r>(
         &self,
         head: &RequestHead<'_>,
-        path: Path<'_>,
+        path: Path<'r>,
         now: Option<HttpDate>,
         room: &'r mut [u8],
     ) -> Result<FileAnswer<'r>, K::Error>
@@ -101,49 +101,48 @@ impl<'k, K: Kv> Files<'k, K> {
         let Ok(key) = path.key() else {
             return Ok(FileAnswer::without(Status::NOT_FOUND));
         };
-        let mut name = Name { room, length: 0 };
-        let mut fits = name.push(key.as_str());
-        if path.is_folder() {
-            fits &= key.is_root() || name.push("/");
-            fits &= name.push(self.index);
-        }
-        if !fits {
-            return Ok(FileAnswer::without(Status::NOT_FOUND));
-        }
-        match found(self.store.exists(name.key()).await)?.flatten() {
+        let (plain, room) = match path.is_folder() {
+            false => (key, room),
+            true => match page_of(key, self.index, room) {
+                Some(page) => page,
+                None => return Ok(FileAnswer::without(Status::NOT_FOUND)),
+            },
+        };
+        match found(self.store.exists(plain).await)?.flatten() {
             Some(EntryKind::Value) => {}
             Some(EntryKind::Dictionary) if !path.is_folder() => {
                 return Ok(FileAnswer::without(Status::PERMANENT_REDIRECT));
             }
             _ => return Ok(FileAnswer::without(Status::NOT_FOUND)),
         }
-        let content_type = media_type(name.as_str());
-        let (coding, has_variants) = self.choose(head, &mut name).await?;
-        if !name.push(coding.suffix()) {
-            return Ok(FileAnswer::without(Status::NOT_FOUND));
+        let content_type = media_type(plain.as_str());
+        let (coding, has_variants) = self.choose(head, plain, room).await?;
+        let key = match coding {
+            Coding::Identity => Some(plain),
+            coding => plain.with_suffix(coding.suffix(), room),
+        };
+        match key {
+            Some(key) => {
+                self.representation(head, key, now, content_type, coding, has_variants)
+                    .await
+            }
+            None => Ok(FileAnswer::without(Status::NOT_FOUND)),
         }
-        self.representation(head, name, now, content_type, coding, has_variants)
-            .await
     }
 
     /// The coding that is sent, and whether there is a choice at all.
     async fn choose(
         &self,
         head: &RequestHead<'_>,
-        name: &mut Name<'_>,
+        plain: Key<'_>,
+        room: &mut [u8],
     ) -> Result<(Coding, bool), K::Error> {
-        let mut there = [false; 2];
-        if self.has_variants {
-            for (there, coding) in there.iter_mut().zip([Coding::Brotli, Coding::Gzip]) {
-                let plain = name.length;
-                if name.push(coding.suffix()) {
-                    let exists = found(self.store.exists(name.key()).await)?;
-                    *there = exists.flatten() == Some(EntryKind::Value);
-                }
-                name.length = plain;
-            }
-        }
-        let [brotli, gzip] = there;
+        let suffixes = [Coding::Brotli, Coding::Gzip].map(Coding::suffix);
+        let there = match self.has_variants {
+            true => found(self.store.with_suffixes(plain, suffixes, room).await)?,
+            false => None,
+        };
+        let [brotli, gzip] = there.unwrap_or_default();
         if !brotli && !gzip {
             return Ok((Coding::Identity, false));
         }
@@ -158,7 +157,7 @@ impl<'k, K: Kv> Files<'k, K> {
     async fn representation<'r>(
         &self,
         head: &RequestHead<'_>,
-        name: Name<'r>,
+        key: Key<'r>,
         now: Option<HttpDate>,
         content_type: &'static str,
         coding: Coding,
@@ -167,23 +166,21 @@ impl<'k, K: Kv> Files<'k, K> {
     where
         'k: 'r,
     {
-        let size = found(self.store.size(name.key()).await)?;
-        let digest = found(self.store.digest(name.key()).await)?;
-        let modified = found(self.store.last_modified(name.key()).await)?;
-        let (Some(size), Some(digest), Some(modified)) = (size, digest, modified) else {
+        let Some(metadata) = found(self.store.metadata(key).await)? else {
             // It was there, and is gone.
             return Ok(FileAnswer::without(Status::NOT_FOUND));
         };
+        let (size, digest) = (metadata.size, metadata.digest);
         let mut answer = FileAnswer {
             status: Status::OK,
-            key: Some(name.into_key()),
+            key: Some(key),
             size,
             content_type,
             coding,
             has_variants,
             digest: Some(digest),
             tag: Tag::new(&digest),
-            last_modified: modified.map(HttpDate::from_wall),
+            last_modified: metadata.last_modified.map(HttpDate::from_wall),
             cache_control: self.cache_control,
             fields: self.fields,
             parts: None,
@@ -226,38 +223,24 @@ fn found<T, E>(result: Result<T, KvError<E>>) -> Result<Option<T>, E> {
     }
 }
 
-/// A key that is put together in the caller's room.
-struct Name<'r> {
+/// The key of a folder's page, put together in the caller's room, and what is left of that.
+fn page_of<'r>(
+    folder: Key<'_>,
+    index: &str,
     room: &'r mut [u8],
-    length: usize,
-}
-
-impl<'r> Name<'r> {
-    fn push(&mut self, text: &str) -> bool {
-        let end = self.length + text.len();
-        match self.room.get_mut(self.length..end) {
-            Some(place) => {
-                place.copy_from_slice(text.as_bytes());
-                self.length = end;
-                true
-            }
-            None => false,
-        }
+) -> Option<(Key<'r>, &'r mut [u8])> {
+    let between = if folder.is_root() { "" } else { "/" };
+    let parts = [folder.as_str(), between, index];
+    let length = parts.iter().map(|part| part.len()).sum();
+    let (page, room) = room.split_at_mut_checked(length)?;
+    let mut at = 0;
+    for part in parts {
+        page.get_mut(at..at + part.len())?
+            .copy_from_slice(part.as_bytes());
+        at += part.len();
     }
-
-    fn as_str(&self) -> &str {
-        core::str::from_utf8(&self.room[..self.length]).unwrap_or_default()
-    }
-
-    fn key(&self) -> Key<'_> {
-        Key::new(self.as_str()).unwrap_or(Key::ROOT)
-    }
-
-    fn into_key(self) -> Key<'r> {
-        let room: &'r [u8] = self.room;
-        let name = core::str::from_utf8(&room[..self.length]).unwrap_or_default();
-        Key::new(name).unwrap_or(Key::ROOT)
-    }
+    let page = Key::new(core::str::from_utf8(page).ok()?).ok()?;
+    Some((page, room))
 }
 
 /// The entity tag made of a digest, as it stands in a field: its hexadecimal digits between quotes.
@@ -391,7 +374,7 @@ impl<'r> FileAnswer<'r> {
     pub fn write_fields(&self, head: &RequestHead<'_>, response: &mut ResponseWriter<'_, '_, '_>) {
         match self.status {
             Status::METHOD_NOT_ALLOWED => {
-                response.field("allow", b"GET, HEAD");
+                response.proper(FieldName::Allow, b"GET, HEAD");
                 return;
             }
             Status::PERMANENT_REDIRECT => {
@@ -409,38 +392,38 @@ impl<'r> FileAnswer<'r> {
             _ => return,
         }
         if !self.tag.as_field().is_empty() {
-            response.field("etag", self.tag.as_field());
+            response.proper(FieldName::Etag, self.tag.as_field());
         }
         if let Some(date) = self.last_modified {
-            response.field("last-modified", &date.format());
+            response.proper(FieldName::LastModified, &date.format());
         }
         if let Some(cache_control) = self.cache_control {
-            response.field("cache-control", cache_control.as_bytes());
+            response.known(FieldName::CacheControl, cache_control.as_bytes());
         }
         for (name, value) in self.fields {
             response.field(name, value.as_bytes());
         }
         if self.has_variants {
-            response.field("vary", b"accept-encoding");
+            response.proper(FieldName::Vary, b"accept-encoding");
         }
         if self.status == Status::NOT_MODIFIED {
             return;
         }
         if let Some(name) = self.coding.name() {
-            response.field("content-encoding", name.as_bytes());
+            response.proper(FieldName::ContentEncoding, name.as_bytes());
         }
         let parts = self.parts.as_ref().map(RangeSet::as_slice);
         match parts {
             Some([range]) => {
-                response.field("content-type", self.content_type.as_bytes());
+                response.proper(FieldName::ContentType, self.content_type.as_bytes());
                 response.display(FieldName::ContentRange, range.content_range(self.size));
             }
             Some(_) => {
                 response.display(FieldName::ContentType, self.multipart().content_type());
             }
             None => {
-                response.field("content-type", self.content_type.as_bytes());
-                response.field("accept-ranges", b"bytes");
+                response.proper(FieldName::ContentType, self.content_type.as_bytes());
+                response.proper(FieldName::AcceptRanges, b"bytes");
             }
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use mirage_core::Instant;
 use mirage_core::doubles::VirtualPlatform;
-use mirage_core::executor::Executor;
+use mirage_core::executor::{Executor, yield_now};
 use mirage_core::kv::{CompiledEntry, CompiledStore, Digest};
 use mirage_http::body::Content;
 use mirage_http::client::ClientLimits;
@@ -551,6 +551,66 @@ fn whatever_was_sent_ahead_in_whatever_pieces_is_answered_as_each_alone() {
             assert_eq!(ending, Ending::Rejected, "{seed}");
             assert_eq!(answer, expected, "{seed}, in pieces of {piece}: {stream}");
         }
+    }
+}
+
+/// Writes all of it, and reads as many octets.
+async fn exchange(client: &mut End, octets: &[u8], mut expected: usize) {
+    let mut rest = octets;
+    while !rest.is_empty() {
+        let Ok(length) = client.write(rest).await;
+        rest = &rest[length..];
+    }
+    let mut room = [0; 4_096];
+    while expected > 0 {
+        let Ok(length) = client.read(&mut room).await;
+        assert_ne!(length, 0, "the connection is over");
+        expected = expected.checked_sub(length).expect("no more than that");
+    }
+}
+
+const HEAD: &[u8] = b"HEAD /css/site.css HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// Octets of the answer to it.
+fn head_answer() -> usize {
+    let close = "Connection: close\r\n";
+    let request = format!("HEAD /css/site.css HTTP/1.1\r\nHost: x\r\n{close}\r\n");
+    send(request.as_bytes(), 1 << 16).0.len() - close.len()
+}
+
+#[test]
+fn a_request_is_answered_in_the_poll_that_reads_it() {
+    let (executor, answer) = (executor(), head_answer());
+    let (server, mut client) = pipe(1 << 16, 1 << 16);
+    let _ended = start(executor, server);
+    executor.run_until(async {
+        exchange(&mut client, HEAD, answer).await;
+        let before = executor.counters().polls;
+        for _ in 0..50 {
+            exchange(&mut client, HEAD, answer).await;
+        }
+        assert_eq!(executor.counters().polls - before, 50);
+    });
+}
+
+#[test]
+fn requests_that_are_always_there_keep_nobody_else_from_running() {
+    // All of them at once, and one with each read.
+    for piece in [1 << 16, HEAD.len()] {
+        let (executor, answer) = (executor(), head_answer());
+        let (server, mut client) = pipe(1 << 16, piece);
+        let _ended = start(executor, server);
+        let ran = Rc::new(Cell::new(0));
+        let running = ran.clone();
+        let other = executor.spawn(async move {
+            loop {
+                running.set(running.get() + 1);
+                yield_now().await;
+            }
+        });
+        other.expect("a task").detach();
+        executor.run_until(exchange(&mut client, &HEAD.repeat(100), 100 * answer));
+        assert!(ran.get() >= 100, "{}", ran.get());
     }
 }
 

@@ -13,8 +13,8 @@ use crate::{LIVE, live};
 
 /// Octets of the longest path, decoded; a longer one is of no file.
 const PATH: usize = 512;
-/// The same of a key: with an index's name and a variant's end.
-const KEY: usize = PATH + 16;
+/// The same of two keys: each with an index's name, and one with a variant's end.
+const KEYS: usize = 2 * (PATH + 16);
 
 /// A browser is to believe the media types, and to ask again before it shows what it kept.
 const OF_THE_SITE: &[(&str, &str)] = &[("x-content-type-options", "nosniff")];
@@ -51,7 +51,7 @@ impl Application for &Service<'_> {
         head: RequestHead<'_>,
         exchange: &mut Exchange<'_, '_, S, T>,
     ) -> Result<(), ServeError<S::Error>> {
-        let (mut decoded, mut key) = ([0; PATH], [0; KEY]);
+        let (mut decoded, mut key) = ([0; PATH], [0; KEYS]);
         let target = head.parse_target().ok();
         if target == Some(Target::Asterisk) {
             // OPTIONS alone has it (RFC 9112 §3.2.4): what the server can do at all.

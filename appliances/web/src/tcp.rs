@@ -13,25 +13,40 @@ use crate::streams::{Listener, Sent, Way};
 const PIECE: usize = 16_384;
 
 /// Has a pool know a store's values, so that they are sent from where they lie: the largest that are not in ranges it knows, as many as it has
-/// room for. Others are copied. How many values those are.
+/// room for, on `pages` pages of memory at most: a device may have to make each of them known to its other end. Others are copied. How
+/// many values those are.
 ///
 /// # Errors
 ///
 /// [`PoolError::StaticTooLong`].
-pub fn register_values(pool: &'static Pool, store: &CompiledStore) -> Result<usize, PoolError> {
+pub fn register_values(
+    pool: &'static Pool,
+    store: &CompiledStore,
+    mut pages: usize,
+) -> Result<usize, PoolError> {
     let values = || {
         let keys = store.keys().filter_map(|key| Key::new(key).ok());
         keys.filter_map(|key| store.value(key))
             .filter(|value| !value.is_empty() && pool.static_segment(value).is_none())
     };
-    while let Some(value) = values().max_by_key(|value| value.len()) {
+    let fits = |value: &&[u8], pages| pages_of(value) <= pages;
+    while let Some(value) = values()
+        .filter(|value| fits(value, pages))
+        .max_by_key(|value| value.len())
+    {
         match pool.register_static(value) {
-            Ok(_) => {}
+            Ok(_) => pages -= pages_of(value),
             Err(PoolError::OutOfStaticRanges) => break,
             Err(error) => return Err(error),
         }
     }
     Ok(values().count())
+}
+
+/// On how many pages of memory octets lie.
+fn pages_of(octets: &[u8]) -> usize {
+    let offset = octets.as_ptr().addr() % Pool::PAGE_SIZE;
+    (offset + octets.len()).div_ceil(Pool::PAGE_SIZE)
 }
 
 /// A listener of our own TCP, whose connections send what lies in a range that the pool knows from there, and copy all else.

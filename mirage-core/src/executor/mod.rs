@@ -85,6 +85,7 @@ mod task;
 #[cfg(all(test, feature = "alloc", not(loom)))]
 mod tests;
 mod timers;
+mod turn_clock;
 mod wait;
 
 pub use arena::TaskArena;
@@ -94,6 +95,7 @@ pub use memory::ExecutorMemory;
 pub use platform::{Platform, ThreadToken, Unpark};
 pub use queue::{ReadyQueue, ReadyTask, Scheduler};
 pub use sleep::{Elapsed, Interval, Sleep, Timeout, YieldNow, yield_now};
+pub use turn_clock::TurnClock;
 
 use core::alloc::Layout;
 use core::cell::{Cell, RefCell};
@@ -151,6 +153,8 @@ pub struct Executor {
     task_limit: Cell<usize>,
     budget: Cell<usize>,
     entered: Cell<bool>,
+    /// What the wall clock showed in this turn, if it was looked at.
+    turn_wall: Cell<Option<Option<Duration>>>,
     shut_down: Cell<bool>,
     counters: CounterCells,
 }
@@ -229,6 +233,7 @@ impl Executor {
             task_limit: Cell::new(usize::MAX),
             budget: Cell::new(DEFAULT_BUDGET),
             entered: Cell::new(false),
+            turn_wall: Cell::new(None),
             shut_down: Cell::new(false),
             counters: CounterCells::default(),
         }
@@ -290,6 +295,20 @@ impl Executor {
     /// The platform's wall clock: time since the Unix epoch, where it's known.
     pub fn wall(&self) -> Option<Duration> {
         self.platform.wall()
+    }
+
+    /// The wall clock as it was when it was first looked at in the turn that is being taken, which is the only time that it is looked at.
+    /// Between turns it is [`wall`](Self::wall).
+    pub fn turn_wall(&self) -> Option<Duration> {
+        if !self.entered.get() {
+            return self.wall();
+        }
+        let seen = self.turn_wall.get();
+        seen.unwrap_or_else(|| {
+            let wall = self.wall();
+            self.turn_wall.set(Some(wall));
+            wall
+        })
     }
 
     /// The number of tasks that have not ended.
@@ -683,6 +702,7 @@ impl Executor {
 
     fn begin_turn(&self) {
         self.timers.set_now(self.platform.now());
+        self.turn_wall.set(None);
     }
 
     fn run_ready(&self) {

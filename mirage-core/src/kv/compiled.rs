@@ -5,7 +5,7 @@ use core::fmt;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
-use super::{Digest, Entry, EntryKind, Key, KeyError, Kv, KvError};
+use super::{Digest, Entry, EntryKind, Key, KeyError, Kv, KvError, Metadata};
 
 /// A value that is compiled in, and its key.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +30,10 @@ impl CompiledEntry {
     /// Its key.
     pub const fn key(&self) -> &'static str {
         self.key
+    }
+
+    fn digest(&self) -> Digest {
+        self.digest.unwrap_or_else(|| fnv1a(self.value))
     }
 
     /// With a digest that a build script made. Without one it is computed when it is asked for.
@@ -168,9 +172,19 @@ impl CompiledStore {
             .binary_search_by(|entry| entry.key.cmp(key.as_str()))
         {
             Ok(at) => Ok(&self.entries[at]),
-            Err(_) if key.is_root() || !self.below(key).is_empty() => Err(KvError::IsDictionary),
-            Err(_) => Err(KvError::NotFound),
+            Err(at) => Err(match self.is_dictionary(key, at) {
+                true => KvError::IsDictionary,
+                false => KvError::NotFound,
+            }),
         }
+    }
+
+    /// Whether there are entries below a key, which itself would be at this place.
+    fn is_dictionary(&self, key: Key<'_>, at: usize) -> bool {
+        // Those that begin with the key lie in a row from there on: mostly there is none.
+        let next = self.entries.get(at);
+        let begins = next.is_some_and(|entry| entry.key.starts_with(key.as_str()));
+        key.is_root() || (begins && !self.below(key).is_empty())
     }
 
     /// The entries whose keys begin with `key` and a `/`: they lie in a row.
@@ -267,12 +281,47 @@ impl Kv for CompiledStore {
 
     /// What the entry was given, or the value's 128-bit FNV-1a hash (draft-eastlake-fnv).
     async fn digest(&self, key: Key<'_>) -> Result<Digest, KvError<Infallible>> {
-        let entry = self.find(key)?;
-        Ok(entry.digest.unwrap_or_else(|| fnv1a(entry.value)))
+        Ok(self.find(key)?.digest())
     }
 
     async fn last_modified(&self, key: Key<'_>) -> Result<Option<Duration>, KvError<Infallible>> {
         Ok(self.find(key)?.last_modified)
+    }
+
+    async fn with_suffixes<const COUNT: usize>(
+        &self,
+        key: Key<'_>,
+        suffixes: [&str; COUNT],
+        _: &mut [u8],
+    ) -> Result<[bool; COUNT], KvError<Infallible>> {
+        let key = key.as_str();
+        let from = self.entries.partition_point(|entry| entry.key <= key);
+        let behind = &self.entries[from..];
+        // Keys that begin with this one lie in a row from here on: mostly there is none.
+        if !behind.first().is_some_and(|next| next.key.starts_with(key)) {
+            return Ok([false; COUNT]);
+        }
+        Ok(suffixes.map(|suffix| {
+            let order = |entry: &CompiledEntry| {
+                let (head, rest) = entry
+                    .key
+                    .as_bytes()
+                    .split_at_checked(key.len())
+                    .unwrap_or((entry.key.as_bytes(), b""));
+                let (key, suffix) = (key.as_bytes(), suffix.as_bytes());
+                head.cmp(key).then_with(|| rest.cmp(suffix))
+            };
+            behind.binary_search_by(order).is_ok()
+        }))
+    }
+
+    async fn metadata(&self, key: Key<'_>) -> Result<Metadata, KvError<Infallible>> {
+        let entry = self.find(key)?;
+        Ok(Metadata {
+            size: entry.value.len() as u64,
+            digest: entry.digest(),
+            last_modified: entry.last_modified,
+        })
     }
 }
 
@@ -414,6 +463,73 @@ mod tests {
         {
             assert_eq!(now(STORE.get(path)), Err(KvError::NotFound));
             assert_eq!(now(STORE.exists(path)), Ok(None));
+        }
+    }
+
+    #[test]
+    fn all_that_is_known_of_a_value_is_known_at_once() {
+        for path in STORE
+            .keys()
+            .chain(["", "a", "a/b", "a/", "0", "zz", "a.", "a.txt0", "z0"])
+        {
+            let Ok(key) = Key::new(path) else {
+                continue;
+            };
+            let one_by_one = now(STORE.size(key)).map(|size| Metadata {
+                size,
+                digest: now(STORE.digest(key)).unwrap(),
+                last_modified: now(STORE.last_modified(key)).unwrap(),
+            });
+            assert_eq!(now(STORE.metadata(key)), one_by_one, "{path}");
+            // A dictionary is one by what lies below it, wherever that lies.
+            let prefix = if path.is_empty() {
+                String::new()
+            } else {
+                path.to_string() + "/"
+            };
+            let has_value = STORE.keys().any(|key| key == path);
+            let has_below = STORE.keys().any(|key| key.starts_with(&prefix));
+            let kind = match (has_value, has_below) {
+                (true, _) => Some(EntryKind::Value),
+                (false, true) => Some(EntryKind::Dictionary),
+                (false, false) => None,
+            };
+            assert_eq!(now(STORE.exists(key)), Ok(kind), "{path}");
+        }
+    }
+
+    #[test]
+    fn variants_are_found_wherever_they_lie_among_the_keys() {
+        static VARIANTS: CompiledStore = CompiledStore::new_const(&[
+            CompiledEntry::new("a", b""),
+            CompiledEntry::new("a-", b""),
+            CompiledEntry::new("a.", b""),
+            CompiledEntry::new("a.br", b""),
+            CompiledEntry::new("a.br.gz", b""),
+            CompiledEntry::new("a.c", b""),
+            CompiledEntry::new("a.gz/b", b""),
+            CompiledEntry::new("aa", b""),
+            CompiledEntry::new("aa.gz", b""),
+            CompiledEntry::new("b", b""),
+            CompiledEntry::new("z.gz", b""),
+        ]);
+        let mut room = [0; 32];
+        for store in [&STORE, &VARIANTS] {
+            for path in store.keys().chain(["0", "aaa", "zz"]) {
+                let suffixes = [".br", ".gz", ".", "", "a", "/b"];
+                let found = now(store.with_suffixes(key(path), suffixes, &mut []));
+                let expected = suffixes.map(|suffix| {
+                    let longer = path.to_string() + suffix;
+                    !suffix.is_empty() && store.keys().any(|key| key == longer)
+                });
+                assert_eq!(found, Ok(expected), "{path}");
+                // As a store says it that looks at one key after the other; an empty suffix is the key itself.
+                for (suffix, expected) in core::iter::zip(suffixes, expected) {
+                    let longer = key(path).with_suffix(suffix, &mut room).unwrap();
+                    let is_value = now(store.exists(longer)) == Ok(Some(EntryKind::Value));
+                    assert!(suffix.is_empty() || is_value == expected, "{path}{suffix}");
+                }
+            }
         }
     }
 

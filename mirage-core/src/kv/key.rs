@@ -60,6 +60,24 @@ impl<'a> Key<'a> {
         self.0
     }
 
+    /// The key that has `suffix` behind its last segment, written into `room`. None where that is no key, and where the room is too small.
+    ///
+    /// ```
+    /// use mirage_core::kv::Key;
+    ///
+    /// let (page, mut room) = (Key::new("index.html").unwrap(), [0; 13]);
+    /// assert_eq!(page.with_suffix(".gz", &mut room).unwrap().as_str(), "index.html.gz");
+    /// assert_eq!(page.with_suffix(".br.gz", &mut room), None);
+    /// ```
+    pub fn with_suffix<'r>(self, suffix: &str, room: &'r mut [u8]) -> Option<Key<'r>> {
+        let key = self.0;
+        let room = room.get_mut(..key.len() + suffix.len())?;
+        let (before, behind) = room.split_at_mut_checked(key.len())?;
+        before.copy_from_slice(key.as_bytes());
+        behind.copy_from_slice(suffix.as_bytes());
+        Key::new(core::str::from_utf8(room).ok()?).ok()
+    }
+
     /// Whether it is the root.
     pub const fn is_root(self) -> bool {
         self.0.is_empty()

@@ -103,6 +103,58 @@ pub trait Kv {
         &self,
         key: Key<'_>,
     ) -> impl Future<Output = Result<Option<Duration>, KvError<Self::Error>>>;
+
+    /// Which of these suffixes, behind the last segment of a key that has a value, make keys that have values, too: for variants of a value.
+    /// Keys are put together in `room`, of the longest one's length at least, where a store needs that; what it is too small for is not found.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    fn with_suffixes<const COUNT: usize>(
+        &self,
+        key: Key<'_>,
+        suffixes: [&str; COUNT],
+        room: &mut [u8],
+    ) -> impl Future<Output = Result<[bool; COUNT], KvError<Self::Error>>> {
+        async move {
+            let mut there = [false; COUNT];
+            for (there, suffix) in there.iter_mut().zip(suffixes) {
+                if let Some(longer) = key.with_suffix(suffix, room) {
+                    *there = self.exists(longer).await? == Some(EntryKind::Value);
+                }
+            }
+            Ok(there)
+        }
+    }
+
+    /// What the store says of the value beside its bytes, all at once. A store that finds all of it in one place looks there once.
+    ///
+    /// # Errors
+    ///
+    /// [`KvError::NotFound`], [`KvError::IsDictionary`], or the store's.
+    fn metadata(
+        &self,
+        key: Key<'_>,
+    ) -> impl Future<Output = Result<Metadata, KvError<Self::Error>>> {
+        async move {
+            Ok(Metadata {
+                size: self.size(key).await?,
+                digest: self.digest(key).await?,
+                last_modified: self.last_modified(key).await?,
+            })
+        }
+    }
+}
+
+/// What a store says of a value beside its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// Bytes of the value: [`Kv::size`].
+    pub size: u64,
+    /// [`Kv::digest`].
+    pub digest: Digest,
+    /// Since the Unix epoch, where the store knows: [`Kv::last_modified`].
+    pub last_modified: Option<Duration>,
 }
 
 /// The bytes of a value, or of a part of one: a row of pieces.
@@ -454,6 +506,33 @@ mod tests {
             assert_eq!(compiled.map(Result::unwrap), Poll::Ready(DATA.to_vec()));
         }
         assert_eq!(paged.pages.free(), 18);
+    }
+
+    /// A store that says it bit by bit says it at once, too.
+    #[test]
+    fn what_is_known_of_a_value_of_a_device_is_known_at_once() {
+        let pool = Pool::leak(20, SECTOR).unwrap();
+        let paged = Paged {
+            data: &DATA,
+            pages: pool.reserve(2).unwrap(),
+            asked: RefCell::default(),
+            brought: Cell::new(0),
+        };
+        let cx = &mut Context::from_waker(Waker::noop());
+        let expected = Metadata {
+            size: 1_000,
+            digest: Digest::new(&1_000_usize.to_be_bytes()).unwrap(),
+            last_modified: None,
+        };
+        let (file, mut room) = (Key::new("fi").unwrap(), [0; 8]);
+        let variants = pin!(paged.with_suffixes(file, ["le", ".gz"], &mut room)).poll(cx);
+        assert_eq!(variants, Poll::Ready(Ok([true, false])));
+        let variants = pin!(paged.with_suffixes(file, ["le"], &mut room[..3])).poll(cx);
+        assert_eq!(variants, Poll::Ready(Ok([false])), "no room");
+        let mut ask = |path| pin!(paged.metadata(Key::new(path).unwrap())).poll(cx);
+        assert_eq!(ask("file"), Poll::Ready(Ok(expected)));
+        assert_eq!(ask("none"), Poll::Ready(Err(KvError::NotFound)));
+        assert_eq!(ask(""), Poll::Ready(Err(KvError::IsDictionary)));
     }
 
     #[test]

@@ -86,16 +86,51 @@ impl<'b> HeadWriter<'b> {
         if !is_whole_token(name.as_bytes()) {
             self.fail(WriteError::FieldName);
         }
+        self.checked(name, value)
+    }
+
+    /// Adds a field of a known name: nothing has to be looked at but the value.
+    pub fn known(&mut self, name: FieldName, value: &[u8]) -> &mut Self {
+        self.checked(name.as_str(), value)
+    }
+
+    /// Adds a field whose value is known to be right.
+    pub(crate) fn proper(&mut self, name: FieldName, value: &[u8]) -> &mut Self {
+        self.line(name.as_str().as_bytes(), value);
+        self
+    }
+
+    fn checked(&mut self, name: &str, value: &[u8]) -> &mut Self {
         // HTAB alone is a control that may be in a value.
         let run = value_run(value);
         if !value[run..].iter().all(|octet| is_value(*octet)) {
             self.fail(WriteError::FieldValue);
         }
-        self.put(name.as_bytes());
-        self.put(b": ");
-        self.put(value);
-        self.put(b"\r\n");
+        self.line(name.as_bytes(), value);
         self
+    }
+
+    /// Writes a field that is known to be right. Its parts have one place in the buffer.
+    #[inline(never)]
+    fn line(&mut self, name: &[u8], value: &[u8]) {
+        let length = name.len().saturating_add(value.len()).saturating_add(4);
+        let place = self.length..self.length.saturating_add(length);
+        let Some(room) = self.buffer.get_mut(place) else {
+            self.fail(WriteError::NoRoom);
+            return;
+        };
+        if self.error.is_some() {
+            return;
+        }
+        // As long as that.
+        let (before, room) = room.split_at_mut(name.len());
+        before.copy_from_slice(name);
+        let (between, room) = room.split_at_mut(2);
+        between.copy_from_slice(b": ");
+        let (middle, end) = room.split_at_mut(value.len());
+        middle.copy_from_slice(value);
+        end.copy_from_slice(b"\r\n");
+        self.length += length;
     }
 
     /// Adds a field whose value is a number.

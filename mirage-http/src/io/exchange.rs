@@ -9,7 +9,7 @@ use super::{Inbox, Stream, Stuck, Timer, write_all, write_all_last, write_all_st
 use crate::body::{BodyError, BodyStep, Content};
 use crate::chunked::CHUNK_END;
 use crate::date::HttpDate;
-use crate::field::FieldSlot;
+use crate::field::{FieldName, FieldSlot};
 use crate::files::{FileAnswer, FilePiece, Files};
 use crate::head::{RequestHead, WriteError};
 use crate::server::{ContentLength, Rejection, ResponseWriter, ServerConnection, WrongLength};
@@ -136,11 +136,23 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
         length: ContentLength,
         fields: impl Fn(&mut ResponseWriter<'_, '_, '_>),
     ) -> Result<(), ServeError<S::Error>> {
-        match self.write_head(status, length, &fields) {
+        let date = self.timer.wall().map(HttpDate::from_wall);
+        self.begin_at(date, status, length, fields).await
+    }
+
+    /// As [`begin`](Self::begin), at a time that was looked at already.
+    async fn begin_at(
+        &mut self,
+        date: Option<HttpDate>,
+        status: Status,
+        length: ContentLength,
+        fields: impl Fn(&mut ResponseWriter<'_, '_, '_>),
+    ) -> Result<(), ServeError<S::Error>> {
+        match self.write_head(date, status, length, &fields) {
             // Behind what waits to be sent there may be too little room.
             Err(WriteError::NoRoom) if *self.filled > 0 => {
                 self.flush().await?;
-                let again = self.write_head(status, length, &fields);
+                let again = self.write_head(date, status, length, &fields);
                 again.map_err(ServeError::Head)
             }
             result => result.map_err(ServeError::Head),
@@ -149,6 +161,7 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
 
     fn write_head(
         &mut self,
+        date: Option<HttpDate>,
         status: Status,
         length: ContentLength,
         fields: &impl Fn(&mut ResponseWriter<'_, '_, '_>),
@@ -157,7 +170,6 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
             buffer: &mut *self.output,
             filled: *self.filled,
         };
-        let date = self.timer.wall().map(HttpDate::from_wall);
         let now = self.timer.now();
         output.write_head(self.connection, status, length, date, now, fields)?;
         *self.filled = output.filled;
@@ -190,7 +202,7 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
     }
 
     /// As [`send`](Self::send), for content that lies in the program for as long as it runs: it is sent from there, where the
-    /// [stream](Stream::sends_static) can.
+    /// [stream](Stream::sends_static) can; but for what is small, and fits behind the head.
     ///
     /// # Errors
     ///
@@ -199,7 +211,9 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
         &mut self,
         content: &'static [u8],
     ) -> Result<(), ServeError<S::Error>> {
-        if !self.socket.sends_static() {
+        // What is small costs less to copy than to send by itself.
+        let is_small = content.len() <= SMALL.min(self.output.len() - *self.filled);
+        if is_small || !self.socket.sends_static() {
             return self.send(content).await;
         }
         if content.is_empty() || !self.connection.wants_content() {
@@ -251,7 +265,7 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
         let length = ContentLength::Known(content.len() as u64);
         self.begin(status, length, |response| {
             if !media_type.is_empty() {
-                response.field("content-type", media_type.as_bytes());
+                response.known(FieldName::ContentType, media_type.as_bytes());
             }
         })
         .await?;
@@ -285,7 +299,7 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
         self.begin(status, length, |response| {
             fields(response);
             if !text.is_empty() {
-                response.field("content-type", StatusText::MEDIA_TYPE);
+                response.known(FieldName::ContentType, StatusText::MEDIA_TYPE);
             }
         })
         .await?;
@@ -315,7 +329,8 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
             };
             return self.reply_status_with(answer.status(), fields).await;
         }
-        self.begin(answer.status(), answer.content_length(), |response| {
+        let length = answer.content_length();
+        self.begin_at(now, answer.status(), length, |response| {
             answer.write_fields(head, response);
         })
         .await?;
@@ -511,7 +526,7 @@ impl Output<'_> {
         let date = timer.wall().map(HttpDate::from_wall);
         let now = timer.now();
         let fields = |response: &mut ResponseWriter<'_, '_, '_>| {
-            response.field("content-type", StatusText::MEDIA_TYPE);
+            response.known(FieldName::ContentType, StatusText::MEDIA_TYPE);
         };
         if self
             .write_head(connection, status, length, date, now, &fields)

@@ -1,5 +1,8 @@
 //! A server's connection over a stream.
 
+use core::future::poll_fn;
+use core::pin::pin;
+
 use mirage_core::executor::yield_now;
 
 use super::exchange::{Exchange, Output, ServeError, TRAILERS};
@@ -64,6 +67,8 @@ pub async fn serve<S: Stream, T: Timer, A: Application>(
         filled: 0,
     };
     let mut connection = server.connect(timer.now());
+    // Whether other tasks ran since the last request.
+    let mut has_waited = true;
     loop {
         match connection.handle_input(inbox.octets(), slots, timer.now()) {
             ServerEvent::NeedInput => {
@@ -71,12 +76,17 @@ pub async fn serve<S: Stream, T: Timer, A: Application>(
                     break_off(&mut connection, error);
                     continue;
                 }
-                receive(socket, timer, &mut connection, &mut inbox, &mut output).await;
+                has_waited |=
+                    receive(socket, timer, &mut connection, &mut inbox, &mut output).await;
             }
             ServerEvent::Discard(length) => inbox.consume(length),
             ServerEvent::Request {
                 length, framing, ..
             } => {
+                // A client whose requests are always there must not keep other tasks from running.
+                if !core::mem::take(&mut has_waited) {
+                    yield_now().await;
+                }
                 if framing != Framing::None {
                     // Else there may be no room for a body behind a head that ends where the slice does.
                     inbox.move_to_front();
@@ -105,8 +115,6 @@ pub async fn serve<S: Stream, T: Timer, A: Application>(
                 let (from, to) = (exchange.inbox.start, exchange.inbox.end);
                 (*start, *end) = (*start + length + from, *start + length + to);
                 settle(socket, timer, &mut connection, &mut output, answered).await;
-                // A client whose requests are always there must not keep other tasks from running.
-                yield_now().await;
             }
             ServerEvent::Rejected(rejection) => {
                 output
@@ -129,23 +137,33 @@ pub async fn serve<S: Stream, T: Timer, A: Application>(
     }
 }
 
-/// Reads more, by the connection's deadline.
+/// Reads more, by the connection's deadline. Whether that was waited for.
 async fn receive<S: Stream, T: Timer>(
     socket: &mut S,
     timer: &T,
     connection: &mut ServerConnection<'_>,
     inbox: &mut Inbox<'_>,
     output: &mut Output<'_>,
-) {
+) -> bool {
     let space = inbox.space();
     if space.is_empty() {
         let status = connection.handle_full().status();
         output.error(socket, timer, connection, status).await;
-        return;
+        return false;
     }
     // A connection that waits for input has a deadline.
     let deadline = connection.poll_timeout().unwrap_or(timer.now());
-    match timer.until(deadline, socket.read(space)).await {
+    let mut has_waited = false;
+    let received = {
+        let mut reading = pin!(socket.read(space));
+        let reading = poll_fn(|context| {
+            let received = reading.as_mut().poll(context);
+            has_waited |= received.is_pending();
+            received
+        });
+        timer.until(deadline, reading).await
+    };
+    match received {
         Some(Ok(0)) => connection.handle_end(),
         Some(Ok(length)) => inbox.handle_received(length),
         Some(Err(_)) => connection.abort(Ending::Truncated),
@@ -156,6 +174,7 @@ async fn receive<S: Stream, T: Timer>(
             }
         }
     }
+    has_waited
 }
 
 /// Sees to it that a request is answered, whatever the application did.

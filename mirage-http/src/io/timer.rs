@@ -6,6 +6,9 @@ use mirage_core::Instant;
 use mirage_core::executor::Executor;
 
 /// The time, and futures that run until a deadline.
+///
+/// The time is asked for several times a request, and what is asked in one poll of a task may all be answered with what the clocks
+/// showed at its beginning: limits are then kept to within that poll.
 pub trait Timer {
     /// The monotonic clock.
     fn now(&self) -> Instant;
@@ -21,13 +24,14 @@ pub trait Timer {
     ) -> impl Future<Output = Option<F::Output>>;
 }
 
+/// The clocks are looked at once a turn.
 impl Timer for &'static Executor {
     fn now(&self) -> Instant {
-        Executor::now(self)
+        self.turn_time()
     }
 
     fn wall(&self) -> Option<Duration> {
-        Executor::wall(self)
+        self.turn_wall()
     }
 
     async fn until<F: Future>(&self, deadline: Instant, future: F) -> Option<F::Output> {

@@ -155,6 +155,10 @@ impl<'s> ServerConnection<'s> {
         }
     }
 
+    pub(super) fn server(&self) -> &'s Server {
+        self.server
+    }
+
     fn limits(&self) -> &'s Limits {
         self.server.limits()
     }

@@ -30,11 +30,15 @@ pub use response::{ContentLength, ResponseWriter};
 
 use counters::{COUNTERS, Counter};
 
+use crate::date::HttpDate;
+
 /// What all connections of a server share: their limits, and counters of what became of them.
 #[derive(Debug)]
 pub struct Server {
     limits: Limits,
     counters: [Cell<u64>; COUNTERS],
+    /// What was written last as a date: the next is mostly of the same second.
+    date: Cell<(HttpDate, [u8; HttpDate::LENGTH])>,
 }
 
 impl Server {
@@ -43,6 +47,7 @@ impl Server {
         Self {
             limits,
             counters: [const { Cell::new(0) }; COUNTERS],
+            date: Cell::new((HttpDate::from_unix(0), *HttpDate::EPOCH)),
         }
     }
 
@@ -60,6 +65,17 @@ impl Server {
     pub fn connect(&self, now: Instant) -> ServerConnection<'_> {
         self.count(Counter::Connections);
         ServerConnection::new(self, now)
+    }
+
+    /// A date's text.
+    fn date(&self, date: HttpDate) -> [u8; HttpDate::LENGTH] {
+        let (last, text) = self.date.get();
+        if last == date {
+            return text;
+        }
+        let text = date.format();
+        self.date.set((date, text));
+        text
     }
 
     fn count(&self, counter: Counter) {

@@ -41,6 +41,21 @@ impl ResponseWriter<'_, '_, '_> {
         self
     }
 
+    /// Adds a field of a known name.
+    pub fn known(&mut self, name: FieldName, value: &[u8]) -> &mut Self {
+        if is_framing(name) {
+            self.head.fail(WriteError::Framing);
+        }
+        self.head.known(name, value);
+        self
+    }
+
+    /// Adds a field that is none of the connection's, and whose value is known to be right.
+    pub(crate) fn proper(&mut self, name: FieldName, value: &[u8]) -> &mut Self {
+        self.head.proper(name, value);
+        self
+    }
+
     /// Adds a field that displays so.
     pub fn display(&mut self, name: FieldName, value: impl fmt::Display) -> &mut Self {
         if is_framing(name) {
@@ -52,9 +67,8 @@ impl ResponseWriter<'_, '_, '_> {
 
     /// Adds the field Date, which a server with a clock must send (RFC 9110 §6.6.1).
     pub fn date(&mut self, date: HttpDate) -> &mut Self {
-        self.head.put(b"date: ");
-        self.head.put(&date.format());
-        self.head.put(b"\r\n");
+        let text = self.connection.server().date(date);
+        self.head.proper(FieldName::Date, &text);
         self
     }
 

@@ -45,7 +45,10 @@ pub use pool::{BlockGrant, PoolGrants};
 /// References are given out once, to a pool or a lender, and never returned: both live as long as the program.
 pub struct GrantTable<H: Hypervisor> {
     hypervisor: &'static H,
-    entries: &'static [GrantEntry],
+    /// Those that are mapped.
+    entries: Cell<&'static [GrantEntry]>,
+    /// Entries that Xen allows.
+    maximum: u32,
     /// The first reference that nobody has.
     next: Cell<u32>,
     /// How often the domain was resumed.
@@ -54,7 +57,7 @@ pub struct GrantTable<H: Hypervisor> {
 
 impl<H: Hypervisor> GrantTable<H> {
     /// A table that has room for `references` of ours: a pool's blocks, and for each lender the pages of the pool's static
-    /// ranges. The toolstack's come in addition.
+    /// ranges. The toolstack's come in addition. It grows where more are needed later, as far as Xen allows.
     ///
     /// # Errors
     ///
@@ -71,23 +74,27 @@ impl<H: Hypervisor> GrantTable<H> {
         if wanted > maximum {
             return Err(too_many);
         }
-        let frames = wanted.div_ceil(ENTRIES_PER_FRAME as u64);
-        let frames = u32::try_from(frames).map_err(|_| too_many)?;
+        let wanted = u32::try_from(wanted).map_err(|_| too_many)?;
+        let entries = Self::map(hypervisor, wanted)?.ok_or(too_many)?;
+        Ok(Self {
+            hypervisor,
+            entries: Cell::new(entries),
+            maximum: u32::try_from(maximum).unwrap_or(u32::MAX),
+            next: Cell::new(RESERVED_ENTRIES),
+            generation: Cell::new(0),
+        })
+    }
+
+    /// So many entries at least; none where there is no room for them.
+    fn map(hypervisor: &'static H, wanted: u32) -> Result<Option<&'static [GrantEntry]>, XenError> {
+        let frames = wanted.div_ceil(ENTRIES_PER_FRAME as u32);
         // SAFETY: `begin` and `end` alone write entries, those that `allocate` gave out, all of which lie behind the reserved ones.
         // `begin` writes such as are zero; `end` replaces exactly what `begin` wrote, without `READING` and `WRITING`. For a frame
         // that nothing refers to: `begin` is called by `GrantLender` alone, for blocks of a pool that are lent (see its
         // `Lender`) and, read-only, for the pages of static ranges, which nothing writes. Another table of the same domain
         // would do the same.
         let entries = unsafe { hypervisor.grant_entries(frames) }?;
-        if (entries.len() as u64) < wanted {
-            return Err(too_many);
-        }
-        Ok(Self {
-            hypervisor,
-            entries,
-            next: Cell::new(RESERVED_ENTRIES),
-            generation: Cell::new(0),
-        })
+        Ok((entries.len() >= wanted as usize).then_some(entries))
     }
 
     /// As [`new`](Self::new), for the life of the program.
@@ -108,7 +115,13 @@ impl<H: Hypervisor> GrantTable<H> {
 
     /// References that nobody has yet, of those that are mapped.
     pub fn free(&self) -> usize {
-        self.entries.len().saturating_sub(self.next.get() as usize)
+        let mapped = self.entries.get().len();
+        mapped.saturating_sub(self.next.get() as usize)
+    }
+
+    /// References that nobody has yet, of all that Xen allows.
+    pub fn available(&self) -> usize {
+        self.maximum.saturating_sub(self.next.get()) as usize
     }
 
     /// The domain was resumed, and [`Hypervisor::restore`] has succeeded: all entries are zero. Every lender is detached
@@ -122,8 +135,12 @@ impl<H: Hypervisor> GrantTable<H> {
         let first = self.next.get();
         let count = u32::try_from(count).map_err(|_| GrantError::Full)?;
         let next = first.checked_add(count).ok_or(GrantError::Full)?;
-        if next as usize > self.entries.len() {
-            return Err(GrantError::Full);
+        if next as usize > self.entries.get().len() {
+            if next > self.maximum {
+                return Err(GrantError::Full);
+            }
+            let entries = Self::map(self.hypervisor, next)?;
+            self.entries.set(entries.ok_or(GrantError::Full)?);
         }
         self.next.set(next);
         Ok(first)
@@ -131,7 +148,7 @@ impl<H: Hypervisor> GrantTable<H> {
 
     /// Whether the entry is there and has ended, or was never begun.
     fn is_ended(&self, reference: u32) -> bool {
-        let entry = self.entries.get(reference as usize);
+        let entry = self.entries.get().get(reference as usize);
         entry.is_some_and(|entry| entry.flags.load(Ordering::Relaxed) == 0)
     }
 
@@ -141,7 +158,7 @@ impl<H: Hypervisor> GrantTable<H> {
         if !self.is_ended(reference) {
             return false;
         }
-        let Some(entry) = self.entries.get(reference as usize) else {
+        let Some(entry) = self.entries.get().get(reference as usize) else {
             return false;
         };
         entry.frame.store(frame, Ordering::Relaxed);
@@ -153,7 +170,7 @@ impl<H: Hypervisor> GrantTable<H> {
 
     /// Ends an entry that was begun with these flags. `false`: it is in use, and goes on.
     fn end(&self, reference: u32, flags: GrantFlags) -> bool {
-        let Some(entry) = self.entries.get(reference as usize) else {
+        let Some(entry) = self.entries.get().get(reference as usize) else {
             return false;
         };
         // Xen changes `READING` and `WRITING` alone. So flags that aren't ours exactly have one of them: there is nothing to
@@ -176,7 +193,7 @@ impl<H: Hypervisor> GrantTable<H> {
 impl<H: Hypervisor> fmt::Debug for GrantTable<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GrantTable")
-            .field("entries", &self.entries.len())
+            .field("entries", &self.entries.get().len())
             .field("free", &self.free())
             .field("generation", &self.generation.get())
             .finish()

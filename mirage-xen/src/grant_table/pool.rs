@@ -119,6 +119,11 @@ impl<H: Hypervisor> PoolGrants<H> {
         self.pool
     }
 
+    /// References that nobody has yet, of all that Xen allows: so many pages of static ranges can be lent, each lender's for itself.
+    pub fn available(&self) -> usize {
+        self.table.available()
+    }
+
     /// The block's reference, which is what the other domain is told. Whether it may reach the block now is the
     /// business of its lender. `None` of another pool's block.
     #[inline]

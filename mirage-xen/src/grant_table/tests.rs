@@ -468,6 +468,34 @@ fn static_ranges_that_the_table_has_no_room_for_are_refused() {
     assert_eq!(grants.leak_lender(BACKEND).unwrap_err(), GrantError::Full);
 }
 
+#[test]
+fn a_table_grows_with_what_is_lent_as_far_as_xen_allows() {
+    static LONG: [u8; 700 * 4_096] = [7; 700 * 4_096];
+    let simulation = crate::simulated::Simulation::new(1);
+    let hypervisor = simulation.hypervisor();
+    let table = GrantTable::leak(hypervisor, 8).unwrap();
+    let pool = Pool::leak(8, 4_096).unwrap();
+    simulation.add_memory(pool);
+    let grants = table.leak_pool(pool).unwrap();
+    let all = 64 * 512 - 8;
+    assert_eq!((table.available(), grants.available()), (all - 8, all - 8));
+    let range = pool.register_static(&LONG).unwrap();
+    // Each has references of its own to the pages of the range, one of which may be but begun.
+    let pages = 700 + usize::from(!LONG.as_ptr().addr().is_multiple_of(4_096));
+    let lenders = (all - 8) / pages;
+    for number in 1..=lenders {
+        let lender = grants.leak_lender(BACKEND).unwrap();
+        assert_eq!(grants.available(), all - 8 - number * pages);
+        let Some(Segment::Static(slice)) = range.slice(0..LONG.len()) else {
+            panic!("a part of the range");
+        };
+        let (reference, _) = lender.static_reference(&slice, LONG.len() - 1).unwrap();
+        assert_eq!(reference.0 as usize, 8 + 8 + number * pages - 1);
+    }
+    assert_eq!(grants.leak_lender(BACKEND).unwrap_err(), GrantError::Full);
+    assert_eq!(simulation.violations(), []);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     LendWritable(bool),

@@ -9,8 +9,8 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use mirage_core::doubles::{Capture, IoSink};
-use mirage_core::executor::Executor;
-use mirage_core::{Clock, Netif, NetifError, Pool};
+use mirage_core::executor::{Executor, TurnClock};
+use mirage_core::{Netif, NetifError, Pool};
 use mirage_host::{EndSignals, HostPlatform, SystemRng};
 use mirage_net::tcp::{TcpCapacities, TcpStorage};
 use mirage_net::{Capacities, SharedStack, Stack, StackConfig, StackStorage, TcpWakers, WakerSlot};
@@ -68,6 +68,7 @@ impl OwnStack {
     ///
     /// The device can't be had, or the arguments are wrong.
     pub fn open(
+        executor: &'static Executor,
         platform: &'static HostPlatform,
         net: &Net,
         arguments: &NetworkArguments,
@@ -85,7 +86,7 @@ impl OwnStack {
         let mut rng = SystemRng::new()?;
         let gateway = arguments.gateway;
         let storage = StackStorage::allocate(capacities).with_tcp(TcpStorage::allocate(tcp));
-        let stack = stack(platform, pool, &device, gateway, storage, &mut rng)?;
+        let stack = stack(executor, pool, &device, gateway, storage, &mut rng)?;
         let address = Address::open(stack, net, arguments, ip, device.mac(), &mut rng)?;
         let port = match &arguments.capture {
             None => Port::Plain(device),
@@ -246,7 +247,7 @@ fn host(ip: Ip, gateway: Option<Ipv4Addr>) -> Result<Option<(Ipv4Addr, u8)>, Fai
 }
 
 fn stack(
-    platform: &'static HostPlatform,
+    executor: &'static Executor,
     pool: &'static Pool,
     netif: &Device,
     gateway: Option<Ipv4Addr>,
@@ -254,7 +255,7 @@ fn stack(
     rng: &mut SystemRng,
 ) -> Result<&'static SharedStack<'static>, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::Stack(error.to_string());
-    let now = platform.now();
+    let now = executor.now();
     let config = StackConfig::for_netif(netif);
     let mut stack = Stack::new(config, storage, pool, now, rng).map_err(|error| wrong(&error))?;
     if let Some(gateway) = gateway {
@@ -266,7 +267,8 @@ fn stack(
         Vec::from_iter(std::iter::repeat_with(WakerSlot::default).take(stack.udp_capacity()))
             .leak();
     let streams = TcpWakers::allocate(&stack);
-    let shared = SharedStack::new(stack, platform, wakers).with_tcp(streams);
+    let clock: &'static TurnClock = Box::leak(Box::new(TurnClock::new(executor)));
+    let shared = SharedStack::new(stack, clock, wakers).with_tcp(streams);
     Ok(Box::leak(Box::new(shared)))
 }
 

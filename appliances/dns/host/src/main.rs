@@ -93,7 +93,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Some(net) => {
             let tcp = own_stack::capacities(arguments.tcp_connections);
             let (network, capacities) = (&arguments.network, Capacities::default());
-            let mut own = OwnStack::open(platform, net, network, &capacities, &tcp)?;
+            let mut own = OwnStack::open(executor, platform, net, network, &capacities, &tcp)?;
             own_stack::serve(executor, own.stack(), service, arguments)?;
             said.extend(own.describe());
             say(&said);

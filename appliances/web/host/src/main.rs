@@ -79,7 +79,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         Some(net) => {
             let (udp, tcp) = (Capacities::default(), capacities(arguments.connections));
-            let mut own = OwnStack::open(platform, net, &arguments.network, &udp, &tcp)?;
+            let network = &arguments.network;
+            let mut own = OwnStack::open(executor, platform, net, network, &udp, &tcp)?;
             let service = service(HostInstruments::new(Some((own.stack(), own.pool()))));
             let copied = site
                 .register(own.pool())

@@ -67,7 +67,7 @@ impl Site {
         if let Some(octets) = self.octets {
             pool.register_static(octets)?;
         }
-        register_values(pool, &self.store)
+        register_values(pool, &self.store, usize::MAX)
     }
 
     /// What is served, on a line.

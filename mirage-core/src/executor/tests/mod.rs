@@ -48,8 +48,10 @@ impl Clock for Virtual {
         self.now.get()
     }
 
+    /// 1970 began an hour before the clock.
     fn wall(&self) -> Option<Duration> {
-        None
+        let since = self.now.get().saturating_duration_since(Instant::ZERO);
+        Some(since + Duration::from_secs(3_600))
     }
 }
 
@@ -156,6 +158,24 @@ fn a_turn_is_one_moment_and_the_next_begins_later() {
     assert_eq!(seen, expected);
     platform.now.set(at(5));
     assert_eq!(executor.turn_time(), at(5), "no turn is being taken");
+}
+
+#[test]
+fn a_turn_looks_at_the_wall_clock_once() {
+    let (executor, platform) = with_platform(true);
+    let (clock, tick) = (TurnClock::new(executor), Duration::from_micros(1));
+    executor.run_until(async {
+        for _ in 0..2 {
+            let seen = executor.turn_wall();
+            assert_eq!((seen, clock.now()), (executor.wall(), executor.turn_time()));
+            platform.now.set(platform.now.get() + tick);
+            assert_eq!((executor.turn_wall(), clock.wall()), (seen, seen));
+            assert_ne!(executor.wall(), seen);
+            yield_now().await;
+        }
+    });
+    platform.now.set(platform.now.get() + tick);
+    assert_eq!(clock.wall(), executor.wall(), "no turn is being taken");
 }
 
 #[test]

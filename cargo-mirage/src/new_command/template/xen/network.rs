@@ -8,6 +8,7 @@ use core::pin::pin;
 use core::task::Poll;
 
 use mirage_core::Netif;
+use mirage_core::executor::TurnClock;
 use mirage_net::tcp::TcpStorage;
 use mirage_net::{Capacities, SharedStack, Stack, StackConfig, StackStorage, TcpWakers, WakerSlot};
 use mirage_xen::abi::shutdown::ShutdownReason;
@@ -63,7 +64,8 @@ impl Network {
         let mut wakers = Vec::new();
         wakers.resize_with(stack.udp_capacity(), WakerSlot::default);
         let streams = TcpWakers::allocate(&stack);
-        let shared = SharedStack::new(stack, machine.clock(), wakers).with_tcp(streams);
+        let clock: &'static TurnClock = Box::leak(Box::new(TurnClock::new(machine.executor())));
+        let shared = SharedStack::new(stack, clock, wakers).with_tcp(streams);
         let shared: &'static SharedStack<'static> = Box::leak(Box::new(shared));
         let address = Address::open(shared, netif.mac(), &settings, logging, &mut rng)?;
         Ok(Self {
