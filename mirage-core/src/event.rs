@@ -47,6 +47,7 @@ impl Event {
     }
 
     /// Notes that it happened, and wakes the task that waits.
+    #[inline(always)]
     pub fn set(&self) {
         // Release: what was written before is visible to the one who takes the event.
         if !self.fired.swap(true, Ordering::AcqRel) {

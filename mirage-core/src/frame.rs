@@ -35,6 +35,22 @@ impl Segment {
         }
     }
 
+    /// How many bytes it is of: as of the slice, without finding out where they lie.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Unique(page) => page.window_len(),
+            Self::Frozen(page) => page.window_len(),
+            Self::Static(bytes) => bytes.window_len(),
+        }
+    }
+
+    /// Whether it is of no bytes.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The writable page, which a frozen one becomes when it is the last handle of its block.
     ///
     /// # Errors
@@ -69,7 +85,7 @@ impl Segment {
     }
 
     /// Another handle of the same bytes. `None` of a writable window, which has to be [frozen](Self::freeze) before.
-    #[inline]
+    #[inline(always)]
     pub fn share(&self) -> Option<Self> {
         match self {
             Self::Unique(_) => None,
@@ -88,7 +104,7 @@ impl Segment {
         if self.try_keep() { Ok(self) } else { Err(self) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_keep(&self) -> bool {
         match self {
             Self::Unique(page) => page.try_keep(),
@@ -102,7 +118,7 @@ impl Segment {
     /// # Errors
     ///
     /// [`NoRoom`] when it is shorter; nothing changes.
-    #[inline]
+    #[inline(always)]
     pub fn advance(&mut self, count: usize) -> Result<(), NoRoom> {
         match self {
             Self::Unique(page) => page.advance(count),
@@ -112,7 +128,7 @@ impl Segment {
     }
 
     /// Makes it at most `len` bytes long.
-    #[inline]
+    #[inline(always)]
     pub fn truncate(&mut self, len: usize) {
         match self {
             Self::Unique(page) => page.truncate(len),
@@ -188,40 +204,40 @@ impl Frame {
     }
 
     /// Bytes in all.
-    #[inline]
+    #[inline(always)]
     pub fn len(&self) -> usize {
-        // At most 18 windows of 32 KiB and static slices below 4 GiB each.
-        self.segments()
-            .iter()
-            .fold(0, |sum: usize, segment| sum.saturating_add(segment.len()))
+        match self.segments() {
+            [only] => only.len(),
+            segments => len_of_all(segments),
+        }
     }
 
     /// Whether it has no bytes.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.segments().iter().all(|segment| segment.is_empty())
+        self.segments().iter().all(Segment::is_empty)
     }
 
     /// The segments, in order.
-    #[inline]
+    #[inline(always)]
     pub fn segments(&self) -> &[Segment] {
         self.segments.as_slice()
     }
 
     /// The segments, in order, to be written where they are [`Segment::Unique`].
-    #[inline]
+    #[inline(always)]
     pub fn segments_mut(&mut self) -> &mut [Segment] {
         self.segments.as_mut_slice()
     }
 
     /// The first segment.
-    #[inline]
+    #[inline(always)]
     pub fn first(&self) -> Option<&Segment> {
         self.segments().first()
     }
 
     /// The first segment, to be written where it is [`Segment::Unique`].
-    #[inline]
+    #[inline(always)]
     pub fn first_mut(&mut self) -> Option<&mut Segment> {
         self.segments_mut().first_mut()
     }
@@ -380,6 +396,15 @@ impl Frame {
         }
         self.segments.remove_first().ok_or(Self::new())
     }
+}
+
+/// Bytes in all segments.
+// Apart from the ask for the length of a frame, which is in every place where that is: most frames have one segment.
+#[inline(never)]
+fn len_of_all(segments: &[Segment]) -> usize {
+    // At most 18 windows of 32 KiB and static slices below 4 GiB each.
+    let lengths = segments.iter().map(Segment::len);
+    lengths.fold(0, usize::saturating_add)
 }
 
 #[cfg(target_pointer_width = "64")]

@@ -71,6 +71,7 @@ impl Instant {
     }
 
     /// `self + duration`, or `None` when that is past [`Instant::FAR_FUTURE`].
+    #[inline(always)]
     pub const fn checked_add(self, duration: Duration) -> Option<Self> {
         let nanos = duration.as_nanos();
         if nanos > u64::MAX as u128 {

@@ -114,6 +114,7 @@ impl<'a> Name<'a> {
     }
 
     /// The name without its leftmost label; `None` for the root.
+    #[inline(always)]
     pub fn parent(self) -> Option<Name<'a>> {
         let (&length, rest) = self.wire.split_first()?;
         if length == 0 {
@@ -262,6 +263,7 @@ pub struct Labels<'a> {
 impl<'a> Iterator for Labels<'a> {
     type Item = &'a [u8];
 
+    #[inline(always)]
     fn next(&mut self) -> Option<&'a [u8]> {
         let (&length, rest) = self.rest.split_first()?;
         if length == 0 {
@@ -282,6 +284,7 @@ pub struct Ancestors<'a> {
 impl<'a> Iterator for Ancestors<'a> {
     type Item = Name<'a>;
 
+    #[inline(always)]
     fn next(&mut self) -> Option<Name<'a>> {
         let name = self.next?;
         self.next = name.parent();

@@ -89,8 +89,7 @@ fn siphash(key: [u64; 2], bytes: &[u8]) -> u64 {
         buffer.copy_from_slice(word);
         let word = u64::from_le_bytes(buffer);
         v[3] ^= word;
-        round(&mut v);
-        round(&mut v);
+        rounds(&mut v, 2);
         v[0] ^= word;
     }
     let mut last = [0; 8];
@@ -98,27 +97,30 @@ fn siphash(key: [u64; 2], bytes: &[u8]) -> u64 {
     last[7] = bytes.len() as u8;
     let last = u64::from_le_bytes(last);
     v[3] ^= last;
-    round(&mut v);
-    round(&mut v);
+    rounds(&mut v, 2);
     v[0] ^= last;
     v[2] ^= 0xff;
-    for _ in 0..4 {
-        round(&mut v);
-    }
+    rounds(&mut v, 4);
     v[0] ^ v[1] ^ v[2] ^ v[3]
 }
 
-fn round(v: &mut [u64; 4]) {
-    v[0] = v[0].wrapping_add(v[1]);
-    v[1] = v[1].rotate_left(13) ^ v[0];
-    v[0] = v[0].rotate_left(32);
-    v[2] = v[2].wrapping_add(v[3]);
-    v[3] = v[3].rotate_left(16) ^ v[2];
-    v[0] = v[0].wrapping_add(v[3]);
-    v[3] = v[3].rotate_left(21) ^ v[0];
-    v[2] = v[2].wrapping_add(v[1]);
-    v[1] = v[1].rotate_left(17) ^ v[2];
-    v[2] = v[2].rotate_left(32);
+/// SipHash's rounds. Not inlined, and with the state in registers: this is once in the image, and called three times a hash.
+#[inline(never)]
+fn rounds(state: &mut [u64; 4], count: u32) {
+    let [mut a, mut b, mut c, mut d] = *state;
+    for _ in 0..count {
+        a = a.wrapping_add(b);
+        b = b.rotate_left(13) ^ a;
+        a = a.rotate_left(32);
+        c = c.wrapping_add(d);
+        d = d.rotate_left(16) ^ c;
+        a = a.wrapping_add(d);
+        d = d.rotate_left(21) ^ a;
+        c = c.wrapping_add(b);
+        b = b.rotate_left(17) ^ c;
+        c = c.rotate_left(32);
+    }
+    *state = [a, b, c, d];
 }
 
 #[cfg(test)]

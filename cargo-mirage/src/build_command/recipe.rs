@@ -24,8 +24,24 @@ const LINK: &[&str] = &[
     "--no-pie",
     "-static",
     "--gc-sections",
+    // Functions of the same code are one: nobody compares their addresses.
+    "--icf=all",
     "--build-id=none",
     "--no-eh-frame-hdr",
+];
+
+/// What LLVM is told where a main's manifest asks for little code (`opt-level` "s" or "z").
+const SMALL: &[&str] = &[
+    // A function that is marked `#[inline]`, as most of the standard library's are, is else put into each of its callers up to the
+    // size that is right for speed. What is right for speed all the same is marked `#[inline(always)]`.
+    "-inlinehint-threshold=50",
+    "-inline-threshold=20",
+    // Code is not repeated to spare one of two paths a computation.
+    "-enable-pre=0",
+    // What doesn't fit into the registers is stored where that takes the least code.
+    "-split-spill-mode=size",
+    // A `match` of few arms is less code as comparisons than with a table of addresses.
+    "-min-jump-table-entries=8",
 ];
 
 /// A build of one appliance's main for Xen.
@@ -62,7 +78,7 @@ impl Recipe<'_> {
             // Nothing unwinds, whatever the manifest says; and the symbols are needed to tell what the bytes are.
             .args(["--config", "profile.release.panic=\"abort\""])
             .args(["--config", "profile.release.strip=\"none\""]);
-        if !self.says_debug()? {
+        if self.release_profile("debug")?.is_none() {
             // So that an address in a report of the image's is a line of a source.
             command.args(["--config", "profile.release.debug=\"line-tables-only\""]);
         }
@@ -81,11 +97,11 @@ impl Recipe<'_> {
         Ok(command)
     }
 
-    /// Whether the main's manifest says itself how much debugging information there is to be.
-    fn says_debug(&self) -> Result<bool, Error> {
+    /// What the main's manifest says itself of a key of its release profile.
+    fn release_profile(&self, key: &str) -> Result<Option<String>, Error> {
         let path = &self.package.manifest_path;
         let manifest = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
-        Ok(says_debug(&manifest))
+        Ok(release_profile(&manifest, key).map(str::to_owned))
     }
 
     /// The call of cargo that removes what was linked before: each base has a file of its own there, and they would pile up.
@@ -124,6 +140,16 @@ impl Recipe<'_> {
         let mut flags = OsString::from(
             "--cfg=mirage_image\x1f-Crelocation-model=pic\x1f-Csymbol-mangling-version=v0\x1f-Cforce-unwind-tables=no",
         );
+        if let Some("\"s\"" | "\"z\"") = self.release_profile("opt-level")?.as_deref() {
+            for argument in SMALL {
+                // Another LLVM may not have all of them: the image is larger then, and as good.
+                let flag = format!("-Cllvm-args={argument}");
+                if self.toolchain.takes(&flag) {
+                    flags.push("\x1f");
+                    flags.push(flag);
+                }
+            }
+        }
         // In the image, not in what the compiler says of a mistake.
         flags.push("\x1f--remap-path-scope=object");
         for (from, to) in self.renamed()? {
@@ -238,14 +264,16 @@ impl PartialOrd for Folder {
     }
 }
 
-fn says_debug(manifest: &str) -> bool {
+/// The value of a key of the release profile in a manifest, without a comment behind it.
+fn release_profile<'m>(manifest: &'m str, wanted: &str) -> Option<&'m str> {
     let lines = manifest.lines().map(str::trim);
     lines
         .skip_while(|line| *line != "[profile.release]")
         .skip(1)
         .take_while(|line| !line.starts_with('['))
         .filter_map(|line| line.split_once('='))
-        .any(|(key, _)| key.trim() == "debug")
+        .find(|(key, _)| key.trim() == wanted)
+        .map(|(_, value)| value.split('#').next().unwrap_or_default().trim())
 }
 
 /// Where cargo keeps what it downloads.
@@ -282,17 +310,25 @@ mod tests {
 
     #[test]
     fn a_manifest_that_says_how_much_debugging_information_keeps_its_say() {
-        assert!(says_debug(
-            "[profile.release]\nlto = true\ndebug = 2\n[x]\n"
-        ));
+        let said = "[profile.release]\nlto = true\ndebug = 2\n[x]\n";
+        assert_eq!(release_profile(said, "debug"), Some("2"));
         for silent in [
             "",
             "[profile.dev]\ndebug = 1\n",
             "[profile.release]\nopt-level = 3\n[profile.dev]\ndebug = 1\n",
             "[profile.release]\ndebug-assertions = true\n",
+            "[profile.release]\n# debug = 1\n",
         ] {
-            assert!(!says_debug(silent), "{silent}");
+            assert_eq!(release_profile(silent, "debug"), None, "{silent}");
         }
+    }
+
+    #[test]
+    fn a_manifest_that_asks_for_little_code_is_read_with_a_comment_behind() {
+        let small = "[profile.release]\nopt-level = \"s\" # not \"z\"\nlto = true\n";
+        assert_eq!(release_profile(small, "opt-level"), Some("\"s\""));
+        let fast = "[profile.release]\nopt-level = 3\n";
+        assert_eq!(release_profile(fast, "opt-level"), Some("3"));
     }
 
     #[test]

@@ -96,6 +96,12 @@ impl Toolchain {
         command
     }
 
+    /// Whether the compiler, and what generates code behind it, know this flag: of LLVM's the ones that it doesn't know are errors.
+    pub fn takes(&self, flag: &str) -> bool {
+        // A list that LLVM gives, so that it has read its arguments before.
+        self.ask(&[flag, "--print", "target-cpus"]).is_ok()
+    }
+
     /// Whether the target's `core` is installed.
     pub fn has(&self, target: Target) -> bool {
         let Ok(folder) = self.ask(&["--print", "target-libdir", "--target", target.triple()])
@@ -186,6 +192,14 @@ mod tests {
         assert!(toolchain.sysroot().is_dir());
         assert!(toolchain.target(None).is_ok());
         assert!(toolchain.linker().unwrap().is_file());
+    }
+
+    #[test]
+    fn a_flag_that_llvm_does_not_know_is_told_from_one_that_it_does() {
+        let toolchain = Toolchain::find(Path::new(".")).unwrap();
+        assert!(toolchain.takes("-Cllvm-args=-inline-threshold=20"));
+        assert!(!toolchain.takes("-Cllvm-args=-mirage-threshold=20"));
+        assert!(!toolchain.takes("-Cmirage"));
     }
 
     #[test]

@@ -173,6 +173,7 @@ struct Remote {
 }
 
 impl Remote {
+    #[inline(always)]
     fn is_here(&self) -> bool {
         self.owner != 0
             && self
@@ -816,6 +817,7 @@ impl Executor {
         }
     }
 
+    #[inline(always)]
     fn take_remote(&self) {
         if self.remote.list.is_empty() {
             return;

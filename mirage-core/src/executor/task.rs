@@ -481,6 +481,7 @@ unsafe fn schedule(
 /// # Safety
 ///
 /// The caller owns a reference, and gives it up.
+#[inline(always)]
 unsafe fn drop_reference(task: NonNull<Header>) {
     // SAFETY: the caller's promise.
     let header = unsafe { task.as_ref() };

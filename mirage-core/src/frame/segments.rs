@@ -27,7 +27,7 @@ impl Segments {
         Self::Few(Vec::from_array([segment]))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn as_slice(&self) -> &[Segment] {
         match self {
             Self::Few(segments) => segments,
@@ -35,7 +35,7 @@ impl Segments {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn as_mut_slice(&mut self) -> &mut [Segment] {
         match self {
             Self::Few(segments) => segments,
@@ -136,7 +136,7 @@ pub(super) struct IntoSegments(pub(super) Segments);
 impl Iterator for IntoSegments {
     type Item = Segment;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Segment> {
         self.0.remove_first()
     }

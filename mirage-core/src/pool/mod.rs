@@ -353,7 +353,7 @@ impl Pool {
         unsafe { states.get_unchecked(block as usize) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn account(&self, index: u8) -> &'static Account {
         let accounts: &'static [Account] = self.accounts;
         &accounts[index as usize]
@@ -410,7 +410,7 @@ impl Pool {
     }
 
     /// One handle of `block` less; the last one returns it.
-    #[inline]
+    #[inline(always)]
     fn release(&self, block: u32) {
         let handles = &self.state(block).handles;
         match handles.get() {

@@ -75,7 +75,7 @@ impl Page {
     /// Another handle, of a part of the window. `None` when the range isn't in it.
     #[inline]
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Option<Self> {
-        let (from, to) = resolve(range, self.len())?;
+        let (from, to) = resolve(range, self.window_len())?;
         let mut slice = self.clone();
         // Both are at most the window's length, hence fit.
         (slice.start, slice.end) = (self.start + from as u16, self.start + to as u16);
@@ -85,7 +85,7 @@ impl Page {
     /// Makes the window at most `len` bytes long.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
-        if len < self.len() {
+        if len < self.window_len() {
             self.end = self.start + len as u16;
         }
     }
@@ -97,7 +97,7 @@ impl Page {
     /// [`NoRoom`] when the window is shorter; nothing changes.
     #[inline]
     pub fn advance(&mut self, count: usize) -> Result<(), NoRoom> {
-        if count > self.len() {
+        if count > self.window_len() {
             return Err(NoRoom);
         }
         self.start += count as u16;
@@ -131,6 +131,12 @@ impl Page {
     #[inline]
     pub fn keep(self) -> Result<Self, Self> {
         if self.try_keep() { Ok(self) } else { Err(self) }
+    }
+
+    /// How many bytes the window has.
+    #[inline(always)]
+    pub(crate) fn window_len(&self) -> usize {
+        usize::from(self.end - self.start)
     }
 
     /// As [`keep`](Self::keep), in place; says whether the page is charged to the general part.

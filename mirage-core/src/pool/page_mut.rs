@@ -151,7 +151,7 @@ impl PageMut {
     #[inline]
     pub fn truncate(&mut self, len: usize) {
         // Longer than the window: nothing to cut.
-        if let Ok(len) = within(len, self.len()) {
+        if let Ok(len) = within(len, self.window_len()) {
             self.end = self.start + len;
         }
     }
@@ -163,13 +163,13 @@ impl PageMut {
     /// [`NoRoom`] when the window is shorter; nothing changes.
     #[inline]
     pub fn advance(&mut self, count: usize) -> Result<(), NoRoom> {
-        self.start += within(count, self.len())?;
+        self.start += within(count, self.window_len())?;
         Ok(())
     }
 
     /// Takes `count` bytes of headroom into the window, and gives them to be written. `None`, and nothing changes, when
     /// there is less headroom.
-    #[inline]
+    #[inline(always)]
     pub fn prepend(&mut self, count: usize) -> Option<&mut [u8]> {
         self.start -= within(count, self.headroom()).ok()?;
         Some(&mut self[..count])
@@ -177,9 +177,9 @@ impl PageMut {
 
     /// Takes `count` bytes of tailroom into the window, and gives them to be written. `None`, and nothing changes, when
     /// there is less tailroom.
-    #[inline]
+    #[inline(always)]
     pub fn append(&mut self, count: usize) -> Option<&mut [u8]> {
-        let old = self.len();
+        let old = self.window_len();
         self.end += within(count, self.tailroom()).ok()?;
         Some(&mut self[old..])
     }
@@ -227,7 +227,7 @@ impl PageMut {
     /// The page itself, when the window is shorter than `mid`, or the block has 2³² - 2 handles.
     #[inline]
     pub fn split_at(mut self, mid: usize) -> Result<(Self, Self), Self> {
-        let Ok(mid) = within(mid, self.len()) else {
+        let Ok(mid) = within(mid, self.window_len()) else {
             return Err(self);
         };
         let state = self.pool.state(self.block);
@@ -315,6 +315,12 @@ impl PageMut {
     #[inline]
     pub fn keep(self) -> Result<Self, Self> {
         if self.try_keep() { Ok(self) } else { Err(self) }
+    }
+
+    /// How many bytes the window has.
+    #[inline(always)]
+    pub(crate) fn window_len(&self) -> usize {
+        usize::from(self.end - self.start)
     }
 
     /// As [`keep`](Self::keep), in place; says whether the page is charged to the general part.

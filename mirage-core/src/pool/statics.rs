@@ -148,10 +148,16 @@ impl StaticSlice {
         from.get(..self.len as usize).unwrap_or_default()
     }
 
+    /// How many bytes it is of.
+    #[inline(always)]
+    pub(crate) fn window_len(&self) -> usize {
+        self.len as usize
+    }
+
     /// Makes it at most `len` bytes long.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
-        if len < self.len() {
+        if len < self.window_len() {
             self.len = len as u32;
         }
     }
@@ -163,7 +169,7 @@ impl StaticSlice {
     /// [`NoRoom`] when it is shorter; nothing changes.
     #[inline]
     pub fn advance(&mut self, count: usize) -> Result<(), NoRoom> {
-        if count > self.len() {
+        if count > self.window_len() {
             return Err(NoRoom);
         }
         // At most `len`: fits, and `start + len` stays.

@@ -181,6 +181,7 @@ impl OwnAddress {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn state(&self) -> AddressState {
         match self.phase {
             Phase::Probing { .. } => AddressState::Tentative,
@@ -189,6 +190,7 @@ impl OwnAddress {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn is_usable(&self) -> bool {
         self.state() == AddressState::Preferred
     }
@@ -299,6 +301,7 @@ impl OwnAddress {
     }
 
     /// When this address wants to be called again (output).
+    #[inline(always)]
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         match self.phase {
             Phase::Probing { next, .. } | Phase::Announcing { next, .. } => Some(next),

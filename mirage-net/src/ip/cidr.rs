@@ -59,22 +59,25 @@ impl Cidr {
     ///
     /// None for IPv6 and for prefixes of 31 (RFC 3021) and 32 bits, which have none.
     pub fn broadcast(&self) -> Option<Ipv4Addr> {
-        match self.address {
-            IpAddr::V4(address) if self.prefix_len <= 30 => Some(Ipv4Addr::from_bits(
-                address.to_bits() | !mask(self.prefix_len),
-            )),
-            _ => None,
-        }
+        Some(self.ends()?.1)
     }
 
     /// The network's own address, which is never a host's: the host part all zero.
     ///
     /// None where [`broadcast`](Self::broadcast) is.
     pub fn network(&self) -> Option<Ipv4Addr> {
+        Some(self.ends()?.0)
+    }
+
+    /// [`network`](Self::network) and [`broadcast`](Self::broadcast).
+    #[inline(always)]
+    pub(crate) fn ends(&self) -> Option<(Ipv4Addr, Ipv4Addr)> {
         match self.address {
-            IpAddr::V4(address) if self.prefix_len <= 30 => Some(Ipv4Addr::from_bits(
-                address.to_bits() & mask(self.prefix_len),
-            )),
+            IpAddr::V4(address) if self.prefix_len <= 30 => {
+                let (bits, mask) = (address.to_bits(), mask(self.prefix_len));
+                let (first, last) = (bits & mask, bits | !mask);
+                Some((Ipv4Addr::from_bits(first), Ipv4Addr::from_bits(last)))
+            }
             _ => None,
         }
     }

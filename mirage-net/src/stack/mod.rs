@@ -639,11 +639,13 @@ impl<'a> Stack<'a> {
             network: false,
         });
         for own in self.own().filter(|own| own.is_usable()) {
-            let (broadcast, network) = (own.cidr.broadcast(), own.cidr.network());
+            let ends = own.cidr.ends();
             for (relation, address) in relations.iter_mut().zip(addresses) {
                 relation.own |= own.address == address;
-                relation.broadcast |= broadcast == Some(address);
-                relation.network |= network == Some(address);
+                if let Some((network, broadcast)) = ends {
+                    relation.broadcast |= broadcast == address;
+                    relation.network |= network == address;
+                }
             }
         }
         relations

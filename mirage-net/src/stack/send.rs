@@ -463,6 +463,7 @@ fn packet_len(frame: &Frame) -> usize {
 }
 
 /// A header came before the frame: moves the place of a partial checksum, and the end of all headers.
+#[inline(always)]
 fn shift_metadata(frame: &mut Frame, count: usize) {
     if let Some(segmentation) = &mut frame.metadata.segmentation {
         segmentation.header_len = segmentation.header_len.saturating_add(count as u16);

@@ -361,6 +361,7 @@ impl Stack<'_> {
 
     /// Octets in each of the segments that the device has merged; zero where it is one. What the device says was negotiated, and
     /// is believed for no more than when to acknowledge.
+    #[inline(always)]
     fn merged_segment(&mut self, segmentation: Option<Segmentation>, octets: usize) -> u16 {
         match segmentation {
             Some(Segmentation { size, kind, .. })
@@ -416,6 +417,7 @@ impl Stack<'_> {
     }
 
     /// When segments that found no page or no room are tried again.
+    #[inline(always)]
     pub(super) fn tcp_retry(&self) -> Option<Instant> {
         (self.tcp.wants_transmit() && self.tcp_starved != Instant::ZERO).then_some(self.tcp_starved)
     }

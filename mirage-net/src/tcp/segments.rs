@@ -104,7 +104,7 @@ impl SegmentSlot {
     }
 
     /// Another handle of the bytes, which nobody writes from now on. `None` of a FIN.
-    #[inline]
+    #[inline(always)]
     pub(super) fn share(&mut self) -> Option<Segment> {
         let segment = self.segment.take()?.freeze();
         let shared = segment.share();
@@ -186,7 +186,7 @@ impl<'a> SegmentTable<'a> {
     }
 
     /// A slot for data, empty.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_for_data(&mut self) -> Option<u32> {
         if self.free <= self.reserve {
             return None;
@@ -206,7 +206,7 @@ impl<'a> SegmentTable<'a> {
     }
 
     /// Gives a slot back; its segment falls.
-    #[inline]
+    #[inline(always)]
     pub(super) fn release(&mut self, index: u32) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             *slot = SegmentSlot::EMPTY;
@@ -353,7 +353,7 @@ impl SegmentList {
     }
 
     /// Takes the first slot out, and frees it; its segment is the caller's.
-    #[inline]
+    #[inline(always)]
     pub(super) fn pop_front(&mut self, table: &mut SegmentTable<'_>) -> Option<Segment> {
         let index = self.head;
         let slot = table.get_mut(index)?;

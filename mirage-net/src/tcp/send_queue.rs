@@ -374,6 +374,7 @@ impl SendQueue {
     /// Whether what is sent may be cut into more pieces. A peer decides how small they are, by its MSS and by what it reports, so
     /// each queue has at most twice as many as are left for the data of all others: that leaves some to the next one, however many
     /// do so. Where data has taken all that is for it, a few more, of half of what is set aside for cuts.
+    #[inline(always)]
     pub(super) fn may_cut(&self, table: &SegmentTable<'_>) -> bool {
         let sent = self.sent_slots as usize;
         sent < 2 * table.free_for_data()

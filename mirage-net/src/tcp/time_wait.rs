@@ -230,6 +230,7 @@ impl<'a> TimeWaits<'a> {
     }
 
     /// When the oldest ends.
+    #[inline(always)]
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         Some(self.get(self.oldest as usize)?.expires)
     }

@@ -7,7 +7,7 @@ use zerocopy::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::WireError;
-use super::checksum::checksum;
+use super::checksum::{checksum, header_checksum};
 
 /// Bytes of a header without options.
 pub const HEADER_LEN: usize = 20;
@@ -107,10 +107,14 @@ impl<'a> Ipv4Packet<'a> {
             return Err(WireError::Truncated);
         }
         let header_len = HEADER_LEN + packet.options.len();
-        match first.get(..header_len) {
-            Some(header) if checksum(header) == 0 => Ok(packet),
-            _ => Err(WireError::Checksum),
+        let sum = match first.first_chunk::<HEADER_LEN>() {
+            Some(header) if header_len == HEADER_LEN => header_checksum(header),
+            _ => checksum(first.get(..header_len).ok_or(WireError::Checksum)?),
+        };
+        if sum != 0 {
+            return Err(WireError::Checksum);
         }
+        Ok(packet)
     }
 
     /// A view of a header quoted in an ICMP error: neither the checksum nor the presence of the
@@ -290,8 +294,8 @@ impl Ipv4Repr {
             source: self.source.octets(),
             destination: self.destination.octets(),
         };
-        header.checksum = checksum(header.as_bytes()).into();
-        bytes.copy_from_slice(header.as_bytes());
+        header.checksum = header_checksum(zerocopy::transmute_ref!(&header)).into();
+        *bytes = zerocopy::transmute!(header);
     }
 }
 

@@ -428,6 +428,7 @@ impl TcpOptions {
         self.len() == 0
     }
 
+    #[inline(always)]
     fn fixed_len(&self) -> usize {
         // SACK-permitted takes the place of the padding of the timestamps.
         let paired = match (self.sack_permitted, self.timestamps) {
@@ -449,6 +450,7 @@ impl TcpOptions {
     }
 
     /// How many of the SACK blocks there is room for.
+    #[inline(always)]
     fn sack_that_fits(&self) -> usize {
         let room = MAX_OPTIONS_LEN - self.fixed_len();
         self.sack.len().min(room.saturating_sub(4) / 8)

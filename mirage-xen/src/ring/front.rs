@@ -131,6 +131,7 @@ where
     /// # Errors
     ///
     /// As of [`take_response`](Self::take_response).
+    #[inline(always)]
     pub fn unconsumed(&mut self) -> Result<u32, RingError> {
         self.look()?;
         Ok(self.response_producer.wrapping_sub(self.response_consumer))

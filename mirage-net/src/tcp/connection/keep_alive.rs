@@ -40,13 +40,13 @@ impl KeepAliveState {
 impl<C: CongestionControl> Connection<C> {
     /// MUST-26: only while nothing is outstanding, for what is outstanding asks too.
     fn asks_peer(&self) -> Option<KeepAlive> {
+        // First what most connections don't have.
+        let settings = self.options.keep_alive?;
         let idle = matches!(
             self.state,
             TcpState::Established | TcpState::CloseWait | TcpState::FinWait2
         );
-        self.options
-            .keep_alive
-            .filter(|_| idle && self.outstanding() == 0 && !self.has_unsent())
+        (idle && self.outstanding() == 0 && !self.has_unsent()).then_some(settings)
     }
 
     pub(super) fn keep_alive_deadline(&self) -> Option<Instant> {

@@ -90,6 +90,7 @@ impl Persist {
 
 impl<C: CongestionControl> Connection<C> {
     /// The peer's window is closed, and something waits for it to open.
+    #[inline(always)]
     fn is_shut_out(&self) -> bool {
         self.send_window.window() == 0 && (self.has_unsent() || self.outstanding() > 0)
     }
@@ -97,6 +98,7 @@ impl<C: CongestionControl> Connection<C> {
     /// The peer's window is open, nothing is under way whose acknowledgement could move things on, and something was never
     /// sent: either it goes at once, and this ends, or the window is too small to be worth a segment, or slots or pages are
     /// short. In any case it is tried again.
+    #[inline(always)]
     fn is_held_back(&self) -> bool {
         self.send_window.window() > 0 && self.outstanding() == 0 && self.has_unsent()
     }
@@ -225,6 +227,7 @@ impl<C: CongestionControl> Connection<C> {
         Some(since.saturating_add(self.options.user_timeout))
     }
 
+    #[inline(always)]
     fn linger_deadline(&self, config: &TcpConfig) -> Option<Instant> {
         let orphaned_at = self.orphaned_at?;
         (self.state == TcpState::FinWait2).then(|| {

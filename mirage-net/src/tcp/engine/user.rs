@@ -132,6 +132,7 @@ impl<'a> Engine<'a> {
             || self.half_open.find(tuple).is_some()
     }
 
+    #[inline(always)]
     pub(crate) fn get(&self, handle: TcpHandle) -> Option<&Connection> {
         let slot = self.slots.get(handle.index())?;
         let own = slot.generation == handle.generation && !slot.waiting;

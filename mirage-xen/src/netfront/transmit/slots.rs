@@ -147,6 +147,7 @@ impl Slots {
         }
     }
 
+    #[inline(always)]
     pub(super) fn get_mut(&mut self, id: u16) -> Option<&mut InFlight> {
         let index = id & 0xff;
         let slot = self.places.get_mut(usize::from(index))?;
