@@ -45,6 +45,13 @@ fn curl_gets_the_compiled_in_site() {
 }
 
 #[test]
+fn wrk_is_answered_on_kept_connections_and_on_one_a_request() {
+    let server = Server::on_loopback(&[]);
+    let url = server.url("/");
+    answers_wrk(server, &url);
+}
+
+#[test]
 fn variants_ranges_and_conditions_are_what_curl_takes_them_for() {
     let server = Server::on_loopback(&[]);
     let url = server.url("/");

@@ -88,6 +88,14 @@ fn a_large_file_comes_whole_to_many_at_once() {
 }
 
 #[test]
+fn wrk_is_answered_on_kept_connections_and_on_one_a_request() {
+    in_own_network(
+        "wrk_is_answered_on_kept_connections_and_on_one_a_request",
+        || answers_wrk(Server::start(&NET), "http://10.0.0.2/"),
+    );
+}
+
+#[test]
 fn what_is_missing_for_it_is_told() {
     let output = program(&["--net", "tap=mirage0"])
         .output()

@@ -165,6 +165,50 @@ pub(crate) fn counter(text: &str, name: &str) -> u64 {
     line.map_or(0, |words| words[1].parse().expect("a number"))
 }
 
+/// Has `wrk` ask for a page on 32 connections for a second, kept or with one for each request, and gives how many answers it counted.
+///
+/// # Panics
+/// If one connection failed, or one answer was none of 2xx or 3xx.
+pub(crate) fn wrk(url: &str, kept: bool) -> u64 {
+    let program = find("wrk").unwrap_or_else(|| {
+        panic!("`wrk` is not on PATH: `cargo mirage test` fetches it by itself; else install it, or set MIRAGE_WRK")
+    });
+    let mut command = Command::new(program);
+    command
+        .args(["--threads", "1", "--connections", "32"])
+        .args(["--duration", "1s", "--timeout", "60s"])
+        .stdin(Stdio::null());
+    if !kept {
+        command.args(["--header", "Connection: close"]);
+    }
+    let output = command.arg(url).output().expect("wrk runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{output:?}");
+    for trouble in ["Socket errors", "Non-2xx"] {
+        assert!(!said.contains(trouble), "{said}");
+    }
+    let counted = said
+        .lines()
+        .find_map(|line| line.trim().split_once(" requests in "));
+    let (counted, _) = counted.unwrap_or_else(|| panic!("no count: {said}"));
+    counted.parse().expect("a number")
+}
+
+/// Loads a server that serves there with `wrk`: all that it asks is answered, and counted, whether connections are kept or not.
+pub(crate) fn answers_wrk(server: Server, url: &str) {
+    // What is on its way when wrk ends, on each of its connections, is not in wrk's count.
+    let counted = wrk(url, true) + wrk(url, false);
+    assert!(counted > 100, "{counted}");
+    let (said, status) = server.interrupt();
+    assert!(status.success());
+    let requests = counter(&said, "requests");
+    assert!(
+        (counted..=counted + 2 * 32).contains(&requests),
+        "{counted} of {said}"
+    );
+    assert!(counter(&said, "connections") > 100, "{said}");
+}
+
 /// A connection to a server.
 pub(crate) fn connect(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.address()).expect("a connection");
