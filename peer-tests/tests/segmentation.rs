@@ -23,17 +23,23 @@ fn both_ways_with_the_kernel_cutting_and_merging_and_without() {
         "both_ways_with_the_kernel_cutting_and_merging_and_without",
         || {
             // All offloads, what blocks of 2,048 bytes have room for, and none: everything is verified then.
-            let all = echo(0, 4_096, true);
+            let all = echo(0, 4_096, true, true);
             assert!(all.sent_uncut > 0 && all.received_merged > 0, "{all:?}");
-            let half = echo(1, 2_048, true);
+            let half = echo(1, 2_048, true, true);
             assert!(half.sent_uncut > 0 && half.received_merged == 0, "{half:?}");
-            let none = echo(2, 4_096, false);
+            let none = echo(2, 4_096, false, false);
             assert_eq!(
                 (none.sent_uncut, none.received_merged, none.partial),
                 (0, 0, 0)
             );
             assert_eq!(none.verified_here, none.received);
-            for counters in [all, half, none] {
+            // Each frame is one segment on the tap, and is verified; what follows each other is put together behind it, on either side.
+            let merged = echo(3, 2_048, false, true);
+            assert!(merged.received_merged > 0, "{merged:?}");
+            assert_eq!((merged.sent_uncut, merged.partial), (0, 0));
+            let verified = merged.verified_here + merged.verified_by_device;
+            assert_eq!(verified, merged.received);
+            for counters in [all, half, none, merged] {
                 assert_eq!(counters.bad_checksum + counters.malformed, 0);
                 assert_eq!(counters.received_octets, OCTETS as u64);
                 assert_eq!(counters.sent_octets, OCTETS as u64);
@@ -43,7 +49,7 @@ fn both_ways_with_the_kernel_cutting_and_merging_and_without() {
 }
 
 /// The kernel sends back what we send it; the bytes are compared.
-fn echo(number: u8, block_size: usize, offloads: bool) -> TcpCounters {
+fn echo(number: u8, block_size: usize, offloads: bool, merge: bool) -> TcpCounters {
     let name = format!("seg-tap{number}");
     let host = Ipv4Addr::new(10, 78, number, 1);
     let guest = Ipv4Addr::new(10, 78, number, 2);
@@ -51,6 +57,8 @@ fn echo(number: u8, block_size: usize, offloads: bool) -> TcpCounters {
     config.host_address = Some((host, 24));
     config.mac = Some(MAC);
     config.checksum_offload = offloads;
+    config.merge_received = merge;
+    config.merge_transmitted = merge;
     config.receive_pages = 64;
     let pool = Pool::leak(2_048, block_size).unwrap();
     let machine = Machine::with(config, pool);

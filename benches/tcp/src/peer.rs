@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bench_common::processes::{idle_and_stolen_time, process_time};
 use bench_common::report::Error;
 use rustix::net::sockopt::{set_socket_linger, set_tcp_congestion};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use serde::{Deserialize, Serialize};
 
 use crate::guest::Guest;
@@ -18,7 +19,8 @@ use crate::load::{Load, OPENERS, QUESTION, port};
 const CHUNK: usize = 131_072;
 
 /// Linux's congestion control unless somebody chose another: one that paces what it sends would be measured by its own estimate of
-/// the tap, which it has of the stack's acknowledgements.
+/// the tap, which it has of the stack's acknowledgements. It is chosen before a connection opens: a socket that a pacing one has had
+/// is paced for as long as it lives, whichever comes after.
 const CONGESTION_CONTROL: &str = "cubic";
 
 /// How long nothing may happen.
@@ -137,17 +139,20 @@ impl Reading {
 
 /// A connection whose end is a reset, so that no TIME-WAIT is left of it on either side.
 fn connect(address: SocketAddr) -> Result<TcpStream, String> {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE);
-    let stream = stream.map_err(|error| format!("connect: {error}"))?;
+    let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None);
+    let stream = TcpStream::from(socket.map_err(|errno| format!("socket: {errno}"))?);
     let settings = || {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
+        // connect(2) waits no longer either (socket(7), SO_SNDTIMEO).
         stream.set_write_timeout(Some(PATIENCE))?;
         set_tcp_congestion(&stream, CONGESTION_CONTROL)?;
         // Its end is a reset.
         Ok(set_socket_linger(&stream, Some(Duration::ZERO))?)
     };
     settings().map_err(|error: std::io::Error| format!("a socket: {error}"))?;
+    rustix::net::connect(&stream, &address).map_err(|errno| format!("connect: {errno}"))?;
     Ok(stream)
 }
 

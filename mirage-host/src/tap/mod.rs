@@ -1,7 +1,9 @@
 //! A tap device of Linux as a network interface.
 
 mod error;
+mod merging;
 mod open;
+mod train;
 mod virtio_header;
 
 #[cfg(test)]
@@ -26,6 +28,7 @@ use crate::reactor::Source;
 pub use error::TapError;
 
 use open::OpenTap;
+use train::{Car, Train};
 use virtio_header::{ChecksumState, SegmentationState, VirtioHeader};
 
 /// An Ethernet header (IEEE 802.3, clause 3.1.1): two addresses and a type.
@@ -55,6 +58,18 @@ pub struct TapConfig {
     /// `checksum_offload`, and towards us only where 18 pages, and `receive_pages`, hold such a frame: blocks of 4,096 bytes do,
     /// those of 2,048 don't. [`Netif::offloads`] says what came of it.
     pub segmentation_offload: bool,
+    /// Whether Linux may merge segments of TCP that follow each other on a connection before its own TCP, or whoever else receives them,
+    /// looks at them, as it does behind a network card (GRO); what it forwards it cuts again. Each was a frame of its own no longer than the
+    /// MTU, and its checksums are verified. By default it may, where frames are not handed over uncut anyway (`segmentation_offload`), and
+    /// where it can be told to: with the right to change the interface, or once `gro_flush_timeout` is set in its directory of sysfs, in
+    /// nanoseconds. It holds a segment without PSH back for up to 10 ms, or that time, until others follow it: a stack pushes what it sends last, as
+    /// ours does. [`Tap::merges`] says what came of it.
+    pub merge_transmitted: bool,
+    /// Whether segments of TCP over IPv4 that come one after the other are put together before they are handed up, once each was verified: up to
+    /// 18 of a connection that differ in nothing but their place and their length, as a device's driver does it. By default they are, where
+    /// the kernel hands frames over as they would be on a wire (without `checksum_offload`), and each lies in one page. [`Netif::offloads`] says
+    /// so: frames may stand for several segments, and their checksums are verified.
+    pub merge_received: bool,
     /// Pages of the receive reserve: what can be received and not yet dropped or kept. By default 32; at least what one
     /// frame of the MTU needs.
     pub receive_pages: usize,
@@ -72,6 +87,8 @@ impl TapConfig {
             mtu: None,
             checksum_offload: true,
             segmentation_offload: true,
+            merge_transmitted: true,
+            merge_received: true,
             receive_pages: 32,
             receive_headroom: 0,
         }
@@ -90,6 +107,8 @@ pub struct TapCounters {
     pub received_partial: u64,
     /// Received frames that stand for several segments.
     pub received_segmented: u64,
+    /// Received frames that were put together with the one before: see [`TapConfig::merge_received`].
+    pub received_merged: u64,
     /// Received and dropped: no page was free, neither in the receive reserve nor in the pool, or the pool had no room for
     /// another frame of more than three pages.
     pub dropped_no_page: u64,
@@ -145,6 +164,13 @@ pub struct Tap {
     mtu: u16,
     checksum_offload: bool,
     segmentation: Segmenting,
+    merges: bool,
+    /// Whether received segments are put together.
+    merge_received: bool,
+    /// What was read, and did not belong to what was handed up.
+    carried: Option<Carried>,
+    /// The kernel had no more when it was asked last.
+    drained: bool,
     reserve: Reserve,
     headroom: usize,
     /// Pages for the next frame, each empty behind its headroom and expanded to the block's end.
@@ -203,12 +229,14 @@ impl Tap {
             descriptor,
             interface,
             made,
+            merges,
         } = open::open(
             &config.name,
             config.host_address,
             config.mtu,
             header,
             offload,
+            config.merge_transmitted && !segmentation.transmit,
         )?;
         let mtu = u16::try_from(interface.mtu).unwrap_or(u16::MAX);
         let pages_an_mtu = pages_a_frame(mtu, pool.block_size(), config.receive_headroom)?;
@@ -234,6 +262,10 @@ impl Tap {
             mtu,
             checksum_offload: config.checksum_offload,
             segmentation,
+            merges,
+            merge_received: config.merge_received && !config.checksum_offload && pages_a_frame == 1,
+            carried: None,
+            drained: false,
             reserve,
             headroom: config.receive_headroom,
             posted: Vec::with_capacity(pages_a_frame),
@@ -252,6 +284,11 @@ impl Tap {
     /// Whether the interface was made here, and so will be taken away.
     pub fn was_made(&self) -> bool {
         self.made
+    }
+
+    /// Whether Linux merges segments that it receives from us: see [`TapConfig::merge_transmitted`].
+    pub fn merges(&self) -> bool {
+        self.merges
     }
 
     /// What was counted so far.
@@ -411,6 +448,85 @@ impl Tap {
         Some(frame)
     }
 
+    /// The next frame, as it came.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, NetifError>> {
+        for _ in 0..DROP_BUDGET {
+            match self.read() {
+                Ok(frame) => return Poll::Ready(Ok(frame)),
+                Err(NoFrame::Dropped | NoFrame::Failed(Errno::INTR)) => {}
+                Err(NoFrame::Failed(Errno::AGAIN)) => {
+                    self.source.wake_when_readable(cx);
+                    return Poll::Pending;
+                }
+                Err(NoFrame::Failed(errno)) => {
+                    self.counters.receive_errors += 1;
+                    return Poll::Ready(Err(netif_error(errno)));
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// The next frame, or as many segments as follow each other.
+    fn poll_train(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, NetifError>> {
+        if std::mem::take(&mut self.drained) {
+            self.source.wake_when_readable(cx);
+            return Poll::Pending;
+        }
+        let mut train: Option<Train> = None;
+        for _ in 0..DROP_BUDGET {
+            let carried = match self.carried.take() {
+                Some(carried) => carried,
+                None => match self.read().map(Car::new) {
+                    Ok(Ok(car)) => Carried::Car(car),
+                    Ok(Err(frame)) => Carried::Frame(frame),
+                    Err(NoFrame::Dropped | NoFrame::Failed(Errno::INTR)) => continue,
+                    Err(NoFrame::Failed(errno)) => Carried::Failed(errno),
+                },
+            };
+            let refused = match (&mut train, carried) {
+                (None, Carried::Car(car)) => {
+                    train = Some(Train::new(car));
+                    None
+                }
+                (Some(train), Carried::Car(car)) => {
+                    let refused = train.push(car).err();
+                    self.counters.received_merged += u64::from(refused.is_none());
+                    refused.map(Carried::Car)
+                }
+                (None, Carried::Frame(frame)) => return Poll::Ready(Ok(frame)),
+                (None, Carried::Failed(Errno::AGAIN)) => {
+                    self.source.wake_when_readable(cx);
+                    return Poll::Pending;
+                }
+                (None, Carried::Failed(errno)) => {
+                    self.counters.receive_errors += 1;
+                    return Poll::Ready(Err(netif_error(errno)));
+                }
+                (Some(_), Carried::Failed(Errno::AGAIN)) => {
+                    self.drained = true;
+                    break;
+                }
+                (Some(_), other) => Some(other),
+            };
+            if refused.is_some() {
+                self.carried = refused;
+                break;
+            }
+            if train.as_ref().is_some_and(Train::is_complete) {
+                break;
+            }
+        }
+        let Some(train) = train else {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        };
+        let frame = train.into_frame();
+        self.counters.received_segmented += u64::from(frame.metadata.segmentation.is_some());
+        Poll::Ready(Ok(frame))
+    }
+
     /// Checks what can be checked without the kernel.
     fn refuse(&self, frame: &Frame) -> Option<TransmitReason> {
         let length = frame.len();
@@ -479,6 +595,9 @@ impl Netif for Tap {
         if self.segmentation.receive {
             flags |= OffloadFlags::RECEIVE_SEGMENTED_V4;
         }
+        if self.merge_received {
+            flags |= OffloadFlags::RECEIVE_VERIFIED | OffloadFlags::RECEIVE_SEGMENTED_V4;
+        }
         Offloads {
             flags,
             fragments: Frame::MAX_SEGMENTS as u8,
@@ -490,22 +609,11 @@ impl Netif for Tap {
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, NetifError>> {
-        for _ in 0..DROP_BUDGET {
-            match self.read() {
-                Ok(frame) => return Poll::Ready(Ok(frame)),
-                Err(NoFrame::Dropped | NoFrame::Failed(Errno::INTR)) => {}
-                Err(NoFrame::Failed(Errno::AGAIN)) => {
-                    self.source.wake_when_readable(cx);
-                    return Poll::Pending;
-                }
-                Err(NoFrame::Failed(errno)) => {
-                    self.counters.receive_errors += 1;
-                    return Poll::Ready(Err(netif_error(errno)));
-                }
-            }
+        if self.merge_received {
+            self.poll_train(cx)
+        } else {
+            self.poll_frame(cx)
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NetifError>> {
@@ -607,6 +715,7 @@ impl fmt::Debug for Tap {
             .field("mac", &self.mac)
             .field("mtu", &self.mtu)
             .field("made", &self.made)
+            .field("merges", &self.merges)
             .field("link_up", &self.link_up)
             .field("counters", &self.counters)
             .finish_non_exhaustive()
@@ -618,6 +727,15 @@ impl fmt::Debug for Tap {
 struct Segmenting {
     transmit: bool,
     receive: bool,
+}
+
+/// What a read gave.
+enum Carried {
+    /// A segment that may be put together with others.
+    Car(Car),
+    /// Another frame.
+    Frame(Frame),
+    Failed(Errno),
 }
 
 /// Why a read gave no frame.

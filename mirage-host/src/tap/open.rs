@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::ioctl;
 
 use super::error::TapError;
+use super::merging;
 use super::virtio_header;
 use crate::interface::{Interface, RouteSocket};
 
@@ -31,10 +32,23 @@ pub(super) struct OpenTap {
     pub(super) descriptor: OwnedFd,
     pub(super) interface: Interface,
     pub(super) made: bool,
+    /// Linux merges segments that it receives from us.
+    pub(super) merges: bool,
+}
+
+/// A descriptor that is attached to an interface.
+struct Attached {
+    descriptor: OwnedFd,
+    route: RouteSocket,
+    interface: Interface,
+    made: bool,
 }
 
 /// Opens the tap `name`; makes it if it is missing. The kernel may hand over what `offload` says (`TUN_F_…` of linux/if_tun.h), and
 /// puts a virtio header before each frame if there is to be one.
+///
+/// With `merge` the kernel merges segments that it receives from us, where it can be told to; it is not asked to move frames in the way that
+/// this takes where it can't, for that alone costs.
 ///
 /// A tap made here isn't persistent: the kernel takes it away when the descriptor closes, however the process ends.
 pub(super) fn open(
@@ -43,6 +57,7 @@ pub(super) fn open(
     mtu: Option<u16>,
     header: bool,
     offload: c_uint,
+    merge: bool,
 ) -> Result<OpenTap, TapError> {
     check_name(name)?;
     let not_permitted = |step| TapError::NotPermitted {
@@ -51,50 +66,19 @@ pub(super) fn open(
         step,
         device: false,
     };
-    let descriptor = rustix::fs::open(
-        c"/dev/net/tun",
-        OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(|errno| match errno {
-        Errno::ACCESS | Errno::PERM => TapError::NotPermitted {
-            name: name.into(),
-            host_address,
-            step: "open /dev/net/tun for",
-            device: true,
-        },
-        errno => TapError::NoTunDevice(errno),
-    })?;
-
-    // With TUN_EXCL first, so that who made it is known without a race.
-    let mut flags = libc::IFF_TAP | libc::IFF_NO_PI;
-    if header {
-        flags |= libc::IFF_VNET_HDR;
+    let mut attached = attach(name, host_address, header, offload, merge)?;
+    let merges = merge && merging::hold(name, &attached.interface);
+    if merge && !merges {
+        // Whether frames go that way is settled when a descriptor is attached.
+        drop(attached);
+        attached = attach(name, host_address, header, offload, false)?;
     }
-    let made = match set_interface(&descriptor, name, flags | libc::IFF_TUN_EXCL) {
-        Ok(()) => true,
-        Err(Errno::BUSY) => match set_interface(&descriptor, name, flags) {
-            Ok(()) => false,
-            Err(Errno::BUSY) => return Err(TapError::Busy(name.into())),
-            Err(Errno::INVAL) => return Err(TapError::NotATap(name.into())),
-            Err(Errno::PERM | Errno::ACCESS) => return Err(not_permitted("use")),
-            Err(errno) => return Err(os("attach to the interface", errno)),
-        },
-        Err(Errno::INVAL) => return Err(TapError::NotATap(name.into())),
-        Err(Errno::PERM | Errno::ACCESS) => return Err(not_permitted("make")),
-        Err(errno) => return Err(os("make the interface", errno)),
-    };
-
-    if header {
-        set_header_length(&descriptor)
-            .map_err(|errno| os("set the length of the header", errno))?;
-    }
-    set_offload(&descriptor, offload).map_err(|errno| os("set the offloads", errno))?;
-
-    let mut route = RouteSocket::open().map_err(|errno| os("open a netlink socket", errno))?;
-    let mut interface = route
-        .interface(name)
-        .map_err(|errno| os("look the interface up", errno))?;
+    let Attached {
+        descriptor,
+        mut route,
+        mut interface,
+        made,
+    } = attached;
     if let Some(mtu) = mtu.map(u32::from)
         && mtu != interface.mtu
     {
@@ -127,6 +111,76 @@ pub(super) fn open(
     }
     Ok(OpenTap {
         descriptor,
+        interface,
+        made,
+        merges,
+    })
+}
+
+/// Attaches a new descriptor to the interface, which is made if it is missing.
+fn attach(
+    name: &str,
+    host_address: Option<(Ipv4Addr, u8)>,
+    header: bool,
+    offload: c_uint,
+    merge: bool,
+) -> Result<Attached, TapError> {
+    let not_permitted = |step| TapError::NotPermitted {
+        name: name.into(),
+        host_address,
+        step,
+        device: false,
+    };
+    let descriptor = rustix::fs::open(
+        c"/dev/net/tun",
+        OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|errno| match errno {
+        Errno::ACCESS | Errno::PERM => TapError::NotPermitted {
+            name: name.into(),
+            host_address,
+            step: "open /dev/net/tun for",
+            device: true,
+        },
+        errno => TapError::NoTunDevice(errno),
+    })?;
+
+    // With TUN_EXCL first, so that who made it is known without a race.
+    let mut flags = libc::IFF_TAP | libc::IFF_NO_PI;
+    if header {
+        flags |= libc::IFF_VNET_HDR;
+    }
+    if merge {
+        flags |= libc::IFF_NAPI;
+    }
+    let made = match set_interface(&descriptor, name, flags | libc::IFF_TUN_EXCL) {
+        Ok(()) => true,
+        Err(Errno::BUSY) => match set_interface(&descriptor, name, flags) {
+            Ok(()) => false,
+            Err(Errno::BUSY) => return Err(TapError::Busy(name.into())),
+            Err(Errno::INVAL) => return Err(TapError::NotATap(name.into())),
+            Err(Errno::PERM | Errno::ACCESS) => return Err(not_permitted("use")),
+            Err(errno) => return Err(os("attach to the interface", errno)),
+        },
+        Err(Errno::INVAL) => return Err(TapError::NotATap(name.into())),
+        Err(Errno::PERM | Errno::ACCESS) => return Err(not_permitted("make")),
+        Err(errno) => return Err(os("make the interface", errno)),
+    };
+
+    if header {
+        set_header_length(&descriptor)
+            .map_err(|errno| os("set the length of the header", errno))?;
+    }
+    set_offload(&descriptor, offload).map_err(|errno| os("set the offloads", errno))?;
+
+    let mut route = RouteSocket::open().map_err(|errno| os("open a netlink socket", errno))?;
+    let interface = route
+        .interface(name)
+        .map_err(|errno| os("look the interface up", errno))?;
+    Ok(Attached {
+        descriptor,
+        route,
         interface,
         made,
     })

@@ -136,7 +136,7 @@ impl<C: CongestionControl> Connection<C> {
                     .sender
                     .probe_window(cx.now, cx.segments, &mut payload)?;
                 cx.counters.window_probes += 1;
-                return Some(self.data_segment(cx, &sent, payload, SackBlocks::EMPTY, false));
+                return Some(self.data_segment(cx, &sent, payload, SackBlocks::EMPTY, false, true));
             }
             return None;
         }
@@ -148,7 +148,7 @@ impl<C: CongestionControl> Connection<C> {
             {
                 cx.counters.retransmitted += 1;
                 self.path_probe_lost(cx, sent.sequence);
-                return Some(self.data_segment(cx, &sent, payload, blocks, false));
+                return Some(self.data_segment(cx, &sent, payload, blocks, false, true));
             }
         }
         let limit = self.sendable(cx)?;
@@ -181,7 +181,9 @@ impl<C: CongestionControl> Connection<C> {
             self.small = Some(sent.sequence + sent.octets);
         }
         cx.counters.sent_octets += u64::from(sent.octets);
-        let mut outgoing = self.data_segment(cx, &sent, payload, blocks, !sent.retransmission);
+        let push = sent.last || self.sendable(cx).is_none();
+        let mut outgoing =
+            self.data_segment(cx, &sent, payload, blocks, !sent.retransmission, push);
         if sent.octets > room {
             // At most 65,535 less the headers.
             outgoing.segment = room as u16;
@@ -290,6 +292,9 @@ impl<C: CongestionControl> Connection<C> {
         SackBlocks::MAX - usize::from(self.timestamps.is_some())
     }
 
+    /// `push`: nothing of the connection's follows at once. RFC 9293 §3.9.1 asks for PSH behind the last of the queue; it is set as well
+    /// where a window lets no more go, and on what is sent again: a receiver that merges segments before it looks at them hears by it
+    /// that it need not wait for another.
     fn data_segment(
         &mut self,
         cx: &mut Context<'_, '_>,
@@ -297,12 +302,13 @@ impl<C: CongestionControl> Connection<C> {
         payload: Frame,
         blocks: SackBlocks,
         new_data: bool,
+        push: bool,
     ) -> Outgoing {
         let mut flags = TcpFlags::empty();
         if sent.fin {
             flags |= TcpFlags::FIN;
         }
-        if sent.last && sent.octets > 0 {
+        if push && sent.octets > 0 {
             flags |= TcpFlags::PSH;
         }
         self.segment(

@@ -171,6 +171,11 @@ impl<'a> Shared<'a> {
     }
 }
 
+/// Octets that a connection sends in a row while others wait: a train of segments costs both ends less than as many single ones, for
+/// each end then looks a connection up once, and a receiver that merges segments has some to merge. It delays the others by no more
+/// than a frame that a device cuts would.
+const TURN: usize = 24 * 1_024;
+
 /// A segment that is no connection's.
 struct Reply {
     tuple: FourTuple,
@@ -198,6 +203,8 @@ pub(crate) struct Engine<'a> {
     urgent: bool,
     /// The connection that a segment was found to be for last.
     last: usize,
+    /// Octets that the connection that is first in line may still send before the next has its turn.
+    turn: usize,
     shared: Shared<'a>,
     interface_mtu: u16,
 }
@@ -264,6 +271,7 @@ impl<'a> Engine<'a> {
             replies: Deque::new(),
             urgent: false,
             last: usize::MAX,
+            turn: TURN,
             shared: Shared {
                 segments: SegmentTable::new(storage.segments),
                 pool,
@@ -381,7 +389,20 @@ impl<'a> Engine<'a> {
                 continue;
             };
             let outgoing = connection.poll_transmit(cx);
-            // It goes to the end of the line, behind all others that have something.
+            let octets = outgoing.as_ref().map(|outgoing| outgoing.payload.len());
+            match octets.and_then(|octets| self.turn.checked_sub(octets)) {
+                Some(rest) if rest > 0 => {
+                    self.turn = rest;
+                    slot.ready = true;
+                    slot.next_ready = self.ready.head;
+                    self.ready.head = index as u32;
+                    if self.ready.tail == END {
+                        self.ready.tail = index as u32;
+                    }
+                }
+                // It goes to the end of the line, behind all others that have something.
+                _ => self.turn = TURN,
+            }
             self.watch(now, index, outgoing.is_some());
             if outgoing.is_some() {
                 return outgoing;

@@ -374,6 +374,72 @@ fn the_last_segment_is_pushed() {
     assert_eq!(pushed, [false, false, true]);
 }
 
+/// A receiver that merges segments waits behind one that is not pushed: what a window keeps back, and what is sent again, is.
+#[test]
+fn the_last_segment_that_a_window_lets_go_is_pushed_and_so_is_what_is_sent_again() {
+    let mut pair = Pair::new();
+    let (a, _b) = pair.connect();
+    pair.write(A, a, &pattern(1_448 * 20));
+    let pushed = |sent: &[Flying]| -> Vec<bool> {
+        let data = sent.iter().filter(|sent| !sent.bytes.is_empty());
+        data.map(|sent| sent.has(TcpFlags::PSH)).collect()
+    };
+    // RFC 6928: ten segments.
+    let first = pair.take(A);
+    let mut expected = std::vec![false; 10];
+    expected[9] = true;
+    assert_eq!(pushed(&first), expected);
+    // None of them arrives: a probe of the tail, then a time-out.
+    pair.sent_by(A);
+    pair.run(secs(3));
+    let again = pushed(&pair.sent_by(A)[..2]);
+    assert_eq!(again, [true, true]);
+}
+
+/// One connection after the other, each with a train of segments; none has to wait for more than that.
+#[test]
+fn connections_take_turns_of_more_than_one_segment() {
+    let pools = [
+        Pool::leak(1_024, 2048).unwrap(),
+        Pool::leak(1_024, 2048).unwrap(),
+    ];
+    let mut pair = Pair::on(pools, TcpConfig::default(), SIZES);
+    let options = ConnectionOptions {
+        receive_window: 1 << 18,
+        receive_pages: 200,
+        send_octets: 1 << 18,
+        send_pages: 200,
+        ..ConnectionOptions::DEFAULT
+    };
+    let listener = pair.listen(options);
+    let both = [A, A].map(|host| pair.open(host, options));
+    pair.run(secs(1));
+    let peers = [A, A].map(|_| pair.engine(B).accept(listener).unwrap().unwrap());
+    // The windows grow, of both at the same time: an idle one would shrink again (RFC 5681 §4.1).
+    for _ in 0..5 {
+        for a in both {
+            pair.write(A, a, &pattern(60_000));
+        }
+        for _ in 0..3 {
+            pair.run(ms(25));
+            for b in peers {
+                pair.read(B, b);
+            }
+        }
+    }
+    for a in both {
+        pair.write(A, a, &pattern(60_000));
+    }
+    let sent = pair.take(A);
+    let ports: Vec<u16> = sent.iter().map(|sent| sent.repr.source_port).collect();
+    let trains: Vec<usize> = ports.chunk_by(|a, b| a == b).map(<[u16]>::len).collect();
+    // Segments of 1,448 octets: the last of a turn ends it.
+    let most = (24 * 1_024usize).div_ceil(1_448);
+    assert!(trains.len() >= 4, "{trains:?}");
+    assert!(trains[..2].iter().all(|train| *train == most), "{trains:?}");
+    assert!(trains.iter().all(|train| *train <= most), "{trains:?}");
+}
+
 /// A page that is sent is the page that was given, and it is free when it is acknowledged.
 #[test]
 fn pages_are_sent_from_where_they_lie() {
