@@ -1,7 +1,7 @@
 //! What the DNS appliance does: it answers, is saved, restored, migrated, shut down.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -12,7 +12,7 @@ use cargo_mirage::lab::{Lab, Reason};
 
 use crate::dnsperf::{Dnsperf, RATE};
 use crate::load::{Asked, Progress, ask};
-use crate::{Failure, READY, Tests, dom0, guest, wait_for};
+use crate::{Failure, NAMES, READY, Tests, dom0, guest, reached, wait_for};
 
 /// The guest's name.
 const DNS: &str = "dns";
@@ -40,7 +40,7 @@ pub(crate) fn run(lab: &Lab, tests: &Tests, image: &Path) {
     let Some(place) = place.filter(|_| started) else {
         return;
     };
-    let server = server(lab, &place);
+    let server = reached(lab, &place, NAMES);
     tests.test("dig_is_answered", || answers(server));
     tests.test_on_tap(lab, "dig_is_answered_over_tcp", || {
         for _ in 0..3 {
@@ -126,15 +126,6 @@ fn output(program: &str, arguments: &[&str]) -> Result<String, Failure> {
         .output()
         .map_err(|error| format!("{program}: {error}"))?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Where a guest is asked: its own address, or the port that leads to it where there is no tap.
-pub(crate) fn server(lab: &Lab, place: &Place) -> SocketAddr {
-    let mut forwards = lab.forwards().iter();
-    match forwards.find(|forward| forward.address == place.address) {
-        Some(forward) => (Ipv4Addr::LOCALHOST, forward.local).into(),
-        None => (place.address, 53).into(),
-    }
 }
 
 pub(crate) fn answers(server: SocketAddr) -> Result<(), Failure> {
@@ -354,7 +345,7 @@ fn without_randomness(lab: &Lab, image: &Path) -> Result<(), Failure> {
     seeded.seed = Some("0123456789abcdef".repeat(4));
     let place = lab.create(&seeded)?;
     lab.wait_until_ready("seed", READY)?;
-    answers(server(lab, &place))?;
+    answers(reached(lab, &place, NAMES))?;
     // It takes the seed away: nobody else is to have it.
     let left = lab.dom0(
         "xenstore-exists /local/domain/$(xl domid seed)/data/mirage-seed",

@@ -6,8 +6,8 @@ use std::path::Path;
 use cargo_mirage::lab::guest::Place;
 use cargo_mirage::lab::{Lab, dhcp};
 
-use crate::checks::{answers, server};
-use crate::{Failure, READY, Tests, dom0, guest, wait_for};
+use crate::checks::answers;
+use crate::{Failure, NAMES, READY, Tests, dom0, guest, reached, wait_for};
 
 /// The guest's name.
 const NAME: &str = "dns-dhcp";
@@ -24,7 +24,7 @@ pub(crate) fn run(lab: &Lab, tests: &Tests, image: &Path) {
         || {
             let given = start(lab, image)?;
             let place = place.get_or_init(|| given);
-            answers(server(lab, place))
+            answers(reached(lab, place, NAMES))
         },
     );
     let Some(place) = place.get() else {
@@ -49,7 +49,7 @@ pub(crate) fn run(lab: &Lab, tests: &Tests, image: &Path) {
                 let said = lab.record().tail(NAME, 50);
                 Ok(said.iter().any(|line| line.contains("the lease was renewed")))
             })?;
-            answers(server(lab, place))
+            answers(reached(lab, place, NAMES))
         },
     );
     tests.test_on_tap(lab, "its_domain_is_ended_cleanly", || {

@@ -10,12 +10,14 @@ mod dnsperf;
 mod download;
 mod emulator;
 mod load;
+mod page;
 mod probes;
 mod site;
 mod web;
 
 use std::env;
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
@@ -23,7 +25,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cargo_mirage::build_command::{self, build};
-use cargo_mirage::lab::guest::Guest;
+use cargo_mirage::lab::guest::{Guest, Place};
 use cargo_mirage::lab::network::{Port, Protocol};
 use cargo_mirage::lab::{Lab, Options};
 use cargo_mirage::workspace::Workspace;
@@ -34,8 +36,20 @@ const INSIDE: &str = "--inside";
 /// How long a guest may take until its network is up.
 pub(crate) const READY: Duration = Duration::from_secs(60);
 
-/// As many guests as there are at most, so that whichever of them serves names is reached where there is no tap.
+/// As many guests as there are at most, so that whichever of them serves names or pages is reached where there is no tap.
 const GUESTS: usize = 32;
+
+/// What the DNS appliance serves.
+pub(crate) const NAMES: Port = Port {
+    protocol: Protocol::Udp,
+    number: 53,
+};
+
+/// What the web appliance serves.
+pub(crate) const PAGES: Port = Port {
+    protocol: Protocol::Tcp,
+    number: 80,
+};
 
 /// How often everything is done at most, because of the emulator.
 const ROUNDS: usize = 3;
@@ -109,11 +123,7 @@ fn options(workspace: &Workspace) -> Options {
     options.cpu_features = "+rdrand,+rdseed".into();
     options.seeds = false;
     // Where there is no tap.
-    let dns = Port {
-        protocol: Protocol::Udp,
-        number: 53,
-    };
-    options.ports = vec![vec![dns]; GUESTS];
+    options.ports = vec![vec![NAMES, PAGES]; GUESTS];
     options
 }
 
@@ -158,6 +168,7 @@ fn round(workspace: &Workspace) -> Result<(Tests, PathBuf), Failure> {
         scope.spawn(|| probes::run(&lab, &tests, &probe));
         scope.spawn(|| dhcp::run(&lab, &tests, &dns));
         checks::run(&lab, &tests, &dns);
+        page::run(&lab, &tests, &image(workspace, "web"));
         web::run(&lab, &tests, &image(workspace, site::IMAGE));
     });
     drop(lab);
@@ -246,6 +257,15 @@ pub(crate) fn guest(name: &str, image: &Path, memory: u32) -> Result<Guest, Fail
     let mut guest = Guest::new(name, image.to_path_buf())?;
     guest.memory = memory;
     Ok(guest)
+}
+
+/// Where a guest is asked: its own address, or the port that leads to it where there is no tap.
+pub(crate) fn reached(lab: &Lab, place: &Place, port: Port) -> SocketAddr {
+    let mut forwards = lab.forwards().iter();
+    match forwards.find(|forward| forward.address == place.address && forward.port == port) {
+        Some(forward) => (Ipv4Addr::LOCALHOST, forward.local).into(),
+        None => (place.address, port.number).into(),
+    }
 }
 
 /// Waits until something is so.

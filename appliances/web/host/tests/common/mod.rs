@@ -3,13 +3,14 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::spawn;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+
+pub(crate) use web_browser::find;
 
 /// More than anything here takes on any machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -105,18 +106,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A client program: the environment's, or the one on PATH; none where there is none.
-pub(crate) fn find(name: &str) -> Option<PathBuf> {
-    let variable = format!("MIRAGE_{}", name.to_uppercase());
-    if let Some(path) = std::env::var_os(&variable) {
-        return Some(path.into());
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
 }
 
 /// Runs `curl`, without a time-out that a slow machine would meet.
