@@ -34,7 +34,11 @@ pub fn run(workspace: &Workspace, arguments: &BenchArguments) -> Result<ExitCode
             None => workspace.root().join("benches").join(name).join("results"),
         };
         std::fs::create_dir_all(&results).map_err(Error::file("make", &results))?;
-        let program = match run_command::build(workspace, manifest)? {
+        let built = match arguments.quick {
+            true => run_command::build_with_the_tests(workspace, manifest)?,
+            false => run_command::build(workspace, manifest)?,
+        };
+        let program = match built {
             Built::Program(program) => program,
             Built::Failed(status) => return Ok(ExitCode::from(status)),
         };

@@ -178,7 +178,7 @@ pub struct TestArguments {
 pub struct BenchArguments {
     /// The benchmarks, for example `threads`; without one, those there are are listed.
     pub names: Vec<String>,
-    /// A small run that shows that it works; its figures mean nothing.
+    /// A small run that shows that it works, without optimisation; its figures mean nothing.
     #[arg(long)]
     pub quick: bool,
     /// Where to write the results, instead of `benches/NAME/results`.

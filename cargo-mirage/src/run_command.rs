@@ -1,5 +1,6 @@
 //! `cargo mirage run`: builds an appliance's main for this host, and becomes it.
 
+use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -69,17 +70,57 @@ struct MessageTarget {
 ///
 /// [`Error::CannotStart`] without cargo, [`Error::Content`] if the package has no program.
 pub fn build(workspace: &Workspace, manifest: &Path) -> Result<Built, Error> {
+    let how = ["--release", "--bins", "--manifest-path"];
+    let how = [&how.map(OsStr::new)[..], &[manifest.as_ref()]].concat();
+    built(workspace, manifest, &how, &[])
+}
+
+/// The environment in which [`build`] takes least time: for what has to show that it works, not how fast. (An image is not built so.)
+pub const QUICKLY: [(&str, &str); 3] = [
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
+    ("CARGO_PROFILE_RELEASE_DEBUG", "0"),
+    ("CARGO_PROFILE_RELEASE_LTO", "off"),
+];
+
+/// As [`build`], in the environment of [`QUICKLY`].
+///
+/// # Errors
+///
+/// Those of [`build`].
+pub fn build_quickly(workspace: &Workspace, manifest: &Path) -> Result<Built, Error> {
+    let how = ["--release", "--bins", "--manifest-path"];
+    let how = [&how.map(OsStr::new)[..], &[manifest.as_ref()]].concat();
+    built(workspace, manifest, &how, &QUICKLY)
+}
+
+/// Builds the program of a member of the workspace as the tests are built, unoptimised and with all features of all members: where they
+/// were, there is little left to do. Cargo shows its progress on the standard error.
+///
+/// # Errors
+///
+/// [`Error::CannotStart`] without cargo, [`Error::Content`] if the package has no program.
+pub fn build_with_the_tests(workspace: &Workspace, manifest: &Path) -> Result<Built, Error> {
+    let package = workspace.package(manifest)?;
+    let programs = package.targets.iter().filter(|target| target.is("bin"));
+    let programs = programs.flat_map(|program| ["--bin", &program.name]);
+    let how = ["--workspace", "--all-features"]
+        .into_iter()
+        .chain(programs);
+    let how: Vec<_> = how.map(OsStr::new).collect();
+    built(workspace, manifest, &how, &[])
+}
+
+fn built(
+    workspace: &Workspace,
+    manifest: &Path,
+    how: &[&OsStr],
+    environment: &[(&str, &str)],
+) -> Result<Built, Error> {
     let mut command = workspace.cargo();
     command
-        .args([
-            "build",
-            "--release",
-            "--bins",
-            "--message-format",
-            "json-render-diagnostics",
-            "--manifest-path",
-        ])
-        .arg(manifest)
+        .args(["build", "--message-format", "json-render-diagnostics"])
+        .args(how)
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
     // A call that has nothing to do is silent; one that compiles says so.

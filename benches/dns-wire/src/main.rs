@@ -147,7 +147,7 @@ fn run(arguments: Arguments) -> Result<(), Error> {
         report.print();
         return Ok(());
     }
-    let output = arguments.output.clone();
+    let (output, quick) = (arguments.output.clone(), arguments.quick);
     let earlier = match arguments.steady {
         true => Some(Report::read(&output)?),
         false => None,
@@ -161,9 +161,13 @@ fn run(arguments: Arguments) -> Result<(), Error> {
         "/../.."
     ))))?;
     let manifest = workspace.host_main("dns")?;
+    let mirage = match quick {
+        true => run_command::build_quickly(&workspace, &manifest)?,
+        false => run_command::build(&workspace, &manifest)?,
+    };
     let programs = Programs {
         this: std::env::current_exe()?,
-        mirage: run_command::build(&workspace, &manifest)?.into_program()?,
+        mirage: mirage.into_program()?,
         nsd: debian_program("nsd", "nsd")?,
         knot: debian_program("knotd", "knot")?,
     };

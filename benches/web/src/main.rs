@@ -68,7 +68,12 @@ fn run(mut arguments: Arguments) -> Result<(), Error> {
     }
     let workspace = Workspace::find(None)?;
     // Outside of the namespace, where what is missing can be fetched.
-    let mirage = run_command::build(&workspace, &workspace.host_main("web")?)?.into_program()?;
+    let manifest = workspace.host_main("web")?;
+    let mirage = match arguments.quick {
+        true => run_command::build_quickly(&workspace, &manifest)?,
+        false => run_command::build(&workspace, &manifest)?,
+    };
+    let mirage = mirage.into_program()?;
     if env::var_os(INSIDE).is_none() {
         return Err(enter());
     }

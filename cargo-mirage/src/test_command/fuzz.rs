@@ -7,6 +7,8 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::setpriority_process;
+
 use super::{Context, Failure, Outcome, minutes, nightly};
 use crate::debian;
 use crate::error::Error;
@@ -17,6 +19,10 @@ const SLACK: Duration = Duration::from_secs(60);
 
 /// An input that takes longer than this is a finding, in seconds.
 const INPUT_LIMIT: u32 = 10;
+
+/// How much fuzzing stands back behind other steps (nice(2)): a little more than these among each other, and little enough for
+/// [`INPUT_LIMIT`].
+const NICENESS: i32 = 10;
 
 /// Memory that a target may take, in MiB.
 const MEMORY_LIMIT: u32 = 2048;
@@ -53,6 +59,8 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
+                // It has so long, however much it does meanwhile: others needn't wait for it.
+                let _ = setpriority_process(None, NICENESS);
                 loop {
                     let next = queue.lock().ok().and_then(|mut queue| queue.next());
                     let Some(name) = next else { return };
@@ -136,7 +144,7 @@ fn run_target(
     // First the checked-in corpus alone: what was found once must never come back.
     let mut once = Command::new(program);
     once.args(&base).arg("-runs=0").arg(&seeds);
-    check(name, fuzz(context, once, minutes(2), log)?)?;
+    check(name, fuzz(context, once, minutes(5), log)?)?;
     let mut on = Command::new(program);
     on.args(&base)
         .arg(format!("-max_total_time={}", time.as_secs()))

@@ -37,6 +37,14 @@ pub(super) fn obstacle() -> Result<Option<String>, Failure> {
     Ok(None)
 }
 
+/// Builds the program of [`run`] before other calls of cargo keep it waiting. What is wrong with it, the step says.
+pub(super) fn build_ahead(context: &Context<'_>) -> Result<(), Error> {
+    let log = Log::create(&context.target("mirage-test/lab-build.log"))?;
+    let command = context.cargo(&["build", "--package", "lab-tests"]);
+    let _ = context.run(command, minutes(15), &log);
+    Ok(())
+}
+
 /// One run of the lab: package `lab-tests`; and what the images weigh that it has built.
 pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
     if let Some(reason) = obstacle()? {

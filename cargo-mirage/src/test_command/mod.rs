@@ -27,6 +27,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::process::setpriority_process;
 
 use crate::cli::TestArguments;
 use crate::error::Error;
@@ -46,6 +47,9 @@ const PROPTEST_SEED: &str = "PROPTEST_RNG_SEED";
 /// The step that has the programs fetched which tests talk to.
 const PROGRAMS: &str = "peers";
 
+/// The step that takes longest in the emulated machine.
+const LAB: &str = "lab";
+
 /// One row of the list of steps.
 struct Step {
     name: &'static str,
@@ -60,33 +64,49 @@ struct Step {
 /// machine that is emulated, or a test that waits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lane {
-    /// What builds with the stable compiler into the target folder itself.
+    /// What goes before all others: it is quick, or what others need.
+    First,
+    /// Images, programs for users, and the emulated machine. Cargo builds unoptimised programs for one call at a time: there is
+    /// little for it to wait for here.
+    Images,
+    /// What builds unoptimised with the stable compiler into the target folder itself.
     Main,
-    /// What has a target folder of its own. It begins when the programs that tests talk to are there.
+    /// What has a target folder of its own.
     Beside,
 }
 
-/// In this order: what fails fast comes first.
+impl Lane {
+    /// How much its processes stand back behind others (nice(2)). The emulated machine's clock goes on while it isn't run: it is to
+    /// have a processor when it needs one.
+    const fn niceness(self) -> i32 {
+        match self {
+            Self::First | Self::Images => 0,
+            Self::Main | Self::Beside => 5,
+        }
+    }
+}
+
+/// In this order in each lane, and in the summary: what fails fast comes first.
 const STEPS: &[Step] = &[
     Step {
         name: "fmt",
         about: "rustfmt has nothing to change",
         quick: true,
-        lane: Lane::Main,
+        lane: Lane::First,
         run: static_checks::fmt,
     },
     Step {
         name: "lock",
         about: "every Cargo.lock is what its workspace depends on",
         quick: true,
-        lane: Lane::Main,
+        lane: Lane::First,
         run: static_checks::lock,
     },
     Step {
         name: PROGRAMS,
         about: "the programs that tests talk to are there, or are fetched",
         quick: true,
-        lane: Lane::Main,
+        lane: Lane::First,
         run: peers::fetch,
     },
     Step {
@@ -107,7 +127,7 @@ const STEPS: &[Step] = &[
         name: "no-std",
         about: "programs without std link and run on nothing, for each crate and feature",
         quick: true,
-        lane: Lane::Main,
+        lane: Lane::Images,
         run: no_std::run,
     },
     Step {
@@ -132,32 +152,32 @@ const STEPS: &[Step] = &[
         run: examples::run,
     },
     Step {
-        name: "readme",
-        about: "the README's commands do what it says",
-        quick: true,
-        lane: Lane::Main,
-        run: readme::run,
-    },
-    Step {
-        name: "lab",
+        name: LAB,
         about: "the appliances on a real Xen: answers, suspension, migration, what memory forbids; what their images weigh",
         quick: false,
-        lane: Lane::Main,
+        lane: Lane::Images,
         run: lab::run,
     },
     Step {
-        name: "author",
-        about: "an author outside the checkout installs the tool, makes an appliance, and runs it on a real Xen",
-        quick: false,
-        lane: Lane::Main,
-        run: lab::author,
+        name: "readme",
+        about: "the README's commands do what it says",
+        quick: true,
+        lane: Lane::Images,
+        run: readme::run,
     },
     Step {
         name: "bench",
         about: "every benchmark runs, small, and its results are whole",
         quick: true,
-        lane: Lane::Main,
+        lane: Lane::Images,
         run: examples::benches,
+    },
+    Step {
+        name: "author",
+        about: "an author outside the checkout installs the tool, makes an appliance, and runs it on a real Xen",
+        quick: false,
+        lane: Lane::Images,
+        run: lab::author,
     },
     Step {
         name: "package",
@@ -344,31 +364,49 @@ pub fn run(workspace: &Workspace, arguments: &TestArguments) -> Result<ExitCode,
         path: OnceLock::new(),
     };
     let begun = Instant::now();
-    let lane = |lane: Lane| {
+    let rows = run_lanes(&context, arguments)?;
+    context.progress.finish_and_clear();
+    Ok(summary(&rows, begun.elapsed()))
+}
+
+/// Runs what is wanted, and gives what came of it in the order of the list.
+fn run_lanes(context: &Context<'_>, arguments: &TestArguments) -> Result<Vec<Row>, Error> {
+    let steps = |lane: Lane| {
         let steps = STEPS.iter().filter(move |step| step.lane == lane);
         steps.filter(|step| is_wanted(arguments, step))
     };
-    let mut rows = Vec::new();
-    thread::scope(|scope| {
-        let several = thread::available_parallelism().is_ok_and(|count| count.get() > 1);
-        let mut beside = None;
-        for step in lane(Lane::Main) {
-            rows.push(run_or_skip(&context, step, arguments)?);
-            if step.name == PROGRAMS && several {
-                beside = Some(scope.spawn(|| run_all(&context, lane(Lane::Beside), arguments)));
-            }
+    let mut rows = run_all(context, steps(Lane::First), arguments)?;
+    let mut lanes = vec![Lane::Images, Lane::Main, Lane::Beside];
+    lanes.retain(|lane| steps(*lane).next().is_some());
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    if lanes.len() == 1 || processors == 1 {
+        for lane in lanes {
+            rows.extend(run_all(context, steps(lane), arguments)?);
         }
-        rows.extend(match beside {
-            None => run_all(&context, lane(Lane::Beside), arguments)?,
-            Some(beside) => match beside.join() {
-                Ok(rows) => rows?,
-                Err(panic) => resume_unwind(panic),
-            },
-        });
-        Ok::<_, Error>(())
-    })?;
-    context.progress.finish_and_clear();
-    Ok(summary(&rows, begun.elapsed()))
+    } else {
+        if !arguments.quick && steps(Lane::Images).any(|step| step.name == LAB) {
+            lab::build_ahead(context)?;
+        }
+        thread::scope(|scope| {
+            let begin = |lane: Lane| {
+                scope.spawn(move || {
+                    // Of this thread, and of all that it starts.
+                    let _ = setpriority_process(None, lane.niceness());
+                    run_all(context, steps(lane), arguments)
+                })
+            };
+            let lanes: Vec<_> = lanes.into_iter().map(begin).collect();
+            for lane in lanes {
+                match lane.join() {
+                    Ok(of_lane) => rows.extend(of_lane?),
+                    Err(panic) => resume_unwind(panic),
+                }
+            }
+            Ok::<_, Error>(())
+        })?;
+    }
+    rows.sort_by_key(|row| STEPS.iter().position(|step| step.name == row.name));
+    Ok(rows)
 }
 
 /// Whether a step is run, or listed as left out.
@@ -541,6 +579,6 @@ mod tests {
     #[test]
     fn programs_are_fetched_before_what_runs_beside() {
         let programs = STEPS.iter().find(|step| step.name == PROGRAMS);
-        assert!(programs.is_some_and(|step| step.lane == Lane::Main && step.quick));
+        assert!(programs.is_some_and(|step| step.lane == Lane::First && step.quick));
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Context, Failure, Outcome, minutes};
 use crate::error::Error;
 use crate::process::{self, Log, Task};
+use crate::run_command::QUICKLY;
 use crate::workspace::Package;
 
 /// What a package may contain beside its sources; anything else is a stray file.
@@ -114,7 +115,7 @@ fn install_and_run(context: &Context<'_>, log: &Log) -> Result<(), Failure> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(root.join("bin")).chain(env::split_paths(&path));
     let path = env::join_paths(folders).map_err(|error| error.to_string())?;
-    command.env("PATH", path);
+    command.env("PATH", path).envs(QUICKLY);
     let line = process::command_line(&command);
     let finished = Task::new(command, minutes(15)).run(log, |_| {})?;
     if !finished.success() || !finished.output.contains("--zone") {

@@ -1,6 +1,10 @@
 //! The test suites: everything with all features, each crate without, and the model checker.
 
+use std::ffi::OsStr;
+use std::fs;
+use std::panic::resume_unwind;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use super::{Context, Failure, Outcome, minutes};
@@ -153,20 +157,69 @@ pub(super) fn add_within(
     Ok(finished)
 }
 
-/// All tests of all workspaces with all features, documentation examples included.
+/// All tests of all workspaces with all features, documentation examples included. Built one after the other, then run side by side:
+/// many of them wait, for a peer, or for a time to pass.
 pub(super) fn all_features(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
     let mut tally = Tally::default();
     let mut broken = Vec::new();
-    let show = ["--no-fail-fast", "--", "--show-output"];
-    let mut command = context.cargo(&["test", "--workspace", "--all-features"]);
-    command.args(show);
-    add(context, command, log, &mut tally, &mut broken)?;
-    for manifest in context.workspace.host_mains() {
-        let mut command = context.cargo(&["test", "--all-features", "--manifest-path"]);
-        command.arg(manifest).args(show);
+    let call = |selection: &[&OsStr], more: &[&str]| {
+        let mut command = context.cargo(&["test", "--all-features"]);
+        command.args(selection).args(more);
+        command
+    };
+    let workspace = ["--workspace".as_ref()];
+    let mains = context.workspace.host_mains();
+    let mains: Vec<[&OsStr; 2]> = mains
+        .iter()
+        .map(|manifest| ["--manifest-path".as_ref(), manifest.as_ref()])
+        .collect();
+    for selection in std::iter::once(&workspace[..]).chain(mains.iter().map(|main| &main[..])) {
+        let command = call(selection, &["--no-run"]);
         add(context, command, log, &mut tally, &mut broken)?;
     }
+    if broken.is_empty() {
+        let show = ["--no-fail-fast", "--", "--show-output"];
+        // What a call of cargo without a choice runs.
+        let parts: [&[&str]; 3] = [&["--test", "*"], &["--lib", "--bins"], &["--doc"]];
+        let of_workspace = parts.map(|part| call(&workspace, &[part, &show].concat()));
+        let of_mains = mains.iter().map(|main| call(main, &show));
+        let calls = of_workspace.into_iter().chain(of_mains).collect();
+        add_side_by_side(context, calls, log, &mut tally, &mut broken)?;
+    }
     tally.outcome(&broken)
+}
+
+/// As [`add`], all at once. What each prints is in the log as a whole.
+fn add_side_by_side(
+    context: &Context<'_>,
+    calls: Vec<Command>,
+    log: &Log,
+    tally: &mut Tally,
+    broken: &mut Vec<String>,
+) -> Result<(), Failure> {
+    let one = |number: usize, command: Command| {
+        let path = log.path().with_extension(format!("{number}.log"));
+        let own = Log::create(&path)?;
+        let (mut tally, mut broken) = (Tally::default(), Vec::new());
+        let finished = add(context, command, &own, &mut tally, &mut broken);
+        let said = fs::read(&path).map_err(Error::file("read", &path))?;
+        log.line(String::from_utf8_lossy(&said).trim_end());
+        fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+        finished.map(|_| (tally, broken))
+    };
+    thread::scope(|scope| {
+        let begin = |(number, command)| scope.spawn(move || one(number, command));
+        let running: Vec<_> = calls.into_iter().enumerate().map(begin).collect();
+        for call in running {
+            let (its_tally, its_broken) = match call.join() {
+                Ok(done) => done?,
+                Err(panic) => resume_unwind(panic),
+            };
+            tally.add(its_tally);
+            broken.extend(its_broken);
+        }
+        Ok(())
+    })
 }
 
 /// The tests of each crate that has features, with none of them.
