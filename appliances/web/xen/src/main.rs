@@ -24,6 +24,7 @@ use mirage_xen::boot::Boot;
 use mirage_xen::console::logger::Logging;
 use mirage_xen::machine::{Machine, start_logging};
 use mirage_xen::native::NativeHypervisor;
+use web_appliance::tcp::{OwnTcp, register_values};
 use web_appliance::{SITE, Service, ServiceLimits};
 
 use instruments::XenInstruments;
@@ -94,6 +95,8 @@ async fn serve(
     started: mirage_core::Instant,
 ) -> Result<ShutdownReason, Failure> {
     let pages = machine.pool().blocks();
+    // Before there is a device: it lends to its backend what the pool knows then. What there is no room for is small, and copied.
+    register_values(machine.pool(), &SITE, machine.grants().available())?;
     let network = Network::open(machine, logging, settings, tcp::storage(pages)).await?;
     let instruments: &'static XenInstruments =
         Box::leak(Box::new(XenInstruments::new(network.stack(), machine)));
@@ -101,7 +104,8 @@ async fn serve(
     let service: &'static Service<'static> =
         Box::leak(Box::new(service.with_instruments(instruments)));
     service.set_started(started);
-    tcp::serve(machine.executor(), network.stack(), service)?;
+    let listener = OwnTcp::new(tcp::listen(network.stack(), service)?, machine.pool());
+    tcp::serve(machine.executor(), Box::leak(Box::new(listener)), service)?;
     let ended = network.run().await;
     let counters = service.counters();
     let (turned_away, requests) = (service.turned_away(), counters.requests);

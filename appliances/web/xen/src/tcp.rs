@@ -6,9 +6,10 @@ use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
 use mirage_core::executor::Executor;
-use mirage_net::SharedStack;
 use mirage_net::tcp::{ConnectionOptions, ListenOptions, TcpCapacities, TcpStorage};
-use web_appliance::{AnyTcp, Buffers, Service, serve_slot, turn_away};
+use mirage_net::{SharedStack, TcpListener};
+use web_appliance::tcp::OwnTcp;
+use web_appliance::{Buffers, Service, serve_slot, turn_away};
 
 use crate::Failure;
 
@@ -50,19 +51,25 @@ pub(crate) fn storage(pages: usize) -> TcpStorage<'static> {
     })
 }
 
-/// Listens, and spawns the tasks that serve.
+/// Listens.
+pub(crate) fn listen(
+    stack: &'static SharedStack<'static>,
+    service: &Service<'_>,
+) -> Result<TcpListener<'static, 'static>, Failure> {
+    Ok(stack.tcp_listen(ListenOptions {
+        local: SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)),
+        backlog: service.limits().slots as u16,
+        connection: CONNECTION,
+    })?)
+}
+
+/// Spawns the tasks that serve.
 pub(crate) fn serve(
     executor: &'static Executor,
-    stack: &'static SharedStack<'static>,
+    listener: &'static OwnTcp<'static, 'static>,
     service: &'static Service<'static>,
 ) -> Result<(), Failure> {
     let slots = service.limits().slots;
-    let options = ListenOptions {
-        local: SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)),
-        backlog: slots as u16,
-        connection: CONNECTION,
-    };
-    let listener: &'static _ = Box::leak(Box::new(AnyTcp(stack.tcp_listen(options)?)));
     for slot in 0..=slots {
         let task = executor.spawn(async move {
             let mut buffers = Box::new(Buffers::<INPUT, OUTPUT, FIELDS>::new());
