@@ -19,8 +19,9 @@ use crate::error::Error;
 use crate::process::{Background, Log};
 use crate::run_command::QUICKLY;
 
-/// How long a server may take until it answers; it is built before.
-const READY: Duration = Duration::from_secs(60);
+/// How long a server may take until it answers. It is built before, but cargo looks at the tool first, and waits while another step
+/// builds into the same folder. One that ends instead is told at once.
+const READY: Duration = minutes(15);
 
 /// How long a server may take to end after Ctrl-C.
 const END: Duration = Duration::from_secs(20);
