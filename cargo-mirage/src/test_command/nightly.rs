@@ -186,6 +186,7 @@ const INTERPRETED: &[Interpreted] = &[
             "a_count_of_readings_that_would_wrap_refuses",
             // Tables of all sizes.
             "more_references_than_xen_allows",
+            "a_table_grows_with_what_is_lent_as_far_as_xen_allows",
             // Many steps, each looked at from all sides.
             "each_token_hears_of_its_own_port",
             "entries_say_what_is_lent",

@@ -168,6 +168,7 @@ impl Train {
     #[inline]
     pub(super) fn push(&mut self, mut car: Car) -> Result<(), Car> {
         let octets = car.octets();
+        self.complete |= self.frame.segments().len() == Frame::MAX_SEGMENTS;
         let follows = !self.complete
             && octets <= self.size
             && car.headers == self.headers
@@ -177,14 +178,9 @@ impl Train {
         if !follows || car.page.advance(car.headers).is_err() {
             return Err(car);
         }
-        if let Err(segment) = self.frame.push(car.page) {
+        if self.frame.push(car.page).is_err() {
+            // Not to be: there was room. Whoever sent it hears of no acknowledgement.
             self.complete = true;
-            // It was cut off a moment ago, and is there still.
-            if let Segment::Unique(mut page) = segment
-                && page.prepend(car.headers).is_some()
-            {
-                return Err(Car { page, ..car });
-            }
             return Ok(());
         }
         self.octets += octets;

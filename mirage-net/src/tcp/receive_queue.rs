@@ -199,6 +199,8 @@ impl ReceiveQueue {
             let from = Store {
                 pool,
                 limits: *limits,
+                // What comes next while nothing waits to be read goes on in any case, in one of the last slots if need be.
+                any_slot: piece.sequence == self.next && self.ready.head == END,
             };
             if piece.sequence == self.next {
                 self.take_in_order(table, from, piece, &mut arrival);
@@ -684,6 +686,8 @@ impl Piece {
 struct Store {
     pool: &'static Pool,
     limits: ReceiveLimits,
+    /// The first may have a slot that is set aside.
+    any_slot: bool,
 }
 
 impl Store {
@@ -740,7 +744,11 @@ impl Store {
         if used + u32::from(pages) > self.limits.pages {
             return Err(Refused::PageLimit);
         }
-        let Some(index) = table.take_for_data() else {
+        let index = match self.any_slot && list.head == END {
+            true => table.take(),
+            false => table.take_for_data(),
+        };
+        let Some(index) = index else {
             return Err(Refused::NoSlots);
         };
         // A queue keeps a received page only in exchange for one of the general part.

@@ -144,12 +144,18 @@ impl Default for SegmentSlot {
 /// One slot of eight is set aside for what must not fail for want of a slot that another connection's data took: cutting a
 /// piece in two (to send a part of it, or to mark one) and the FIN. What the application gives to be sent, and what is
 /// received, finds the table full before that.
+///
+/// Another one of eight is set aside for what is received, against what is to be sent, and the pieces that a small MSS cuts it into. Two
+/// machines that send each other all that they have slots for would else wait for each other's acknowledgements for ever: neither
+/// could take what it is to acknowledge.
 pub struct SegmentTable<'a> {
     slots: ManagedSlice<'a, SegmentSlot>,
     free_head: u32,
     free: u32,
     /// Slots that queues of data leave free.
     reserve: u32,
+    /// Slots that what is to be sent leaves free beside these.
+    for_received: u32,
 }
 
 impl<'a> SegmentTable<'a> {
@@ -167,6 +173,7 @@ impl<'a> SegmentTable<'a> {
             free_head,
             free: count,
             reserve: count / 8,
+            for_received: count / 8,
         }
     }
 
@@ -183,6 +190,18 @@ impl<'a> SegmentTable<'a> {
     /// How many slots are free for data: what the application gives, and what is received.
     pub fn free_for_data(&self) -> usize {
         self.free.saturating_sub(self.reserve) as usize
+    }
+
+    /// How many slots are set aside for what is received.
+    pub(super) fn for_received(&self) -> usize {
+        self.for_received as usize
+    }
+
+    /// How many of these are free for what the application gives, and for cuts of it.
+    pub fn free_for_sending(&self) -> usize {
+        self.free
+            .saturating_sub(self.reserve)
+            .saturating_sub(self.for_received) as usize
     }
 
     /// A slot for data, empty.

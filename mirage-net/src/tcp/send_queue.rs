@@ -100,7 +100,7 @@ impl SendQueue {
     /// receive reserve is exchanged for one of the pool's general part.
     ///
     /// # Errors
-    /// The segment itself, after [`finish`](Self::finish), when no slot is free for data, when the general part has no page
+    /// The segment itself, after [`finish`](Self::finish), when no slot is free for sending, when the general part has no page
     /// to exchange, or when the queue would exceed 2³⁰ octets.
     pub fn push(&mut self, table: &mut SegmentTable<'_>, segment: Segment) -> Result<(), Segment> {
         let length = match u32::try_from(segment.len()) {
@@ -111,7 +111,7 @@ impl SendQueue {
         if self.fin != Fin::Open {
             return Err(segment);
         }
-        if table.free_for_data() == 0 {
+        if table.free_for_sending() == 0 {
             return Err(segment);
         }
         let segment = segment.keep()?;
@@ -164,7 +164,7 @@ impl SendQueue {
         bytes: &[u8],
         pages: u32,
     ) -> usize {
-        if self.list.pages >= pages || table.free_for_data() == 0 {
+        if self.list.pages >= pages || table.free_for_sending() == 0 {
             return 0;
         }
         let Some(mut page) = pool.alloc() else {
@@ -337,8 +337,11 @@ impl SendQueue {
         {
             let room = limit - octets;
             if slot.length > room {
-                // One segment goes out in any case.
-                let may_cut = self.outstanding() == 0 || self.may_cut(table);
+                // One segment goes out in any case, as long as there are slots for those of others to arrive.
+                let may_cut = match self.outstanding() {
+                    0 => table.free() > table.for_received() / 2,
+                    _ => self.may_cut(table),
+                };
                 if !may_cut || self.list.split(table, self.unsent, room).is_none() {
                     break;
                 }
@@ -373,12 +376,13 @@ impl SendQueue {
 
     /// Whether what is sent may be cut into more pieces. A peer decides how small they are, by its MSS and by what it reports, so
     /// each queue has at most twice as many as are left for the data of all others: that leaves some to the next one, however many
-    /// do so. Where data has taken all that is for it, a few more, of half of what is set aside for cuts.
+    /// do so. Where data has taken all that is for it, a few more, of half of what is set aside for cuts; none of what is set aside for
+    /// what is received.
     #[inline(always)]
     pub(super) fn may_cut(&self, table: &SegmentTable<'_>) -> bool {
         let sent = self.sent_slots as usize;
-        sent < 2 * table.free_for_data()
-            || (sent < FEW && table.free() > (table.capacity() / 16).max(1))
+        sent < 2 * table.free_for_sending()
+            || (sent < FEW && table.free() > table.for_received() + (table.capacity() / 16).max(1))
     }
 
     /// The first unsent slot is in flight.

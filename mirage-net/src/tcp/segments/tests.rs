@@ -35,6 +35,17 @@ fn an_eighth_of_the_slots_is_kept_from_data() {
 }
 
 #[test]
+fn another_eighth_is_kept_from_what_is_to_be_sent() {
+    let mut table = table(32);
+    assert_eq!((table.free_for_sending(), table.free_for_data()), (24, 28));
+    let taken = (0..24).map_while(|_| table.take_for_data()).count();
+    assert_eq!(taken, 24);
+    assert_eq!((table.free_for_sending(), table.free_for_data()), (0, 4));
+    let taken = (0..).map_while(|_| table.take_for_data()).count();
+    assert_eq!((taken, table.free_for_sending()), (4, 0));
+}
+
+#[test]
 fn a_table_without_slots_gives_none() {
     let mut table = table(0);
     assert!(table.take().is_none() && table.take_for_data().is_none());

@@ -548,6 +548,64 @@ fn a_path_that_swallows_large_segments_is_found() {
     }
 }
 
+/// Both send all that they have slots for, cut small; each can take what it is to acknowledge all the same.
+#[test]
+fn two_that_send_all_they_can_leave_room_for_what_they_receive() {
+    let pools = [
+        Pool::leak(1_024, 2048).unwrap(),
+        Pool::leak(1_024, 2048).unwrap(),
+    ];
+    let sizes = Sizes {
+        segments: 128,
+        connections: 16,
+        half_open: 16,
+        ..SIZES
+    };
+    let mut pair = Pair::on(pools, TcpConfig::default(), sizes);
+    // A small MSS, and now and then a loss: what is lost keeps all that follows it.
+    let mut count = 0;
+    pair.link = Box::new(move |_, flying| {
+        count += 1;
+        if flying.has(TcpFlags::SYN) {
+            flying.repr.options.maximum_segment_size = Some(216);
+        } else if count % 97 == 0 {
+            return Vec::new();
+        }
+        std::vec![DELAY]
+    });
+    let listener = pair.listen(ConnectionOptions::DEFAULT);
+    let clients: Vec<_> = (0..12)
+        .map(|_| pair.open(A, ConnectionOptions::DEFAULT))
+        .collect();
+    pair.run(secs(5));
+    let servers = std::iter::from_fn(|| pair.engine(B).accept(listener).unwrap());
+    let ends: Vec<_> = clients
+        .into_iter()
+        .map(|client| (A, client))
+        .chain(servers.map(|server| (B, server)))
+        .collect();
+    assert_eq!(ends.len(), 24);
+    let bytes = pattern(40_000);
+    let mut sent = [0; 24];
+    let mut received = std::vec![Vec::new(); 24];
+    for _ in 0..6_000 {
+        for (number, (host, handle)) in ends.iter().enumerate() {
+            sent[number] += pair.write(*host, *handle, &bytes[sent[number]..]);
+            received[number].extend(pair.read(*host, *handle));
+        }
+        if received
+            .iter()
+            .all(|received| received.len() == bytes.len())
+        {
+            break;
+        }
+        pair.run(ms(50));
+    }
+    for (number, received) in received.iter().enumerate() {
+        assert!(*received == bytes, "{number}: {}", received.len());
+    }
+}
+
 /// Memory is bounded for each connection: what a peer sends without being read stays within the pages that the owner allowed.
 #[test]
 fn tiny_segments_do_not_hold_many_pages() {
