@@ -469,6 +469,7 @@ fn static_ranges_that_the_table_has_no_room_for_are_refused() {
 }
 
 #[test]
+#[cfg(feature = "simulated")]
 fn a_table_grows_with_what_is_lent_as_far_as_xen_allows() {
     static LONG: [u8; 700 * 4_096] = [7; 700 * 4_096];
     let simulation = crate::simulated::Simulation::new(1);
