@@ -114,6 +114,7 @@ impl<N: Netif> Guest<N> {
             reply.extend_from_slice(part).expect("room");
         }
         self.netif.transmit(reply.into()).expect("transmitted");
+        self.netif.flush().expect("flushed");
         host
     }
 

@@ -1,22 +1,24 @@
 //! A tap device of Linux as a network interface.
 
+mod config;
 mod error;
 mod merging;
 mod open;
+mod ring;
 mod train;
+mod transmit;
 mod virtio_header;
 
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::io::{IoSlice, IoSliceMut};
-use std::net::Ipv4Addr;
+use std::io::IoSliceMut;
 use std::task::{Context, Poll};
 
 use mirage_core::{
     Checksum, Frame, MacAddress, Netif, NetifError, OffloadFlags, Offloads, PageMut, Pool, Reserve,
-    Segmentation, SegmentationKind, TransmitError, TransmitReason,
+    Segmentation, SegmentationKind, TransmitError,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -25,9 +27,11 @@ use crate::entropy::SystemRng;
 use crate::platform::HostPlatform;
 use crate::reactor::Source;
 
+pub use config::{TapConfig, TapCounters};
 pub use error::TapError;
 
 use open::OpenTap;
+use ring::{Queued, WriteRing};
 use train::{Car, Train};
 use virtio_header::{ChecksumState, SegmentationState, VirtioHeader};
 
@@ -38,107 +42,15 @@ const VLAN_TAG: usize = 4;
 /// How many frames one call may drop before it lets others run.
 const DROP_BUDGET: usize = 64;
 
-/// How a [`Tap`] is made. Start from [`TapConfig::new`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TapConfig {
-    /// The interface: an existing tap is used, a missing one is made, and taken away when the [`Tap`] goes.
-    pub name: String,
-    /// An address and a prefix length for the *host's* side, added unless it is there. `None`: none is.
-    pub host_address: Option<(Ipv4Addr, u8)>,
-    /// *Our* side's address. `None`: a random one, locally administered.
-    pub mac: Option<MacAddress>,
-    /// The interface's MTU in bytes of IP packet. `None`: as it is (1,500 for a new one).
-    pub mtu: Option<u16>,
-    /// Whether the kernel may hand over frames whose checksum it did not compute, as they never cross a wire
-    /// ([`Checksum::Partial`]). By default it may. Where it may not, no virtio header goes before a frame either, and each checksum is
-    /// left to whoever receives it, also one that a device of the kernel's has verified.
-    pub checksum_offload: bool,
-    /// Whether frames may stand for several segments of TCP over IPv4, up to 64 KiB, both ways. By default they may; only with
-    /// `checksum_offload`, and towards us only where 18 pages, and `receive_pages`, hold such a frame: blocks of 4,096 bytes do,
-    /// those of 2,048 don't. [`Netif::offloads`] says what came of it.
-    pub segmentation_offload: bool,
-    /// Whether Linux may merge segments of TCP that follow each other on a connection before its own TCP, or whoever else receives them,
-    /// looks at them, as it does behind a network card (GRO); what it forwards it cuts again. Each was a frame of its own no longer than the
-    /// MTU, and its checksums are verified. By default it may, where frames are not handed over uncut anyway (`segmentation_offload`), and
-    /// where it can be told to: with the right to change the interface, or once `gro_flush_timeout` is set in its directory of sysfs, in
-    /// nanoseconds. It holds a segment without PSH back for up to 10 ms, or that time, until others follow it: a stack pushes what it sends last, as
-    /// ours does. [`Tap::merges`] says what came of it.
-    pub merge_transmitted: bool,
-    /// Whether segments of TCP over IPv4 that come one after the other are put together before they are handed up, once each was verified: up to
-    /// 18 of a connection that differ in nothing but their place and their length, as a device's driver does it. By default they are, where
-    /// the kernel hands frames over as they would be on a wire (without `checksum_offload`), and each lies in one page. [`Netif::offloads`] says
-    /// so: frames may stand for several segments, and their checksums are verified.
-    pub merge_received: bool,
-    /// Pages of the receive reserve: what can be received and not yet dropped or kept. By default 32; at least what one
-    /// frame of the MTU needs.
-    pub receive_pages: usize,
-    /// Bytes that stay free in front of a received frame, in each of its pages. By default none.
-    pub receive_headroom: usize,
-}
-
-impl TapConfig {
-    /// The default configuration for the interface `name`.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            host_address: None,
-            mac: None,
-            mtu: None,
-            checksum_offload: true,
-            segmentation_offload: true,
-            merge_transmitted: true,
-            merge_received: true,
-            receive_pages: 32,
-            receive_headroom: 0,
-        }
-    }
-}
-
-/// What a [`Tap`] counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TapCounters {
-    /// Frames received and handed up.
-    pub received: u64,
-    /// Bytes of them.
-    pub received_bytes: u64,
-    /// Received frames whose checksum is [`Checksum::Partial`].
-    pub received_partial: u64,
-    /// Received frames that stand for several segments.
-    pub received_segmented: u64,
-    /// Received frames that were put together with the one before: see [`TapConfig::merge_received`].
-    pub received_merged: u64,
-    /// Received and dropped: no page was free, neither in the receive reserve nor in the pool, or the pool had no room for
-    /// another frame of more than three pages.
-    pub dropped_no_page: u64,
-    /// Received and dropped: longer than the MTU and its headers.
-    pub dropped_too_long: u64,
-    /// Received and dropped: shorter than the header that the kernel puts before each frame.
-    pub dropped_short_read: u64,
-    /// Received and dropped: segmented in a way that was not asked for, or without a size.
-    pub dropped_segmented: u64,
-    /// Reads that failed with another error than "nothing there".
-    pub receive_errors: u64,
-    /// Frames that the kernel took.
-    pub transmitted: u64,
-    /// Bytes of them.
-    pub transmitted_bytes: u64,
-    /// Transmitted frames that stand for several segments.
-    pub transmitted_segmented: u64,
-    /// Frames that the kernel refused since its queue or its memory was full.
-    pub transmit_full: u64,
-    /// Frames that the kernel refused since the interface is down.
-    pub transmit_link_down: u64,
-    /// Frames refused for another reason: too long, too short, or an error of the kernel's.
-    pub transmit_refused: u64,
-}
-
 /// A tap device: an Ethernet between the host's kernel and us.
 ///
 /// Frames are read straight into pages of the pool and written straight from them. Before each goes, unless the configuration does
 /// without [`checksum_offload`](TapConfig::checksum_offload), a virtio header, in which the kernel says of a checksum that it has not computed it ([`Checksum::Partial`]) or has verified it
 /// ([`Checksum::Verified`]), and we say the same to the kernel.
+///
+/// Each frame that comes is a system call. Those to be transmitted wait, where the kernel offers io_uring(7), for the next
+/// [`flush`](Netif::flush), and go in their order by a call for up to 16; one that the kernel does not take then is lost, counted, and told of
+/// by what flushed. Their pages are free when that returns. What still waits when the tap is dropped is not transmitted.
 ///
 /// The link is up while the host's interface is. That it went down is noticed when a frame is transmitted; that it came up
 /// again, at once.
@@ -175,6 +87,10 @@ pub struct Tap {
     headroom: usize,
     /// Pages for the next frame, each empty behind its headroom and expanded to the block's end.
     posted: Vec<PageMut>,
+    /// By which frames go together; `None`: they go one by one.
+    ring: Option<WriteRing>,
+    /// Frames that go together, with room for as many as do.
+    queued: Vec<Queued>,
     /// Pages that the longest frame needs.
     pages_a_frame: usize,
     /// Pages that a frame of the MTU needs.
@@ -269,6 +185,8 @@ impl Tap {
             reserve,
             headroom: config.receive_headroom,
             posted: Vec::with_capacity(pages_a_frame),
+            ring: config.io_uring.then(open_ring).flatten(),
+            queued: Vec::with_capacity(ring::MOST),
             pages_a_frame,
             pages_an_mtu,
             link_up: true,
@@ -289,6 +207,11 @@ impl Tap {
     /// Whether Linux merges segments that it receives from us: see [`TapConfig::merge_transmitted`].
     pub fn merges(&self) -> bool {
         self.merges
+    }
+
+    /// Whether frames that are transmitted together go to the kernel by one system call: see [`TapConfig::io_uring`].
+    pub fn uses_io_uring(&self) -> bool {
+        self.ring.is_some()
     }
 
     /// What was counted so far.
@@ -527,38 +450,6 @@ impl Tap {
         Poll::Ready(Ok(frame))
     }
 
-    /// Checks what can be checked without the kernel.
-    fn refuse(&self, frame: &Frame) -> Option<TransmitReason> {
-        let length = frame.len();
-        if length < ETHERNET_HEADER {
-            return Some(TransmitReason::TooShort);
-        }
-        let partial = matches!(frame.metadata.checksum, Checksum::Partial { .. });
-        if partial && !self.checksum_offload {
-            return Some(TransmitReason::Unsupported);
-        }
-        let mut packet = length;
-        if let Some(segmentation) = frame.metadata.segmentation {
-            let taken = partial
-                && self.segmentation.transmit
-                && segmentation.kind == SegmentationKind::TcpV4
-                && segmentation.size > 0
-                && segmentation.header_len > 0;
-            if !taken {
-                return Some(TransmitReason::Unsupported);
-            }
-            if length > usize::from(u16::MAX) + ETHERNET_HEADER {
-                return Some(TransmitReason::TooLong);
-            }
-            let segment = usize::from(segmentation.header_len) + usize::from(segmentation.size);
-            packet = packet.min(segment);
-        }
-        if packet > usize::from(self.mtu) + ETHERNET_HEADER + VLAN_TAG {
-            return Some(TransmitReason::TooLong);
-        }
-        None
-    }
-
     /// Whether the kernel takes frames: its interface is up and its queue has room.
     fn is_writable(&self) -> bool {
         let mut descriptors = [PollFd::new(&self.source, PollFlags::OUT)];
@@ -617,6 +508,10 @@ impl Netif for Tap {
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NetifError>> {
+        // Where no page is free, theirs may be all that there is for the next.
+        if self.is_queue_full() || self.reserve.pool().free() == 0 {
+            self.transmit_queued()?;
+        }
         if !self.link_up {
             if !self.is_writable() {
                 self.source.wake_when_writable(cx);
@@ -632,79 +527,11 @@ impl Netif for Tap {
             self.counters.transmit_refused += 1;
             return Err(TransmitError { frame, reason });
         }
-        let header = VirtioHeader {
-            checksum: match frame.metadata.checksum {
-                Checksum::Unverified | Checksum::Verified => ChecksumState::Unknown,
-                Checksum::Partial { start, offset } => ChecksumState::Needed { start, offset },
-            },
-            segmentation: match frame.metadata.segmentation {
-                None => SegmentationState::None,
-                Some(Segmentation {
-                    size, header_len, ..
-                }) => SegmentationState::TcpV4 { size, header_len },
-            },
-        }
-        .emit();
-        let length = frame.len();
-        let write = |slices: &[IoSlice<'_>]| {
-            rustix::io::retry_on_intr(|| rustix::io::writev(&self.source, slices))
-        };
-        let header = header.get(..self.header_length()).unwrap_or_default();
-        let written = match frame.segments() {
-            [segment] if header.is_empty() => {
-                rustix::io::retry_on_intr(|| rustix::io::write(&self.source, segment))
-            }
-            [segment] => write(&[IoSlice::new(header), IoSlice::new(segment)]),
-            [headers, payload] => write(&[
-                IoSlice::new(header),
-                IoSlice::new(headers),
-                IoSlice::new(payload),
-            ]),
-            [headers, payload, rest] => write(&[
-                IoSlice::new(header),
-                IoSlice::new(headers),
-                IoSlice::new(payload),
-                IoSlice::new(rest),
-            ]),
-            segments => {
-                let mut slices: [IoSlice<'_>; 1 + Frame::MAX_SEGMENTS] =
-                    std::array::from_fn(|_| IoSlice::new(&[]));
-                slices[0] = IoSlice::new(header);
-                for (slice, segment) in slices[1..].iter_mut().zip(segments) {
-                    *slice = IoSlice::new(segment);
-                }
-                write(&slices[..1 + segments.len()])
-            }
-        };
-        let reason = match written {
-            Ok(_) => {
-                self.link_up = true;
-                self.counters.transmitted += 1;
-                self.counters.transmitted_bytes += length as u64;
-                self.counters.transmitted_segmented +=
-                    u64::from(frame.metadata.segmentation.is_some());
-                return Ok(());
-            }
-            Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => {
-                self.counters.transmit_full += 1;
-                TransmitReason::Full
-            }
-            Err(Errno::IO) => {
-                self.link_up = false;
-                self.counters.transmit_link_down += 1;
-                TransmitReason::Netif(NetifError::LinkDown)
-            }
-            Err(errno) => {
-                self.counters.transmit_refused += 1;
-                TransmitReason::Netif(netif_error(errno))
-            }
-        };
-        Err(TransmitError { frame, reason })
+        self.take(frame)
     }
 
     fn flush(&mut self) -> Result<(), NetifError> {
-        // Each write(2) hands its frame to the kernel.
-        Ok(())
+        self.transmit_queued()
     }
 }
 
@@ -720,6 +547,13 @@ impl fmt::Debug for Tap {
             .field("counters", &self.counters)
             .finish_non_exhaustive()
     }
+}
+
+/// A ring, where the kernel offers it.
+fn open_ring() -> Option<WriteRing> {
+    WriteRing::new()
+        .inspect_err(|error| log::debug!("no io_uring for the tap ({error}): frames go one by one"))
+        .ok()
 }
 
 /// Which way frames may stand for several segments.

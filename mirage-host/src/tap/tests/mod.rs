@@ -1,21 +1,35 @@
 //! Tests against this machine's kernel, each in a network namespace of its own thread: nothing is left behind.
 
-use std::net::UdpSocket;
+mod merging;
+mod together;
+
+use std::cell::Cell;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 
-use mirage_core::Clock;
 use mirage_core::executor::Platform;
+use mirage_core::{Clock, TransmitReason};
 
 use rustix::thread::CapabilitySet;
 
 use super::*;
 use crate::testing::{GUEST, Guest, HOST, drop_the_right, receive_text, route, udp_sum};
+use merging::verifying;
 
 const GUEST_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
 const NAME: &str = "mirage-test";
+
+/// With io_uring, and without.
+const WAYS: [bool; 2] = [true, false];
+
+thread_local! {
+    /// Whether the taps of this thread may use io_uring.
+    static IO_URING: Cell<bool> = const { Cell::new(true) };
+}
 
 #[test]
 fn a_frame_of_the_mtu_fits_with_a_byte_to_spare() {
@@ -126,7 +140,7 @@ fn a_checksum_that_the_kernel_left_out_is_partial_and_completed_on_the_way_back(
             // In two segments, with the pseudo-header's sum where the checksum goes.
             let answer = guest.answer(&received, true);
             assert_eq!(answer.segments().len(), 2);
-            guest.netif.transmit(answer).expect("transmitted");
+            send(&mut guest.netif, answer).expect("transmitted");
             assert_eq!(receive_text(&host), b"pong");
         },
     );
@@ -147,7 +161,7 @@ fn without_offload_every_checksum_is_computed() {
         let bytes = received.contiguous().expect("one page");
         assert_eq!(udp_sum(bytes), 0xffff, "the sum over a right checksum");
         let answer = guest.answer(&received, false);
-        guest.netif.transmit(answer).expect("transmitted");
+        send(&mut guest.netif, answer).expect("transmitted");
         assert_eq!(receive_text(&host), b"pong");
     });
 }
@@ -178,9 +192,8 @@ fn an_interface_that_goes_down_and_up_is_an_error_and_no_panic() {
             let index = route().interface(NAME).expect("the interface").index;
             route().set_down(index).expect("down");
             let frame = guest.arp_frame();
-            let refused = guest.netif.transmit(frame).expect_err("the link is down");
-            assert_eq!(refused.reason, TransmitReason::Netif(NetifError::LinkDown));
-            assert_eq!(refused.frame.len(), 42, "the frame comes back");
+            let refused = send(&mut guest.netif, frame).expect_err("the link is down");
+            assert_eq!(refused, TransmitReason::Netif(NetifError::LinkDown));
             assert!(!guest.netif.link_up());
             assert!(guest.poll_ready().is_pending());
             // It comes up from another thread, while this one sleeps in the platform.
@@ -195,7 +208,8 @@ fn an_interface_that_goes_down_and_up_is_an_error_and_no_panic() {
                 }
             });
             assert!(guest.netif.link_up());
-            guest.netif.transmit(refused.frame).expect("transmitted");
+            let frame = guest.arp_frame();
+            send(&mut guest.netif, frame).expect("transmitted");
             let counters = guest.netif.counters();
             assert_eq!((counters.transmit_link_down, counters.transmitted), (1, 1));
         },
@@ -217,8 +231,8 @@ fn an_interface_that_is_deleted_is_gone_and_no_panic() {
         };
         assert_eq!(error, NetifError::Gone);
         let frame = guest.arp_frame();
-        let refused = guest.netif.transmit(frame).expect_err("there is no device");
-        assert_eq!(refused.reason, TransmitReason::Netif(NetifError::Gone));
+        let refused = send(&mut guest.netif, frame).expect_err("there is no device");
+        assert_eq!(refused, TransmitReason::Netif(NetifError::Gone));
     });
 }
 
@@ -268,6 +282,13 @@ fn with_every_page_held(checksum_offload: bool) {
 
 #[test]
 fn without_a_header_frames_are_as_long_as_they_were_sent() {
+    for io_uring in WAYS {
+        IO_URING.set(io_uring);
+        frames_without_a_header();
+    }
+}
+
+fn frames_without_a_header() {
     let (mut tap, kernel) = on_a_socket(1500);
     tap.checksum_offload = false;
     tap.segmentation = Segmenting {
@@ -301,8 +322,11 @@ fn without_a_header_frames_are_as_long_as_they_were_sent() {
             page.extend_from_slice(&[piece; 20]).expect("room");
             frame.push(page).expect("room");
         }
-        let bytes: Vec<u8> = (0..pieces).flat_map(|piece| [piece; 20]).collect();
         tap.transmit(frame).expect("transmitted");
+    }
+    tap.flush().expect("flushed");
+    for pieces in 1..=5 {
+        let bytes: Vec<u8> = (0..pieces).flat_map(|piece| [piece; 20]).collect();
         let mut sent = [0; 200];
         let length = kernel.recv(&mut sent).expect("a frame");
         assert_eq!(&sent[..length], bytes);
@@ -330,11 +354,8 @@ fn what_the_device_can_t_do_is_refused_with_the_frame() {
             start: 60_000,
             offset: 60_000,
         };
-        let refused = guest.netif.transmit(frame).expect_err("no such byte");
-        assert!(matches!(
-            refused.reason,
-            TransmitReason::Netif(NetifError::Os(_))
-        ));
+        let refused = send(&mut guest.netif, frame).expect_err("no such byte");
+        assert!(matches!(refused, TransmitReason::Netif(NetifError::Os(_))));
         assert_eq!(guest.netif.counters().transmit_refused, 3);
     });
 }
@@ -476,7 +497,7 @@ fn what_is_to_be_cut_is_checked_before_the_kernel_has_it() {
             header_len: 66,
         });
         change(&mut frame);
-        tap.transmit(frame).err().map(|error| error.reason)
+        send(&mut tap, frame).err()
     };
     fn of(frame: &mut Frame) -> &mut Segmentation {
         frame.metadata.segmentation.as_mut().expect("segmented")
@@ -538,237 +559,19 @@ fn blocks_too_small_for_long_frames_are_told_apart() {
     });
 }
 
-/// Segments to a port of the host's that nobody listens on are answered with a reset each, unless they were merged before.
-#[test]
-fn segments_that_follow_each_other_are_one_to_linux_and_the_last_of_them_does_not_wait() {
-    in_own_network(
-        "segments_that_follow_each_other_are_one_to_linux_and_the_last_of_them_does_not_wait",
-        || {
-            for (merge, resets) in [(true, 1), (false, 4)] {
-                let mut guest = open(verifying(merge));
-                assert_eq!(guest.netif.merges(), merge);
-                drop(guest.ping_pong_arp());
-                let host_mac = host_mac(&mut guest);
-                for number in 0..4 {
-                    let push = number == 3;
-                    let segment = segment(&guest, &host_mac, number * 1_000, push);
-                    guest.netif.transmit(segment).expect("transmitted");
-                }
-                for number in 0..resets {
-                    let reset = reset(&mut guest);
-                    // RFC 9293 §3.10.7.1: of a segment with an acknowledgement the reset has that number, so they are told apart by how
-                    // many they are.
-                    assert_eq!(reset.len(), 54, "{number}");
-                }
-                // What was sent after them is answered after them.
-                let last = segment(&guest, &host_mac, 9_000, true);
-                guest.netif.transmit(last).expect("transmitted");
-                reset(&mut guest);
-                assert_eq!(resets_waiting(&mut guest), 0);
-            }
-        },
-    );
-}
-
-/// Nothing is lost that no other follows: it waits for a hundredth of a second.
-#[test]
-fn a_segment_that_is_not_pushed_is_held_for_a_moment_only() {
-    in_own_network(
-        "a_segment_that_is_not_pushed_is_held_for_a_moment_only",
-        || {
-            let mut guest = open(verifying(true));
-            drop(guest.ping_pong_arp());
-            let host_mac = host_mac(&mut guest);
-            let segment = segment(&guest, &host_mac, 0, false);
-            let sent = guest.platform.now();
-            guest.netif.transmit(segment).expect("transmitted");
-            reset(&mut guest);
-            let waited = guest.platform.now() - sent;
-            // The rest is for a machine that does other things.
-            assert!(waited < std::time::Duration::from_secs(5), "{waited:?}");
-        },
-    );
-}
-
-#[test]
-fn where_linux_can_t_be_told_to_merge_the_tap_is_as_before() {
-    in_own_network(
-        "where_linux_can_t_be_told_to_merge_the_tap_is_as_before",
-        || {
-            let guest = open(verifying(false));
-            super::open::tests::set_persistent(&guest.netif.source, true);
-            drop(guest);
-            drop_the_right(CapabilitySet::NET_ADMIN);
-            let mut guest = open(verifying(true));
-            assert!(!guest.netif.was_made() && !guest.netif.merges());
-            let host = guest.ping_pong_arp();
-            let received = guest.udp();
-            let answer = guest.answer(&received, false);
-            guest.netif.transmit(answer).expect("transmitted");
-            assert_eq!(receive_text(&host), b"pong");
-        },
-    );
-}
-
-#[test]
-fn an_interface_that_was_told_once_merges_without_the_right() {
-    in_own_network(
-        "an_interface_that_was_told_once_merges_without_the_right",
-        || {
-            let guest = open(verifying(true));
-            super::open::tests::set_persistent(&guest.netif.source, true);
-            drop(guest);
-            drop_the_right(CapabilitySet::NET_ADMIN);
-            assert!(open(verifying(true)).netif.merges());
-            assert!(!open(verifying(false)).netif.merges());
-        },
-    );
-}
-
-#[test]
-fn what_is_handed_over_uncut_is_not_merged_as_well() {
-    in_own_network("what_is_handed_over_uncut_is_not_merged_as_well", || {
-        assert!(!open(config()).netif.merges());
-        let mut config = config();
-        config.segmentation_offload = false;
-        assert!(open(config).netif.merges());
-    });
-}
-
-/// What came in a row is handed up together, what came behind it next, and when nothing is left nobody is woken for nothing.
-#[test]
-fn received_segments_are_put_together_and_nothing_changes_places() {
-    let (mut tap, kernel) = on_a_socket(1500);
-    tap.checksum_offload = false;
-    tap.segmentation = Segmenting {
-        transmit: false,
-        receive: false,
-    };
-    tap.pages_a_frame = 1;
-    tap.merge_received = true;
-    let both = OffloadFlags::RECEIVE_VERIFIED | OffloadFlags::RECEIVE_SEGMENTED_V4;
-    assert_eq!(tap.offloads().flags, both);
-    let text = |sequence, push| segment_bytes(&HOST.octets(), sequence, push);
-    let other = vec![9; 60];
-    for frame in [
-        text(0, false),
-        text(1_000, false),
-        other.clone(),
-        text(2_000, false),
-        text(3_000, true),
-        text(4_000, false),
-        text(9_000, false),
-    ] {
-        kernel.send(&frame).expect("sent");
-    }
-    let mut lengths = Vec::new();
-    let mut checksums = Vec::new();
-    while let (Poll::Ready(Ok(frame)), woken) = poll_receive(&mut tap) {
-        assert!(!woken);
-        lengths.push(frame.len());
-        checksums.push(frame.metadata.checksum);
-    }
-    assert_eq!(lengths, [2_054, 60, 2_054, 1_054, 1_054]);
-    let (verified, not) = (Checksum::Verified, Checksum::Unverified);
-    assert_eq!(checksums, [verified, not, verified, verified, verified]);
-    let counters = tap.counters();
-    assert_eq!(
-        (
-            counters.received,
-            counters.received_merged,
-            counters.received_segmented
-        ),
-        (7, 2, 2)
-    );
-    // It waits for the descriptor, and does not spin; and what comes then is read.
-    let (received, woken) = poll_receive(&mut tap);
-    assert!(received.is_pending() && !woken);
-    kernel.send(&other).expect("sent");
-    assert!(poll_receive(&mut tap).0.is_ready());
-    // An error behind segments is told behind them, once.
-    kernel.send(&text(0, false)).expect("sent");
-    drop(kernel);
-    assert!(matches!(poll_receive(&mut tap), (Poll::Ready(Ok(frame)), _) if frame.len() == 1_054));
-}
-
-/// Without offloads.
-fn verifying(merge: bool) -> TapConfig {
-    let mut config = config();
-    config.checksum_offload = false;
-    config.merge_transmitted = merge;
-    config
-}
-
-/// The address of the host's end.
-fn host_mac(guest: &mut Guest<Tap>) -> [u8; 6] {
-    let received = guest.udp();
-    let mut mac = [0; 6];
-    received.copy_to_slice(6, &mut mac);
-    mac
-}
-
-/// A thousand octets on a connection that there is not.
-fn segment(guest: &Guest<Tap>, host_mac: &[u8; 6], sequence: u32, push: bool) -> Frame {
-    let mut page = guest.pool.alloc().expect("a page");
-    let mut bytes = segment_bytes(&HOST.octets(), sequence, push);
-    bytes[..6].copy_from_slice(host_mac);
-    page.extend_from_slice(&bytes).expect("room");
-    page.into()
-}
-
-fn segment_bytes(destination: &[u8; 4], sequence: u32, push: bool) -> Vec<u8> {
-    let mut tcp = Vec::new();
-    tcp.extend(4_000u16.to_be_bytes());
-    tcp.extend(9u16.to_be_bytes());
-    tcp.extend(sequence.to_be_bytes());
-    let flags = if push { 0x18 } else { 0x10 };
-    tcp.extend([0, 0, 0, 77, 0x50, flags, 4, 0, 0, 0, 0, 0]);
-    tcp.extend([7; 1_000]);
-    let length = tcp.len() as u16;
-    let addresses = [GUEST.octets(), *destination].concat();
-    let mut pseudo = addresses.clone();
-    pseudo.extend([0, 6]);
-    pseudo.extend(length.to_be_bytes());
-    let checksum = !crate::testing::sum(&[&pseudo[..], &tcp].concat());
-    tcp[16..18].copy_from_slice(&checksum.to_be_bytes());
-    let mut ip = vec![0x45, 0];
-    ip.extend((20 + length).to_be_bytes());
-    ip.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
-    ip.extend(addresses);
-    let checksum = !crate::testing::sum(&ip);
-    ip[10..12].copy_from_slice(&checksum.to_be_bytes());
-    [&[2; 6][..], &GUEST_MAC.octets(), &[8, 0], &ip, &tcp].concat()
-}
-
-/// The next reset from the host.
-fn reset(guest: &mut Guest<Tap>) -> Frame {
-    guest.receive(is_tcp)
-}
-
-/// How many more resets are there.
-fn resets_waiting(guest: &mut Guest<Tap>) -> usize {
-    let mut count = 0;
-    while let Poll::Ready(frame) = guest.poll_receive() {
-        let mut head = [0; 42];
-        frame.expect("a frame").copy_to_slice(0, &mut head);
-        count += usize::from(is_tcp(&head));
-    }
-    count
-}
-
-fn is_tcp(head: &[u8]) -> bool {
-    head[12..14] == [8, 0] && head[23] == 6
-}
-
 /// A tap whose kernel is the other end of a pair of sockets, which can say what the real one never does.
 fn on_a_socket(mtu: u16) -> (Tap, UnixDatagram) {
-    let platform = HostPlatform::leak().expect("a platform");
-    let pool = Pool::leak(64, 4_096).expect("a pool");
     let (ours, kernel) = UnixDatagram::pair().expect("a pair of sockets");
     ours.set_nonblocking(true).expect("not blocking");
     kernel.set_nonblocking(true).expect("not blocking");
-    let tap = Tap {
-        source: platform.source(ours.into()).expect("a slot"),
+    (on_a_descriptor(ours.into(), mtu), kernel)
+}
+
+fn on_a_descriptor(descriptor: OwnedFd, mtu: u16) -> Tap {
+    let platform = HostPlatform::leak().expect("a platform");
+    let pool = Pool::leak(64, 4_096).expect("a pool");
+    Tap {
+        source: platform.source(descriptor).expect("a slot"),
         name: NAME.into(),
         made: false,
         mac: GUEST_MAC,
@@ -787,10 +590,11 @@ fn on_a_socket(mtu: u16) -> (Tap, UnixDatagram) {
         posted: Vec::new(),
         pages_a_frame: pages_a_frame(u16::MAX, 4_096, 0).expect("pages"),
         pages_an_mtu: pages_a_frame(mtu, 4_096, 0).expect("a page"),
+        ring: IO_URING.get().then(open_ring).flatten(),
+        queued: Vec::with_capacity(ring::MOST),
         link_up: true,
         counters: TapCounters::default(),
-    };
-    (tap, kernel)
+    }
 }
 
 /// A frame as the kernel hands it over, with an empty virtio header.
@@ -816,12 +620,25 @@ fn config() -> TapConfig {
     let mut config = TapConfig::new(NAME);
     config.host_address = Some((HOST, 24));
     config.mac = Some(GUEST_MAC);
+    config.io_uring = IO_URING.get();
     config
 }
 
-/// Runs `test` in a network of its own, where there are taps.
-fn in_own_network(name: &str, test: impl FnOnce() + Send + 'static) {
-    network_namespace::run_test(name, network_namespace::what_a_tap_lacks, test);
+/// Transmits one frame, and says why it was not.
+fn send(tap: &mut Tap, frame: Frame) -> Result<(), TransmitReason> {
+    tap.transmit(frame).map_err(|error| error.reason)?;
+    tap.flush().map_err(TransmitReason::Netif)
+}
+
+/// Runs `test` in a network of its own, where there are taps: once with io_uring, where the kernel offers it, and once without.
+fn in_own_network(name: &str, test: impl Fn() + Clone + Send + 'static) {
+    for io_uring in WAYS {
+        let test = test.clone();
+        network_namespace::run_test(name, network_namespace::what_a_tap_lacks, move || {
+            IO_URING.set(io_uring);
+            test();
+        });
+    }
 }
 
 fn open(config: TapConfig) -> Guest<Tap> {
