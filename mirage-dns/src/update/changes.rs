@@ -1,6 +1,7 @@
 //! The changes of one update (RFC 2136 §3.4), on copies of the names that it touches.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
 use super::node::{Node, OVERHEAD, Rrset};
 use super::pending::{View, soa_of};
@@ -54,6 +55,7 @@ impl<'a> Changes<'a> {
         }
         self.check()?;
         self.raise_serial(old_soa)?;
+        self.drop_old_digests()?;
         Ok(Some(self.nodes))
     }
 
@@ -166,6 +168,31 @@ impl<'a> Changes<'a> {
         let raised = node.add(RecordType::SOA, soa.ttl(), &rdata);
         raised.map_err(UpdateError::Refused)
     }
+
+    /// A digest of the zone as it was goes: RFC 8976 §4 has no zone verified by one whose serial is not that of the SOA, and who
+    /// verifies what it is sent would refuse the zone. One that the update brought for this serial stays.
+    fn drop_old_digests(&mut self) -> Result<(), UpdateError> {
+        let node = self.touch(self.view.apex(), 0)?;
+        let serial = soa_of(node).and_then(|soa| soa.serial());
+        let digests = node.rrset(RecordType::ZONEMD);
+        let old: Vec<Vec<u8>> = digests
+            .into_iter()
+            .flat_map(|digests| digests.records())
+            .filter(|rdata| digest_serial(rdata) != serial)
+            .map(<[u8]>::to_vec)
+            .collect();
+        for rdata in &old {
+            node.remove(RecordType::ZONEMD, rdata);
+        }
+        Ok(())
+    }
+}
+
+/// The serial of a ZONEMD record: its first four octets (RFC 8976 §2.2.1).
+fn digest_serial(rdata: &[u8]) -> Option<u32> {
+    rdata
+        .first_chunk()
+        .map(|serial| u32::from_be_bytes(*serial))
 }
 
 /// Whether a record may be added to what a name has (§3.4.2.2); if not, it is left out.

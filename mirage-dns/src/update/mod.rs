@@ -21,6 +21,9 @@
 //!   (§3.4.2.2).
 //! - **The TTL** of an added record becomes that of its whole RRset (RFC 2181 §5.2), and one above 2³¹ − 1 becomes 0
 //!   (§8 there).
+//! - **ZONEMD** at the apex, whose digest is that of the version before, goes with an update that changes anything, unless the
+//!   update brings one for the new serial: by one of another serial no zone is verified (RFC 8976 §4), and a secondary that looks
+//!   would refuse the zone.
 //! - **Beside a CNAME** may stand what may stand there in a zone file: RRSIG, NSEC, KEY and SIG. Everything else that
 //!   would is left out, as is a CNAME beside other records (§3.4.2.2). A DNAME is treated as a CNAME is: there is one,
 //!   and a new one takes its place (RFC 6672 §5.2).

@@ -328,3 +328,49 @@ fn updates_wait_until_they_are_built() {
         (true, 0)
     );
 }
+
+/// Of this serial, scheme SIMPLE, SHA-384.
+fn digest(serial: u32, octet: u8) -> Vec<u8> {
+    let mut rdata = serial.to_be_bytes().to_vec();
+    rdata.extend([1, 1]);
+    rdata.extend([octet; 48]);
+    rdata
+}
+
+#[test]
+fn digest_of_the_zone_as_it_was_goes_with_the_first_update() {
+    let zonemd = RecordType::ZONEMD;
+    let hex = "aa".repeat(48);
+    let mut world = World::new(&alloc::format!("{ZONE}@ ZONEMD 10 1 1 {hex}\n"));
+    assert!(world.has("example.org", zonemd));
+    // What changes nothing leaves it.
+    ignored(
+        &mut world,
+        add("mail.example.org", A, 3600, &[192, 0, 2, 25]),
+    );
+    assert!(world.has("example.org", zonemd));
+    let difference = changed(&mut world, &[add("new.example.org", A, 60, ADDRESS)]);
+    assert!(!world.has("example.org", zonemd));
+    let removed: Vec<_> = difference.removed.iter().map(|r| r.record_type()).collect();
+    assert_eq!(removed, [zonemd]);
+    // One for another version does not come in, one for the version that the update makes does, and goes with the next.
+    let apex = "example.org";
+    let old = add(apex, zonemd, 60, &digest(11, 1));
+    changed(&mut world, &[old, add("a.example.org", A, 60, ADDRESS)]);
+    assert!(!world.has(apex, zonemd));
+    let right = add(apex, zonemd, 60, &digest(20, 2));
+    let to_20 = add(apex, RecordType::SOA, 60, &soa(20));
+    changed(&mut world, &[to_20, right]);
+    assert!(world.has(apex, zonemd));
+    changed(&mut world, &[add("b.example.org", A, 60, ADDRESS)]);
+    assert!(!world.has(apex, zonemd));
+}
+
+#[test]
+fn digest_for_another_version_alone_changes_the_serial_and_nothing_else() {
+    let mut world = World::new(ZONE);
+    let digest = add("example.org", RecordType::ZONEMD, 60, &digest(10, 1));
+    let difference = changed(&mut world, &[digest]);
+    assert_eq!((difference.old_serial(), difference.new_serial()), (10, 11));
+    assert!(difference.removed.is_empty() && difference.added.is_empty());
+}
