@@ -78,6 +78,9 @@ pub struct Bounds {
     /// How many questions, transfers and notices to other servers are under way at once; further ones wait. Each takes a
     /// socket, and as long as the other server is silent.
     pub conversations: usize,
+    /// How many transfers go out at once; further ones are answered with SERVFAIL. Each takes a connection, and as long as its
+    /// reader takes, which is not to keep those waiting who ask questions.
+    pub transfers: usize,
     /// When secondary zones ask.
     pub intervals: Intervals,
     /// How often secondaries are told.
@@ -85,7 +88,7 @@ pub struct Bounds {
 }
 
 impl Default for Bounds {
-    /// 4 MiB of journal a zone, 256 waiting updates, 64 conversations, otherwise the parts' own defaults.
+    /// 4 MiB of journal a zone, 256 waiting updates, 64 conversations, 16 transfers that go out, otherwise the parts' own defaults.
     fn default() -> Self {
         Self {
             journal: 4 << 20,
@@ -93,6 +96,7 @@ impl Default for Bounds {
             updates: 256,
             update: UpdateLimits::default(),
             conversations: 64,
+            transfers: 16,
             intervals: Intervals::default(),
             schedule: Schedule::default(),
         }

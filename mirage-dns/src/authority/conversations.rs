@@ -14,6 +14,7 @@ use crate::transfer::Transferred;
 impl<'k> Authority<'k> {
     /// What came of [`Task::QuerySoa`]: the primary's serial, or nothing.
     pub fn handle_soa(&mut self, query: &SoaQuery<'_>, serial: Option<u32>, now: Now) {
+        self.verifier.count_answers(&query.answers());
         if let Some(secondary) = self.secondary(query.zone) {
             secondary.handle_soa(now.elapsed, serial);
         }
@@ -26,6 +27,7 @@ impl<'k> Authority<'k> {
         result: Option<Transferred>,
         now: Now,
     ) {
+        self.verifier.count_answers(&transfer.answers());
         let place = transfer.zone;
         let change = match result {
             Some(Transferred::Whole(records)) => Change::Replace(Arc::new(records)),
@@ -55,6 +57,7 @@ impl<'k> Authority<'k> {
 
     /// What came of [`Task::Notify`]: whether the secondary has answered.
     pub fn handle_notified(&mut self, notice: &NotifyRequest<'_>, is_answered: bool) {
+        self.verifier.count_answers(&notice.answers());
         self.notices = self.notices.saturating_sub(1);
         if is_answered && let Some(state) = self.states.get_mut(notice.zone) {
             let told = notice.notice;

@@ -12,6 +12,8 @@ pub struct Counters {
     pub incremental_transfers_out: u64,
     /// Transfers that were asked for and not given.
     pub transfers_refused: u64,
+    /// Of these, the ones that were not given as too many went out already.
+    pub transfers_put_off: u64,
     /// Transfers from primaries that failed.
     pub transfers_failed: u64,
     /// Notices sent, each attempt.
@@ -34,6 +36,6 @@ pub struct Counters {
     pub updates_failed: u64,
     /// Answers over UDP to these requests that a rate limiter held back.
     pub rate_limited: u64,
-    /// What became of signatures.
+    /// What became of signatures, those of the answers to our own requests included.
     pub tsig: tsig::Counters,
 }

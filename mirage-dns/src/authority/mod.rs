@@ -9,6 +9,7 @@
 //! | [`Task`] | what it wants done: a [`SoaQuery`], a [`ZoneTransfer`], a [`NotifyRequest`], a [`BuildJob`] |
 //! | [`Reload`] | zones that were read again |
 //! | [`SignedTransfer`] | a transfer that goes out |
+//! | [`Rejection`], [`Why`] | a request that was turned away, to be told |
 //! | [`Now`] | the time |
 //!
 //! A pure state machine: it owns no socket, no clock and no thread. Zones never change in place: a change is built into the
@@ -18,7 +19,7 @@
 //! - Inputs: [`Authority::handle_request`]; [`Authority::handle_soa`], [`Authority::handle_transfer`],
 //!   [`Authority::handle_notified`], [`Authority::handle_built`] for what came of a task.
 //! - Mutators: [`Authority::reload`].
-//! - Outputs: [`Authority::poll_task`] and [`Authority::poll_reply`] until they give `None`, then
+//! - Outputs: [`Authority::poll_task`], [`Authority::poll_reply`] and [`Authority::poll_rejection`] until they give `None`, then
 //!   [`Authority::poll_timeout`].
 //! - Getters: [`Authority::zones`], [`Authority::generation`], [`Authority::counters`].
 //!
@@ -36,6 +37,9 @@
 //!   are built together.
 //! - **The file of a zone that is updated**, read again, takes the zone's place only if its serial is newer; while it is
 //!   built, updates are answered with SERVFAIL.
+//! - **Transfers that go out** are so many at once; more are answered with SERVFAIL, which a secondary tries again.
+//! - **Cookies** and other EDNS options are answered as by the server, and who has a right cookie is not limited; what a signature is
+//!   rejected with has no options.
 //! - **Other signed requests** are answered as unsigned ones are, and signed.
 
 use alloc::boxed::Box;
@@ -47,11 +51,11 @@ use core::time::Duration;
 use rand_core::CryptoRng;
 
 use crate::journal::Journal;
-use crate::message::MAX_MESSAGE_LENGTH;
+use crate::message::{MAX_MESSAGE_LENGTH, MessageReader};
 use crate::name::{Name, NameBuf};
 use crate::notify::Notifier;
 use crate::secondary::{Secondary, SoaTimers};
-use crate::server::{Client, Server, Transport};
+use crate::server::{Client, CookieState, Server};
 use crate::tsig::{Key, KeyRing, RequestVerifier, Verified};
 use crate::update::PendingUpdates;
 use crate::zone_set::{BuildError, OwnedZoneSet, SortKey, ZoneSetBuilder, sort_key};
@@ -61,6 +65,7 @@ mod build;
 mod config;
 mod conversations;
 mod counters;
+mod rejected;
 mod reply;
 mod requests;
 mod tasks;
@@ -73,12 +78,14 @@ pub use access::{AccessList, AccessRule};
 pub use build::{BuildJob, Built, BuiltChange, Leftovers, Reload};
 pub use config::{Bounds, ConfigError, Peer, ZoneConfig};
 pub use counters::Counters;
+pub use rejected::{Rejection, Why};
 pub use tasks::{
     NoAnswer, NotifyRequest, SignedTransfer, SoaAnswer, SoaQuery, Task, ZoneTransfer,
     ZoneTransferError,
 };
 
 use build::{Change, ZoneChange};
+use rejected::Rejections;
 
 /// The time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,6 +143,9 @@ pub struct Authority<'k> {
     /// Answers that can go out.
     replies: VecDeque<Reply>,
     next_ticket: u64,
+    /// Each transfer that goes out has another.
+    outgoing: Arc<()>,
+    rejections: Rejections,
     counters: Counters,
 }
 
@@ -264,6 +274,8 @@ impl<'k> Authority<'k> {
             turn: 0,
             replies: VecDeque::new(),
             next_ticket: 0,
+            outgoing: Arc::new(()),
+            rejections: Rejections::default(),
             counters: Counters::default(),
         })
     }
@@ -309,7 +321,11 @@ impl<'k> Authority<'k> {
             Ok(verified) => verified,
             Err(rejected) => {
                 let written = rejected.write_reply(request, now.unix, out).ok();
-                return self.send(server, client, None, rejected.reason().rcode(), written);
+                let (reason, cookie) = (rejected.reason(), CookieState::None);
+                let why = Why::Signature(reason);
+                self.rejections
+                    .note(request, client.address, why, now.elapsed);
+                return self.send(server, client, None, cookie, reason.rcode(), written);
             }
         };
         let Some(verified) = verified else {
@@ -317,9 +333,9 @@ impl<'k> Authority<'k> {
         };
         let request = &mut request[..verified.length()];
         // What the answer may have, less what its signature takes.
-        let limit = match client.transport {
-            Transport::Udp => reply::datagram_limit(request, server.limits()),
-            Transport::Tcp => MAX_MESSAGE_LENGTH,
+        let limit = match MessageReader::new(request) {
+            Ok(reader) => server.opt(&reader, client).length_limit(),
+            Err(_) => MAX_MESSAGE_LENGTH,
         };
         let limit = limit.min(out.len());
         let room = limit.saturating_sub(verified.record_length());
@@ -338,6 +354,12 @@ impl<'k> Authority<'k> {
             },
             other => other,
         }
+    }
+
+    /// The next request that was turned away and is worth telling, if there is one: of each kind one in ten seconds, so that nobody
+    /// floods a log.
+    pub fn poll_rejection(&mut self) -> Option<Rejection> {
+        self.rejections.next()
     }
 
     /// The next thing to do, if there is one. `rng` must be one that nobody can foresee: of it come the IDs of what is asked.

@@ -1,12 +1,9 @@
 //! Replies that have no records of a zone, and a first look at requests.
 
-use crate::message::{
-    Edns, Flags, HEADER_LENGTH, Header, MIN_PAYLOAD_SIZE, MessageBuilder, MessageError,
-    MessageReader,
-};
+use crate::message::{Flags, HEADER_LENGTH, Header, MessageBuilder, MessageReader};
 use crate::name::Name;
 use crate::record::{Opcode, Rcode, RecordType};
-use crate::server::Limits;
+use crate::server::Opt;
 
 /// Whether a request is an unsigned query for something else than a transfer; see
 /// [`Authority::is_plain`](super::Authority::is_plain).
@@ -46,15 +43,21 @@ pub(super) fn is_plain(request: &[u8]) -> bool {
     }
 }
 
-/// Writes a reply with nothing but the request's question, or what stands in its place; the length.
-pub(super) fn write(request: &[u8], rcode: Rcode, flags: Flags, out: &mut [u8]) -> Option<usize> {
+/// Writes a reply with nothing but the request's question, or what stands in its place, and OPT; the length.
+pub(super) fn write(
+    request: &[u8],
+    rcode: Rcode,
+    flags: Flags,
+    opt: &Opt,
+    out: &mut [u8],
+) -> Option<usize> {
     let reader = MessageReader::new(request).ok()?;
     let asked = reader.header();
     let header = Header {
         id: asked.id,
         flags: Flags::QR | flags | asked.flags & Flags::RD,
         opcode: asked.opcode,
-        rcode,
+        rcode: Rcode(rcode.0 & 0xf),
         ..Header::default()
     };
     let mut builder = MessageBuilder::new(out, header).ok()?;
@@ -66,39 +69,11 @@ pub(super) fn write(request: &[u8], rcode: Rcode, flags: Flags, out: &mut [u8]) 
             .push_question(name, question.record_type, question.class)
             .ok()?;
     }
-    // RFC 6891 §7: an answer has an OPT record also where the request's is malformed, or there are two.
-    let asked = match reader.edns() {
-        Err(MessageError::Opt) => Some(Edns::with_payload_size(MIN_PAYLOAD_SIZE)),
-        edns => edns.ok().flatten(),
-    };
-    if let Some(asked) = asked {
-        let edns = Edns {
-            extended_rcode: (rcode.0 >> 4) as u8,
-            ..asked.to_be_answered()
-        };
-        builder.push_edns(&edns).ok()?;
+    let record = opt.record(rcode);
+    if !record.is_empty() {
+        builder.push_opt(&record).ok()?;
     }
     Some(builder.finish())
-}
-
-/// What is wrong with the OPT records of a request (RFC 6891 §6.1.1, §6.1.3).
-pub(super) fn check_edns(reader: &MessageReader<'_>) -> Result<(), Rcode> {
-    match reader.edns() {
-        Ok(Some(edns)) if edns.version != 0 => Err(Rcode::BADVERS),
-        Ok(_) => Ok(()),
-        Err(_) => Err(Rcode::FORMERR),
-    }
-}
-
-/// How long an answer over UDP may be: what the request's EDNS and our limits allow.
-pub(super) fn datagram_limit(request: &[u8], limits: &Limits) -> usize {
-    let edns = MessageReader::new(request).and_then(|reader| reader.edns());
-    match edns {
-        Ok(Some(edns)) => edns
-            .payload_limit()
-            .min(limits.udp_payload_size.max(512).into()),
-        _ => 512,
-    }
 }
 
 /// Writes another response code into the header of a message that was written before.

@@ -1,15 +1,16 @@
 //! What requests ask: transfers, notices, and what is the server's.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::net::IpAddr;
 
 use super::updates::Decided;
-use super::{Authority, Handled, Now, SignedTransfer, reply};
+use super::{Authority, Handled, Now, SignedTransfer, Why, reply};
 use crate::message::{Flags, MessageReader};
 use crate::name::Name;
 use crate::notify::Notify;
 use crate::record::{Opcode, Rcode};
-use crate::server::{Client, Server, Transport};
+use crate::server::{Client, CookieState, Server, Transport};
 use crate::transfer::{OutgoingTransfer, TransferRequest};
 use crate::tsig::Verified;
 use crate::zone_set::sort_key;
@@ -31,51 +32,69 @@ impl<'k> Authority<'k> {
         if header.flags.contains(Flags::QR) {
             return self.answer(server, request, client, out);
         }
-        let (rcode, replied) = match header.opcode {
+        let (cookie, rcode, replied) = match header.opcode {
             Opcode::QUERY => match TransferRequest::parse(&reader) {
                 Ok(Some(transfer)) => {
                     return self.handle_transfer_request(
-                        server, &reader, &transfer, client, verified, out,
+                        server, &reader, &transfer, client, verified, now, out,
                     );
                 }
                 // What is malformed, and everything else, is the server's.
                 Ok(None) | Err(_) => return self.answer(server, request, client, out),
             },
             Opcode::NOTIFY => {
-                let rcode = match (reply::check_edns(&reader), Notify::parse(&reader)) {
+                let opt = server.opt(&reader, client);
+                let rcode = match (opt.verdict(), Notify::parse(&reader)) {
                     (Err(rcode), _) => rcode,
-                    (_, Ok(Some(notify))) => self.hear(&notify, client.address, verified, now),
+                    (_, Ok(Some(notify))) => {
+                        let rcode = self.hear(&notify, client.address, verified, now);
+                        if rcode != Rcode::NOERROR {
+                            self.turn_away(request, client, Why::NoPrimary, now);
+                        }
+                        rcode
+                    }
                     (_, Ok(None)) => Rcode::NOTIMP,
                     (_, Err(_)) => Rcode::FORMERR,
                 };
-                (rcode, reply::write(request, rcode, Flags::AA, out))
+                let written = reply::write(request, rcode, Flags::AA, &opt, out);
+                (opt.cookie(), rcode, written)
             }
-            Opcode::UPDATE => match self.update(&reader, client, verified) {
-                Ok(Decided::Later(ticket)) => return Handled::Later(ticket),
-                Ok(Decided::Nothing) => {
-                    let rcode = Rcode::NOERROR;
-                    (rcode, reply::write(request, rcode, Flags::empty(), out))
-                }
-                Err(rcode) => {
-                    self.counters.updates_refused += 1;
-                    (rcode, reply::write(request, rcode, Flags::empty(), out))
-                }
-            },
+            Opcode::UPDATE => {
+                let opt = server.opt(&reader, client);
+                let rcode = match self.update(&reader, &opt, client, verified, now) {
+                    Ok(Decided::Later(ticket)) => return Handled::Later(ticket),
+                    Ok(Decided::Nothing) => Rcode::NOERROR,
+                    Err(rcode) => {
+                        self.counters.updates_refused += 1;
+                        rcode
+                    }
+                };
+                let written = reply::write(request, rcode, Flags::empty(), &opt, out);
+                (opt.cookie(), rcode, written)
+            }
             _ => return self.answer(server, request, client, out),
         };
-        self.send(server, client, verified, rcode, replied)
+        self.send(server, client, verified, cookie, rcode, replied)
     }
 
-    /// Sends an answer of our own, unless it is one too many to an address that anybody may have written: who signs has not.
+    /// Has it told that a request was turned away.
+    pub(super) fn turn_away(&mut self, request: &[u8], client: &Client, why: Why, now: Now) {
+        self.rejections
+            .note(request, client.address, why, now.elapsed);
+    }
+
+    /// Sends an answer of our own, unless it is one too many to an address that anybody may have written: who signs, or has a right
+    /// cookie, has not.
     pub(super) fn send(
         &mut self,
         server: &Server,
         client: &Client,
         verified: Option<&Verified<'k>>,
+        cookie: CookieState,
         rcode: Rcode,
         written: Option<usize>,
     ) -> Handled<'k> {
-        if verified.is_none() && server.holds_back(client, rcode) {
+        if verified.is_none() && server.holds_back(client, cookie, rcode) {
             self.counters.rate_limited += 1;
             return Handled::Ignored;
         }
@@ -96,6 +115,7 @@ impl<'k> Authority<'k> {
         }
     }
 
+    #[allow(clippy::too_many_arguments)] // what a request is
     pub(super) fn handle_transfer_request(
         &mut self,
         server: &Server,
@@ -103,9 +123,14 @@ impl<'k> Authority<'k> {
         asked: &TransferRequest,
         client: &Client,
         verified: Option<&Verified<'k>>,
+        now: Now,
         out: &mut [u8],
     ) -> Handled<'k> {
-        let transfer = self.may_transfer(reader, asked, client, verified);
+        let opt = server.opt(reader, client);
+        let transfer = match opt.verdict() {
+            Ok(()) => self.may_transfer(reader, asked, client, verified, now),
+            Err(rcode) => Err(rcode),
+        };
         match (&transfer, client.transport) {
             (Err(_), _) => self.counters.transfers_refused += 1,
             (Ok(transfer), _) if transfer.is_incremental() => {
@@ -115,34 +140,42 @@ impl<'k> Authority<'k> {
         }
         let request = reader.octets();
         let (rcode, written) = match (transfer, client.transport) {
-            (Err(rcode), _) => (rcode, reply::write(request, rcode, Flags::empty(), out)),
-            (Ok(transfer), Transport::Udp) => {
-                let limit = reply::datagram_limit(request, server.limits()).min(out.len());
-                let written = transfer.write_datagram(&mut out[..limit]);
-                (Rcode::NOERROR, written.ok())
+            (Err(rcode), _) => {
+                let written = reply::write(request, rcode, Flags::empty(), &opt, out);
+                (rcode, written)
             }
-            (Ok(transfer), Transport::Tcp) => {
-                let signer = verified.map(Verified::stream);
-                return Handled::Transfer(Box::new(SignedTransfer::new(transfer, signer)));
+            (Ok(transfer), transport) => {
+                let rcode = Rcode::NOERROR;
+                let transfer = transfer.with_opt(opt.record(rcode));
+                if transport == Transport::Tcp {
+                    let signer = verified.map(Verified::stream);
+                    let transfer = SignedTransfer::new(transfer, signer, self.outgoing.clone());
+                    return Handled::Transfer(Box::new(transfer));
+                }
+                let limit = opt.length_limit().min(out.len());
+                let written = transfer.write_datagram(&mut out[..limit]);
+                (rcode, written.ok())
             }
         };
-        self.send(server, client, verified, rcode, written)
+        self.send(server, client, verified, opt.cookie(), rcode, written)
     }
 
     pub(super) fn may_transfer(
-        &self,
+        &mut self,
         reader: &MessageReader<'_>,
         asked: &TransferRequest,
         client: &Client,
         verified: Option<&Verified<'k>>,
+        now: Now,
     ) -> Result<OutgoingTransfer, Rcode> {
-        reply::check_edns(reader)?;
         let apex = asked.apex.as_name();
         let key = verified.map(|verified| verified.key().name());
-        let state = self.state_of(apex).ok_or(Rcode::REFUSED)?;
-        if !state.config.transfer.allows(client.address, key) {
+        let state = self.state_of(apex);
+        let state = state.filter(|state| state.config.transfer.allows(client.address, key));
+        let Some(state) = state else {
+            self.turn_away(reader.octets(), client, Why::NotAllowed, now);
             return Err(Rcode::REFUSED);
-        }
+        };
         if client.transport == Transport::Udp && asked.serial.is_none() {
             return Err(Rcode::REFUSED);
         }
@@ -150,7 +183,15 @@ impl<'k> Authority<'k> {
             Transport::Udp => OutgoingTransfer::for_datagram(asked, &self.zones, &state.journal),
             Transport::Tcp => OutgoingTransfer::new(asked, &self.zones, &state.journal),
         };
-        transfer.ok_or(Rcode::SERVFAIL)
+        let transfer = transfer.ok_or(Rcode::SERVFAIL)?;
+        // This one has none yet.
+        let outgoing = Arc::strong_count(&self.outgoing) - 1;
+        if client.transport == Transport::Tcp && outgoing >= self.bounds.transfers {
+            self.counters.transfers_put_off += 1;
+            self.turn_away(reader.octets(), client, Why::TooManyTransfers, now);
+            return Err(Rcode::SERVFAIL);
+        }
+        Ok(transfer)
     }
 
     /// RFC 1996 §3.11: a notice that is not from one of the zone's primaries is not heard.

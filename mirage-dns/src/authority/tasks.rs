@@ -1,7 +1,9 @@
 //! What an authority wants done: messages to other servers, and the next version of the zones.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::fmt;
 use core::net::SocketAddr;
 
@@ -15,7 +17,9 @@ use crate::record::{Rcode, RecordType};
 use crate::transfer::{
     IncomingTransfer, OutgoingTransfer, TransferError, TransferLimits, TransferRequest, Transferred,
 };
-use crate::tsig::{AnswerError, Key, SignedRequest, StreamSigner, StreamVerifier, sign_request};
+use crate::tsig::{
+    self, AnswerError, Key, SignedRequest, StreamSigner, StreamVerifier, sign_request,
+};
 
 /// The most octets of a request that is written here: two names, a SOA, a signature.
 const REQUEST_LENGTH: usize = 2_048;
@@ -40,6 +44,8 @@ struct Request<'k> {
     server: SocketAddr,
     octets: Vec<u8>,
     signed: Option<SignedRequest<'k>>,
+    /// What became of the signatures of what answers it.
+    answers: Cell<tsig::Counters>,
 }
 
 impl<'k> Request<'k> {
@@ -63,6 +69,7 @@ impl<'k> Request<'k> {
             server,
             octets,
             signed,
+            answers: Cell::new(tsig::Counters::ZERO),
         })
     }
 
@@ -71,10 +78,17 @@ impl<'k> Request<'k> {
         match &self.signed {
             None => Ok(answer),
             Some(signed) => {
-                let length = signed.verify_answer(answer, unix)?;
+                let length = self.count(signed.verify_answer(answer, unix))?;
                 Ok(&answer[..length])
             }
         }
+    }
+
+    fn count(&self, result: Result<usize, AnswerError>) -> Result<usize, AnswerError> {
+        let mut answers = self.answers.get();
+        answers.count_answer(&result);
+        self.answers.set(answers);
+        result
     }
 }
 
@@ -106,6 +120,11 @@ impl<'k> SoaQuery<'k> {
             id,
             request,
         })
+    }
+
+    /// What became of the signatures of what came so far.
+    pub(super) fn answers(&self) -> tsig::Counters {
+        self.request.answers.get()
     }
 
     /// The zone.
@@ -260,6 +279,11 @@ impl<'k> ZoneTransfer<'k> {
         })
     }
 
+    /// What became of the signatures of what came so far.
+    pub(super) fn answers(&self) -> tsig::Counters {
+        self.request.answers.get()
+    }
+
     /// The zone.
     pub fn apex(&self) -> Name<'_> {
         self.apex.as_name()
@@ -287,7 +311,7 @@ impl<'k> ZoneTransfer<'k> {
         let length = match &mut self.verifier {
             None => message.len(),
             Some(verifier) => {
-                let verified = verifier.verify(message, unix);
+                let verified = self.request.count(verifier.verify(message, unix));
                 verified.map_err(ZoneTransferError::Signature)?
             }
         };
@@ -367,6 +391,11 @@ impl<'k> NotifyRequest<'k> {
         })
     }
 
+    /// What became of the signatures of what came so far.
+    pub(super) fn answers(&self) -> tsig::Counters {
+        self.request.answers.get()
+    }
+
     /// Whom to tell.
     pub fn server(&self) -> SocketAddr {
         self.request.server
@@ -395,16 +424,27 @@ impl fmt::Debug for NotifyRequest<'_> {
     }
 }
 
-/// A transfer that answers a request, signed if the request was.
+/// A transfer that answers a request, signed if the request was. As long as it is there, it counts among those that go out
+/// ([`Bounds::transfers`](super::Bounds::transfers)).
 #[derive(Debug)]
 pub struct SignedTransfer<'k> {
     transfer: OutgoingTransfer,
     signer: Option<StreamSigner<'k>>,
+    /// Its place among those that go out.
+    _place: Arc<()>,
 }
 
 impl<'k> SignedTransfer<'k> {
-    pub(super) fn new(transfer: OutgoingTransfer, signer: Option<StreamSigner<'k>>) -> Self {
-        Self { transfer, signer }
+    pub(super) fn new(
+        transfer: OutgoingTransfer,
+        signer: Option<StreamSigner<'k>>,
+        place: Arc<()>,
+    ) -> Self {
+        Self {
+            transfer,
+            signer,
+            _place: place,
+        }
     }
 
     /// The zone.

@@ -3,10 +3,10 @@
 use alloc::sync::Arc;
 
 use super::build::Change;
-use super::{Authority, Now, Reply, Ticket, WaitingUpdate, reply};
+use super::{Authority, Now, Reply, Ticket, WaitingUpdate, Why, reply};
 use crate::message::{Flags, MessageReader};
 use crate::record::Rcode;
-use crate::server::Client;
+use crate::server::{Client, Opt};
 use crate::tsig::{MAX_RECORD_LENGTH, Verified};
 use crate::update::UpdateRequest;
 use crate::zone_set::sort_key;
@@ -16,23 +16,29 @@ impl<'k> Authority<'k> {
     pub(super) fn update(
         &mut self,
         reader: &MessageReader<'_>,
+        opt: &Opt,
         client: &Client,
         verified: Option<&Verified<'k>>,
+        now: Now,
     ) -> Result<Decided, Rcode> {
-        reply::check_edns(reader)?;
+        opt.verdict()?;
         let request = UpdateRequest::parse(reader).map_err(|error| error.rcode())?;
         let apex = request.apex().to_owned();
         let key = verified.map(|verified| verified.key().name());
         let place = self.places.get(&sort_key(apex.as_name())).copied();
         let state = place.and_then(|place| self.states.get_mut(place));
-        // Who may not change anything is told nothing of what there is.
-        let state = state.ok_or(Rcode::REFUSED)?;
-        if state.secondary.is_some() {
+        if state
+            .as_ref()
+            .is_some_and(|state| state.secondary.is_some())
+        {
             return Err(Rcode::NOTIMP);
         }
-        if !state.config.update.allows(client.address, key) {
+        // Who may not change anything is told nothing of what there is.
+        let state = state.filter(|state| state.config.update.allows(client.address, key));
+        let Some(state) = state else {
+            self.turn_away(reader.octets(), client, Why::NotAllowed, now);
             return Err(Rcode::REFUSED);
-        }
+        };
         let zones = self.zones.as_zone_set();
         let zone = request.zone(&zones).map_err(|error| error.rcode())?;
         if state.waiting.len() >= self.bounds.updates || state.replacing {
@@ -51,7 +57,8 @@ impl<'k> Authority<'k> {
             (None, None) => return Ok(Decided::Nothing),
         };
         let mut reply = alloc::vec![0; 512 + MAX_RECORD_LENGTH];
-        let written = reply::write(reader.octets(), Rcode::NOERROR, Flags::empty(), &mut reply);
+        let flags = Flags::empty();
+        let written = reply::write(reader.octets(), Rcode::NOERROR, flags, opt, &mut reply);
         reply.truncate(written.ok_or(Rcode::SERVFAIL)?);
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;

@@ -133,6 +133,12 @@ impl<'b> MessageBuilder<'b> {
         })
     }
 
+    /// Puts an OPT record behind what there is that was encoded before.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn push_opt(&mut self, record: &[u8]) -> Result<(), WriteError> {
+        self.record(Section::Additional, |entry| entry.octets(record))
+    }
+
     /// Writes the header; the message's length.
     pub fn finish(self) -> usize {
         self.buffer[..HEADER_LENGTH].copy_from_slice(&self.header.to_octets());

@@ -16,7 +16,8 @@
 //!
 //! - **No answer** to a response or to less than a header: a server that answers those can be made to talk to another
 //!   for ever.
-//! - **NOTIMP** for every opcode but QUERY: the header alone, since what follows it has a form that we do not know.
+//! - **NOTIMP** for every opcode but QUERY: the header, since what follows it has a form that we do not know; and OPT where the
+//!   request can be read as other messages are, and has it (RFC 6891 §6.1.1).
 //! - **FORMERR**, the header alone, when the question cannot be read, is compressed, or is not the only one (RFC 9619);
 //!   when there are records in the answer section, or in the authority section of anything but IXFR; when a promised
 //!   record is missing or OPT is misplaced (as NSD).
@@ -50,6 +51,8 @@
 use core::cell::RefCell;
 use core::net::IpAddr;
 
+#[cfg(feature = "alloc")]
+use crate::message::MessageReader;
 use crate::message::{Edns, Flags, HEADER_LENGTH, MAX_MESSAGE_LENGTH, MIN_PAYLOAD_SIZE};
 use crate::record::{Opcode, Rcode};
 use crate::zone_set::{LookupStatistics, ZoneSet};
@@ -65,6 +68,8 @@ mod cookies;
 mod counters;
 mod extensions;
 mod memo;
+#[cfg(feature = "alloc")]
+mod opt;
 mod options;
 pub mod rate_limit;
 mod request;
@@ -72,6 +77,9 @@ mod resolve;
 #[cfg(all(test, feature = "alloc"))]
 mod tests;
 mod writer;
+
+#[cfg(feature = "alloc")]
+pub(crate) use opt::{Opt, OptRecord};
 
 pub use cookies::{CookieState, Cookies, SERVER_SECRET_LENGTH};
 pub use counters::Counters;
@@ -332,18 +340,27 @@ pub struct Server<'a> {
 
 impl<'a> Server<'a> {
     /// Counts an answer with this code that others than the server write, and says whether it is one too many for its client: as
-    /// all answers without records of a name, by their code.
+    /// all answers without records of a name, by their code. Who has a right cookie is not limited.
     #[cfg(feature = "alloc")]
-    pub(crate) fn holds_back(&self, client: &Client, rcode: Rcode) -> bool {
+    pub(crate) fn holds_back(&self, client: &Client, cookie: CookieState, rcode: Rcode) -> bool {
         let (Transport::Udp, Some(limiter)) = (client.transport, self.extensions.rate_limiter)
         else {
             return false;
         };
+        if cookie == CookieState::Right {
+            return false;
+        }
         let kind = Kind {
             class: Class::Error,
             subject: rcode.0.into(),
         };
         limiter.rule(client.address, kind, client.now) == Ruling::Hold
+    }
+
+    /// What the OPT record of a request means for an answer that others than the server write.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn opt(&self, request: &MessageReader<'_>, client: &Client) -> Opt {
+        Opt::new(&self.limits, &self.extensions, request, client)
     }
 
     /// A server with these limits that has counted nothing.

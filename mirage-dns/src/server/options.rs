@@ -80,7 +80,7 @@ impl<'a> RequestOptions<'a> {
 }
 
 /// The options of an answer.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct ReplyOptions<'a> {
     /// Empty for none; at most [`MAX_NSID_LENGTH`] octets.
     pub(super) nsid: &'a [u8],

@@ -56,6 +56,10 @@ impl<'a> Request<'a> {
         };
         if !is_implemented(header.opcode) {
             request.verdict = Err(Rcode::NOTIMP);
+            // RFC 6891 §6.1.1: where the request has an OPT record the answer has one, if the form is that of other messages.
+            if header.additional_count != 0 && request.walk(octets, transport).is_none() {
+                request.options = RequestOptions::default();
+            }
             return Ok(request);
         }
         let question = match header.question_count {

@@ -14,6 +14,7 @@ use crate::message::{
 use crate::name::{Name, NameBuf};
 use crate::record::{RecordClass, RecordType};
 use crate::serial::is_newer;
+use crate::server::OptRecord;
 use crate::zone_set::{OwnedZoneSet, RecordCursor, Zone, ZoneRecord};
 
 /// Octets after which a message gets no further record: compression pointers reach no further.
@@ -27,7 +28,8 @@ pub struct OutgoingTransfer {
     id: u16,
     apex: NameBuf,
     query_type: RecordType,
-    edns: Option<Edns<'static>>,
+    /// What the first message has in its additional section; empty for nothing.
+    opt: OptRecord,
     zones: Arc<OwnedZoneSet>,
     differences: Vec<Arc<Difference>>,
     next: Option<Place>,
@@ -91,7 +93,7 @@ impl OutgoingTransfer {
                 Some(_) => RecordType::IXFR,
                 None => RecordType::AXFR,
             },
-            edns: request.edns,
+            opt: opt_record(request.edns),
             zones: zones.clone(),
             differences: Vec::new(),
             next: Some(Place::First),
@@ -109,6 +111,11 @@ impl OutgoingTransfer {
             }
         }
         Some(transfer)
+    }
+
+    /// The same with another OPT record, or with none.
+    pub(crate) fn with_opt(self, opt: OptRecord) -> Self {
+        Self { opt, ..self }
     }
 
     /// The zone's name.
@@ -140,12 +147,14 @@ impl OutgoingTransfer {
             ..Header::default()
         };
         // RFC 6891 §6.1.1, RFC 5936 §2.2.5: the first message has an OPT record where the request has one.
-        let edns = self.edns.filter(|_| self.first_message);
-        let reserved = edns.map_or(0, |_| Edns::RECORD_LENGTH);
+        let opt = match self.first_message {
+            true => core::mem::take(&mut self.opt),
+            false => OptRecord::new(),
+        };
         let room = out
             .len()
             .min(MAX_MESSAGE_LENGTH)
-            .checked_sub(reserved)
+            .checked_sub(opt.len())
             .ok_or(WriteError::Full)?;
         let mut builder = MessageBuilder::new(&mut out[..room], header)?;
         // RFC 5936 §2.2.2: the first message repeats the question, further ones may leave it out.
@@ -181,9 +190,9 @@ impl OutgoingTransfer {
         }
         self.first_message = false;
         let length = builder.finish();
-        match edns {
-            None => Ok(Some(length)),
-            Some(edns) => append_edns(out, length, &edns).map(Some),
+        match opt.is_empty() {
+            true => Ok(Some(length)),
+            false => append_opt(out, length, &opt).map(Some),
         }
     }
 
@@ -261,11 +270,21 @@ impl OutgoingTransfer {
     }
 }
 
+/// The record of an answer; empty for none.
+fn opt_record(edns: Option<Edns<'static>>) -> OptRecord {
+    let mut record = OptRecord::new();
+    if let Some(edns) = edns {
+        // It holds more than that.
+        let _ = record.extend_from_slice(&edns.fixed_octets());
+    }
+    record
+}
+
 /// Puts an OPT record behind all else; the new length. The room was left free.
-fn append_edns(out: &mut [u8], length: usize, edns: &Edns<'_>) -> Result<usize, WriteError> {
-    let end = length + Edns::RECORD_LENGTH;
+fn append_opt(out: &mut [u8], length: usize, opt: &[u8]) -> Result<usize, WriteError> {
+    let end = length + opt.len();
     let room = out.get_mut(length..end).ok_or(WriteError::Full)?;
-    room.copy_from_slice(&edns.fixed_octets());
+    room.copy_from_slice(opt);
     BigEndian::write_u16(&mut out[10..12], 1); // the additional section had nothing
     Ok(end)
 }

@@ -75,6 +75,29 @@ impl Counters {
         });
     }
 
+    /// Adds what became of answers that were counted apart.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn add_answers(&mut self, answers: &Self) {
+        for (own, other) in [
+            (&mut self.answers_verified, answers.answers_verified),
+            (&mut self.answers_unsigned, answers.answers_unsigned),
+            (&mut self.answers_malformed, answers.answers_malformed),
+            (&mut self.answers_other_key, answers.answers_other_key),
+            (
+                &mut self.answers_bad_signature,
+                answers.answers_bad_signature,
+            ),
+            (&mut self.answers_bad_time, answers.answers_bad_time),
+            (
+                &mut self.answers_bad_truncation,
+                answers.answers_bad_truncation,
+            ),
+            (&mut self.answers_rejected, answers.answers_rejected),
+        ] {
+            *own = own.wrapping_add(other);
+        }
+    }
+
     /// Counts what became of an answer, or of one message of a stream.
     pub fn count_answer(&mut self, result: &Result<usize, AnswerError>) {
         grow(match result {

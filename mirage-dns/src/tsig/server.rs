@@ -44,6 +44,14 @@ impl<'k> RequestVerifier<'k> {
         self.counters.get()
     }
 
+    /// Counts what became of answers, as they were counted elsewhere.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn count_answers(&self, answers: &Counters) {
+        let mut counters = self.counters.get();
+        counters.add_answers(answers);
+        self.counters.set(counters);
+    }
+
     /// Looks for a TSIG record at the end of a request, verifies it, and takes it off (RFC 8945 §5.2).
     ///
     /// `None` is an unsigned request, which is left as it is; a response and less than a header are also none. Of a

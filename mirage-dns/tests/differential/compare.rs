@@ -47,6 +47,9 @@ pub(crate) enum Rule {
     /// RFC 6891 §7: to an OPT record that is malformed the answer is FORMERR, and "MUST include an OPT record"; with the
     /// question, at least. NSD's has neither.
     OptOfFormatErrors,
+    /// RFC 6891 §6.1.1: "If an OPT record is present in a received request, compliant responders MUST include an OPT record in
+    /// their respective responses." NSD's NOTIMP has none.
+    OptOfNotImplemented,
     /// Of errors, some repeat the question and some don't, on both sides; what is repeated is octet by octet that of
     /// the question. (RFC 1035 §4.1.1 doesn't say, and clients go by the ID.)
     QuestionOfErrors,
@@ -231,6 +234,8 @@ fn differences(
         let do_bit_alone = ours.edns == Some((0, 0x8000)) && theirs.edns == Some((0, 0));
         if is_error && ours.rcode == BADVERS && do_bit_alone {
             rules.push(Rule::DoBitOfBadvers);
+        } else if ours.rcode == NOTIMP && is_error && theirs.edns.is_none() {
+            rules.push(Rule::OptOfNotImplemented);
         } else if ours.rcode == FORMERR && is_error && theirs.edns.is_none() && is_odd_opt(question)
         {
             rules.push(Rule::OptOfFormatErrors);

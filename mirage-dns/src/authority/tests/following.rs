@@ -258,3 +258,40 @@ fn zones_whose_primaries_are_silent_wait_for_each_other_and_all_have_their_turn(
     asked.dedup();
     assert_eq!(asked.len(), 10, "{asked:?}");
 }
+
+#[test]
+fn signatures_of_answers_are_counted() {
+    let key = Some("k.example");
+    let mut world = World::new();
+    world.add(zones(1, "a A 192.0.2.2"), primary(key, &[1]));
+    world.add(no_zones(), secondary(key, &[0]));
+    world.settle();
+    world.reload(0, zones(2, "b A 192.0.2.3"));
+    world.run(1);
+    // The SOA was asked for and the zone fetched, whole and then by differences; the notices were answered.
+    let counters = |world: &World, host: usize| world.hosts[host].counters().tsig;
+    let (primary, secondary) = (counters(&world, 0), counters(&world, 1));
+    assert!(primary.answers_verified >= 1 && secondary.answers_verified >= 3);
+    assert_eq!(
+        primary.answers_verified,
+        world.hosts[0].counters().notices_sent
+    );
+    // With another secret on the other side nothing counts any more.
+    let wrong = Key::from_text("hmac-sha256:k.example:d3Jvbmc=").unwrap();
+    let wrong: &'static [Key] = Vec::leak(alloc::vec![wrong]);
+    let configs = alloc::vec![super::primary(key, &[])];
+    let bounds = Bounds::default();
+    let other = Authority::new(
+        zones(3, ""),
+        configs,
+        wrong,
+        bounds,
+        world.now,
+        &mut world.rng,
+    );
+    world.hosts[0] = other.unwrap();
+    world.run(200);
+    let after = counters(&world, 1);
+    assert_eq!(after.answers_verified, secondary.answers_verified);
+    assert!(after.answers_rejected > 0, "{after:?}");
+}

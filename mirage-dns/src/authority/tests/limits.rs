@@ -136,6 +136,212 @@ fn refusals_to_an_address_that_anybody_may_write_are_limited_and_signed_requests
     assert_eq!(world.hosts[0].counters().rate_limited, 90);
 }
 
+/// The options of an answer, and its code.
+fn options_of(answer: &[u8]) -> (Rcode, Vec<(u16, Vec<u8>)>) {
+    let reader = MessageReader::new(answer).unwrap();
+    assert_eq!(reader.end(), Ok(answer.len()));
+    let edns = reader.edns().unwrap().expect("an OPT record");
+    let options = edns.options().map(|(code, data)| (code, data.to_vec()));
+    let rcode = u16::from(edns.extended_rcode) << 4 | reader.header().rcode.0;
+    (Rcode(rcode), options.collect())
+}
+
+/// A request with an OPT record that has a cookie and asks for NSID.
+fn with_cookie(request: &[u8], cookie: &[u8]) -> Vec<u8> {
+    let mut request = request.to_vec();
+    let length = 4 + cookie.len() as u8;
+    request.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 4 + length]);
+    request.extend([0, 3, 0, 0, 0, 10, 0, length - 4]);
+    request.extend(cookie);
+    request[11] += 1;
+    request
+}
+
+#[test]
+fn notices_updates_and_transfers_are_answered_with_cookies_and_nsid() {
+    use crate::server::{Cookies, Extensions, RateBucket, RateLimiter, RateLimits};
+    let cookies = Cookies::new([7; 16]);
+    let limits = RateLimits {
+        per_second: 1,
+        slip: 0,
+        ..RateLimits::default()
+    };
+    let mut buckets = [RateBucket::default(); 64];
+    let limiter = RateLimiter::new(limits, [1; 16], &mut buckets, &[]);
+    let extensions = Extensions::NONE
+        .with_nsid(b"one")
+        .unwrap()
+        .with_cookies(&cookies)
+        .with_rate_limiter(&limiter);
+    let server = Server::with_extensions(Limits::default(), extensions);
+    let mut world = World::new();
+    let config = ZoneConfig {
+        update: anybody(None),
+        ..primary(None, &[])
+    };
+    world.add(zones(1, "a A 192.0.2.7"), config);
+    let set = zones(2, "");
+    let soa = RecordBuf::from(set.as_zone_set().zones().next().unwrap().soa().unwrap());
+    let (apex, mut buffer) = (name("o"), [0; 512]);
+    let length = TransferRequest::write(7, apex.as_name(), None, &mut buffer).unwrap();
+    let whole = buffer[..length].to_vec();
+    let length = TransferRequest::write(7, apex.as_name(), Some(&soa), &mut buffer).unwrap();
+    let differences = buffer[..length].to_vec();
+    let length = Notify::write(7, apex.as_name(), &soa, &mut buffer).unwrap();
+    let notice = buffer[..length].to_vec();
+    let mut ask = |transport, mut request: Vec<u8>| {
+        let client = Client {
+            address: address(9).ip(),
+            transport,
+            now: world.now.unix,
+        };
+        let (now, mut out) = (world.now, std::vec![0; 65_535]);
+        let host = &mut world.hosts[0];
+        match host.handle_request(&server, &mut request, &client, now, &mut out) {
+            Handled::Ignored => return None,
+            Handled::Answer(length) => out.truncate(length),
+            Handled::Transfer(mut transfer) => {
+                let length = transfer.poll_message(&mut out, now.unix).unwrap();
+                out.truncate(length.unwrap());
+            }
+            Handled::Later(_) => {
+                let Some(Task::Build(job)) = host.poll_task(now, &mut world.rng) else {
+                    panic!("something to build");
+                };
+                drop(host.handle_built(job.run(), now));
+                out = host.poll_reply().unwrap().octets;
+            }
+        }
+        Some(options_of(&out))
+    };
+    let (udp, tcp) = (Transport::Udp, Transport::Tcp);
+    let refused = Rcode::REFUSED;
+    for (transport, request, rcode) in [
+        (udp, &notice, Rcode::NOTAUTH),
+        // It changes something, then nothing.
+        (udp, &addition("b.o", 8), Rcode::NOERROR),
+        (udp, &addition("a.o", 7), Rcode::NOERROR),
+        (udp, &addition("a.p", 7), Rcode::NOTZONE),
+        (udp, &whole, refused),
+        (udp, &differences, Rcode::NOERROR),
+        (tcp, &whole, Rcode::NOERROR),
+        (tcp, &differences, Rcode::NOERROR),
+    ] {
+        let case = std::format!("{transport:?} {rcode} {request:?}");
+        let first = ask(tcp, with_cookie(request, b"8 octets")).unwrap();
+        let [(3, nsid), (10, cookie)] = &first.1[..] else {
+            panic!("{case}: {first:?}");
+        };
+        assert_eq!((&nsid[..], cookie.len()), (&b"one"[..], 24), "{case}");
+        assert_eq!(cookie[..8], *b"8 octets");
+        // Who has a right one is not limited.
+        for _ in 0..5 {
+            let again = ask(transport, with_cookie(request, cookie)).expect(&case);
+            assert_eq!(again.0, rcode, "{case}");
+            assert_eq!(again.1[1], (10, cookie.clone()), "{case}");
+        }
+        // One of a wrong length (RFC 7873 §5.2.2).
+        let bad = ask(tcp, with_cookie(request, b"seven o")).unwrap();
+        assert_eq!(bad, (Rcode::FORMERR, Vec::new()), "{case}");
+    }
+    // Without a right cookie there is one a second.
+    let answered = (0..5).filter(|_| ask(udp, with_cookie(&notice, b"8 octets")).is_some());
+    assert_eq!(answered.count(), 1);
+}
+
+#[test]
+fn transfers_that_go_out_are_so_many_at_once() {
+    let mut world = World::new();
+    let configs = alloc::vec![primary(None, &[])];
+    let bounds = Bounds {
+        transfers: 2,
+        ..Bounds::default()
+    };
+    let (now, mut out) = (world.now, std::vec![0; 65_535]);
+    let host = Authority::new(zones(1, ""), configs, keys(), bounds, now, &mut world.rng);
+    let mut host = host.unwrap();
+    let length = TransferRequest::write(7, name("o").as_name(), None, &mut out).unwrap();
+    let request = out[..length].to_vec();
+    let server = Server::new(Limits::default());
+    let mut ask = || {
+        let client = Client {
+            address: address(9).ip(),
+            transport: Transport::Tcp,
+            now: now.unix,
+        };
+        match host.handle_request(&server, &mut request.clone(), &client, now, &mut out) {
+            Handled::Transfer(transfer) => Ok(transfer),
+            Handled::Answer(length) => Err(rcode(&[out[..length].to_vec()])),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (first, second) = (ask().unwrap(), ask().unwrap());
+    assert_eq!(ask().unwrap_err(), Rcode::SERVFAIL);
+    drop(first);
+    let third = ask().unwrap();
+    assert_eq!(ask().unwrap_err(), Rcode::SERVFAIL);
+    drop((second, third));
+    assert!(ask().is_ok());
+    let counters = host.counters();
+    assert_eq!(
+        (counters.transfers_put_off, counters.transfers_refused),
+        (2, 2)
+    );
+    assert_eq!(counters.whole_transfers_out, 4);
+    let told = host.poll_rejection().unwrap();
+    assert_eq!(told.why, Why::TooManyTransfers);
+}
+
+#[test]
+fn requests_that_are_turned_away_are_told_one_of_a_kind_in_ten_seconds() {
+    let mut world = World::new();
+    world.add(zones(1, ""), updatable("k.example"));
+    world.add(no_zones(), secondary(Some("k.example"), &[0]));
+    let wrong = "hmac-sha256:k.example:d3Jvbmc=";
+    let notice = {
+        let set = zones(9, "");
+        let soa = RecordBuf::from(set.as_zone_set().zones().next().unwrap().soa().unwrap());
+        let mut request = std::vec![0; 1_024];
+        let length = Notify::write(5, name("o").as_name(), &soa, &mut request).unwrap();
+        let key = Key::from_text(wrong).unwrap();
+        let mut signed = request.clone();
+        let (whole, _) = sign_request(&key, &mut signed, length, world.now.unix).unwrap();
+        signed.truncate(whole);
+        (request[..length].to_vec(), signed)
+    };
+    for _ in 0..3 {
+        world.ask(0, address(1), Transport::Udp, &notice.0);
+        world.ask(0, address(1), Transport::Udp, &notice.1);
+        world.update(&addition("new.o", 7), Some(OTHER_KEY));
+    }
+    fn told(world: &mut World, host: usize) -> Vec<String> {
+        let host = &mut world.hosts[host];
+        core::iter::from_fn(|| host.poll_rejection())
+            .map(|rejection| rejection.to_string())
+            .collect()
+    }
+    assert_eq!(
+        told(&mut world, 1),
+        [
+            "NOTIFY for o. from 10.0.0.0 was turned away: its signature does not count: BADSIG",
+            "NOTIFY for o. from 10.0.0.0 was turned away: it is not from a primary, signed as agreed",
+        ]
+    );
+    assert_eq!(
+        told(&mut world, 0),
+        ["UPDATE for o. from 10.0.0.9 was turned away: who asks may not"]
+    );
+    world.now.elapsed += Duration::from_secs(10);
+    world.ask(0, address(1), Transport::Udp, &notice.0);
+    assert_eq!(
+        told(&mut world, 1),
+        [
+            "NOTIFY for o. from 10.0.0.0 was turned away: it is not from a primary, signed as agreed (so were 2 before)"
+        ]
+    );
+    assert!(told(&mut world, 1).is_empty());
+}
+
 /// A message of 64 kB with so many SOA records in one section, whose every name is a pointer to one of 126 labels below `o.`; the
 /// question has that name, or `o.` itself.
 fn pointers(

@@ -23,7 +23,7 @@ use crate::message::{Header, MessageBuilder, MessageReader, Section};
 use crate::name::NameBuf;
 use crate::notify::Notify;
 use crate::record::{Opcode, Rcode, RecordClass, RecordType};
-use crate::server::Limits;
+use crate::server::{Limits, Transport};
 use crate::transfer::TransferRequest;
 use crate::tsig::sign_request;
 use crate::zone_compiler::ZoneCompiler;

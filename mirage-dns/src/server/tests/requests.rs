@@ -94,6 +94,33 @@ fn every_other_opcode_is_not_implemented_and_repeated() {
 }
 
 #[test]
+fn opt_goes_with_not_implemented_where_the_request_has_it() {
+    for opcode in 1..16 {
+        let asked = |change: fn(&mut Vec<u8>)| {
+            let mut octets = Ask::new("www.example. A").edns(4_096).octets();
+            octets[2] |= opcode << 3;
+            change(&mut octets);
+            ask_octets(&octets)
+        };
+        // No question, for what that is nobody knows.
+        let has_opt = |reply: Result<Reply, Ignored>| {
+            let reply = reply.unwrap();
+            let length = 12 + Edns::RECORD_LENGTH;
+            assert_eq!((&*reply.status, reply.octets.len()), ("NOTIMP", length));
+            assert!(reply.reader().edns().unwrap().is_some());
+        };
+        has_opt(asked(|_| {}));
+        // RFC 6891 §7: also where it is malformed, as far as it can be found.
+        has_opt(asked(|octets| {
+            octets.splice(29..29, *b"\x01a").for_each(drop);
+        }));
+        // What has another form is not guessed at.
+        is_bare(asked(|octets| octets.truncate(20)), "NOTIMP");
+        is_bare(asked(|octets| octets[6] = 1), "NOTIMP");
+    }
+}
+
+#[test]
 fn number_of_questions_other_than_one_is_a_format_error() {
     for count in [0, 2, 0xffff_u16] {
         is_bare(
