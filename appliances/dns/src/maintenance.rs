@@ -302,10 +302,14 @@ async fn receive<T>(
     }
 }
 
+/// Where an answer of this server is awaited; from which address, the stack chooses. That the server is at a loopback address is said
+/// by one, as it can be asked from there alone.
 fn any_port(server: SocketAddr) -> SocketAddr {
     let address = match server.ip() {
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        IpAddr::V4(address) if address.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(address) if address.is_loopback() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        _ if server.is_ipv4() => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        _ => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
     SocketAddr::new(address, 0)
 }

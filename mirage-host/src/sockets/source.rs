@@ -28,6 +28,16 @@ impl OutgoingSockets {
         }
     }
 
+    /// The address to bind to where `local` was asked for.
+    fn instead_of(self, local: IpAddr) -> IpAddr {
+        let source = self.source.filter(|source| {
+            let same_family = source.is_ipv4() == local.is_ipv4();
+            let any_peer = local.is_unspecified() && !source.is_loopback();
+            same_family && (any_peer || local.is_loopback())
+        });
+        source.unwrap_or(local)
+    }
+
     /// The address to be used towards a peer, if one is.
     fn towards(self, peer: IpAddr) -> Option<IpAddr> {
         self.source.filter(|source| {
@@ -41,13 +51,10 @@ impl UdpBind for OutgoingSockets {
     type Error = io::Error;
     type Socket<'a> = UdpSocket;
 
-    /// As [`Sockets`]; datagrams go to any peer, so a loopback address is not put in the place of the unspecified one.
+    /// As [`Sockets`], from the address that was chosen. Datagrams of a socket that is bound to the unspecified address go to any
+    /// peer, so a loopback address is not put in its place; one that is bound to a loopback address has loopback peers alone, and is.
     async fn bind(&self, local: SocketAddr) -> Result<UdpSocket, io::Error> {
-        let source = self.source.filter(|source| {
-            let same_family = source.is_ipv4() == local.is_ipv4();
-            same_family && !source.is_loopback() && local.ip().is_unspecified()
-        });
-        let address = source.unwrap_or(local.ip());
+        let address = self.instead_of(local.ip());
         UdpBind::bind(&Sockets, SocketAddr::new(address, local.port())).await
     }
 }
@@ -85,7 +92,7 @@ impl TcpConnect for OutgoingSockets {
 mod tests {
     use super::*;
     use crate::HostPlatform;
-    use edge_nal::TcpShutdown as _;
+    use edge_nal::{TcpShutdown as _, UdpSend as _};
     use embedded_io_async::{Read as _, Write as _};
     use mirage_core::executor::Executor;
     use std::io::{Read as _, Write as _};
@@ -142,5 +149,27 @@ mod tests {
         assert_eq!(towards("127.0.0.2", "127.0.0.1"), given("127.0.0.2"));
         assert_eq!(towards("127.0.0.1", "198.51.100.1"), None);
         assert_eq!(towards("0.0.0.0", "198.51.100.1"), None);
+    }
+
+    #[test]
+    fn datagrams_to_loopback_peers_come_from_the_loopback_address_that_was_chosen() {
+        let instead = |source: &str, local: &str| {
+            OutgoingSockets::new(source.parse().unwrap()).instead_of(local.parse().unwrap())
+        };
+        let given = |address: &str| -> IpAddr { address.parse().unwrap() };
+        assert_eq!(instead("127.0.0.2", "127.0.0.1"), given("127.0.0.2"));
+        assert_eq!(instead("127.0.0.2", "0.0.0.0"), given("0.0.0.0"));
+        assert_eq!(instead("192.0.2.1", "127.0.0.1"), given("192.0.2.1"));
+        assert_eq!(instead("192.0.2.1", "0.0.0.0"), given("192.0.2.1"));
+        assert_eq!(instead("0.0.0.0", "127.0.0.1"), given("127.0.0.1"));
+        assert_eq!(instead("127.0.0.2", "::1"), given("::1"));
+        assert_eq!(instead("192.0.2.1", "192.0.2.7"), given("192.0.2.7"));
+        let sockets = OutgoingSockets::new(address(9));
+        let socket = executor().run_until(sockets.bind((address(1), 0).into()));
+        let peer = std::net::UdpSocket::bind((address(1), 0)).unwrap();
+        let to = peer.local_addr().unwrap();
+        let sent = async { socket.unwrap().send(to, b"a").await };
+        executor().run_until(sent).unwrap();
+        assert_eq!(peer.recv_from(&mut [0; 1]).unwrap().1.ip(), address(9));
     }
 }

@@ -21,6 +21,27 @@ fn small(serial: u32) -> String {
 }
 
 #[test]
+fn primary_of_loopback_is_asked_from_the_address_at_which_we_listen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    write(folder, "moving.zone", &small(1));
+    let file = folder.join("moving.zone");
+    let file = file.to_str().expect("UTF-8");
+    let primary = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    primary
+        .set_read_timeout(Some(crate::common::LONG))
+        .expect("a timeout");
+    let listen = std::net::SocketAddr::from(([127, 0, 0, 2], free_port().port()));
+    let address = primary.local_addr().expect("an address");
+    let secondary = format!("{APEX}={address}");
+    // What it has it asks about before anything is fetched.
+    let arguments = ["--zone", file, "--secondary", &secondary];
+    let _ours = Ours::start(folder, listen, &arguments);
+    let (_, from) = primary.recv_from(&mut [0; 512]).expect("a question");
+    assert_eq!(from.ip(), listen.ip());
+}
+
+#[test]
 fn other_primary_is_asked_where_the_first_is_gone() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
