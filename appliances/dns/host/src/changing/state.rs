@@ -68,16 +68,9 @@ impl State {
             zone
         });
         let zones: HashSet<NameBuf> = zones.collect();
-        let too_long = zones.iter().find(|zone| {
-            let longest = format!("{}.{LONGEST_EXTENSION}", file_name(zone.as_name()));
-            longest.len() > LONGEST_FILE_NAME
-        });
-        if let Some(zone) = too_long {
-            let most = LONGEST_FILE_NAME - LONGEST_EXTENSION.len() - 1;
-            let reason = format!(
-                "the name of the zone {zone} is too long for a file's: {most} octets are the most, and % and / count three times"
-            );
-            return Err(Failure::State(directory.to_path_buf(), reason));
+        for zone in &zones {
+            let file = directory.join(file_name(zone.as_name()));
+            make_directories(directory, &file).map_err(failed)?;
         }
         Ok(Self {
             directory: directory.to_path_buf(),
@@ -312,12 +305,24 @@ impl State {
     }
 }
 
-/// `NAME_MAX`: octets that a file's name may have.
-const LONGEST_FILE_NAME: usize = 255;
-/// Of those that are put behind a zone's name.
-const LONGEST_EXTENSION: &str = "journal.old";
+/// Octets of a zone's name that are in one file name, which has no more than 255 (`NAME_MAX`) with what is put behind: the rest of a
+/// longer one is in a directory of the name's beginning, and a `%`.
+const LONGEST_PART: usize = 200;
 
-/// The name of a zone as that of a file: in small letters, without what a file name can't have.
+/// Makes the directories below `directory` that this path needs.
+fn make_directories(directory: &Path, path: &Path) -> io::Result<()> {
+    let Some(parent) = path.parent().filter(|parent| *parent != directory) else {
+        return Ok(());
+    };
+    make_directories(directory, parent)?;
+    match fs::create_dir(parent) {
+        Ok(()) => sync_directory(parent),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The name of a zone as that of a file: in small letters, without what a file name can't have, and in several parts if it is long.
 fn file_name(apex: Name<'_>) -> String {
     if apex.is_root() {
         // Which no other name becomes.
@@ -325,7 +330,11 @@ fn file_name(apex: Name<'_>) -> String {
     }
     let text = apex.to_string().to_ascii_lowercase();
     let text = text.strip_suffix('.').unwrap_or(&text);
-    text.replace('%', "%25").replace('/', "%2f")
+    let text = text.replace('%', "%25").replace('/', "%2f");
+    let parts = text.as_bytes().chunks(LONGEST_PART);
+    let parts: Vec<_> = parts.map(String::from_utf8_lossy).collect();
+    // No file's name ends in the first character of an escape.
+    parts.join("%/")
 }
 
 fn serial(set: &OwnedZoneSet, apex: Name<'_>) -> u32 {
@@ -438,21 +447,38 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_whose_name_is_too_long_for_a_file_is_refused_at_the_start() {
-        let label = "a".repeat(60);
-        for (last, fits) in [(60, true), (61, false)] {
-            let name = format!("{label}.{label}.{label}.{}", "b".repeat(last));
-            let zone = NameBuf::from_text(&name).expect("a name");
-            let directory = tempfile::tempdir().expect("a directory");
-            let state = State::open(directory.path(), [zone.clone()]);
-            assert_eq!(state.is_ok(), fits, "{last}");
-            let Ok(state) = state else {
-                continue;
-            };
-            for extension in ["zone.new", "zone.old", "journal", LONGEST_EXTENSION] {
-                let path = state.path(zone.as_name(), extension);
-                fs::write(&path, "").expect("the file system takes the name");
+    fn zones_of_the_longest_names_are_kept_too() {
+        let directory = tempfile::tempdir().expect("a directory");
+        // Some octets are four in text.
+        let names = [
+            ("a", 9),
+            ("a", 10),
+            ("b", 60),
+            ("b", 61),
+            ("\\001", 60),
+            ("%", 60),
+        ]
+        .map(|(octet, count)| {
+            let labels = [60, 60, 60, count].map(|count| octet.repeat(count));
+            NameBuf::from_text(&labels.join(".")).expect("a name")
+        });
+        let mut paths = HashSet::new();
+        for _start in 0..2 {
+            let state = State::open(directory.path(), names.clone());
+            let state = state.expect("a state");
+            for name in &names {
+                for extension in ["zone", "zone.new", "zone.old", "journal", "journal.old"] {
+                    let path = state.path(name.as_name(), extension);
+                    fs::write(&path, name.to_string()).expect("the file system takes the name");
+                    paths.insert(path);
+                }
             }
+        }
+        assert_eq!(paths.len(), 5 * names.len());
+        for name in &names {
+            let read =
+                fs::read_to_string(directory.path().join(file_name(name.as_name()) + ".zone"));
+            assert_eq!(read.expect("a file"), name.to_string());
         }
     }
 
