@@ -17,7 +17,7 @@ use mirage_core::channel::Signal;
 #[cfg(feature = "authority")]
 use mirage_core::event::Event;
 #[cfg(feature = "authority")]
-use mirage_dns::authority::{Authority, Handled, Now, Ticket};
+use mirage_dns::authority::{Authority, Handled, Now, Ticket, Why};
 use mirage_dns::server::{Limits, Memo, Server};
 use mirage_dns::zone_set::ZoneSet;
 use mirage_net::{UdpRequest, UdpService};
@@ -280,6 +280,13 @@ impl<'z> Service<'z> {
         let now = self.now(self.latest.get());
         let mut authority = changing.authority.borrow_mut();
         let handled = authority.handle_request(&self.server, &mut request, client, now, out);
+        while let Some(rejection) = authority.poll_rejection() {
+            match rejection.why {
+                // That somebody tries is no news to who serves zones to all the world.
+                Why::NotAllowed => log::info!("{rejection}"),
+                _ => log::warn!("{rejection}"),
+            }
+        }
         changing.asked.set();
         handled
     }

@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) network: NetworkArguments,
 
-    /// How many TCP connections are served at once; others wait.
+    /// How many TCP connections are served at once; others wait. On a fourth of them zones may be transferred.
     #[arg(long, value_name = "NUMBER", default_value_t = 64,
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
     pub(crate) tcp_connections: usize,

@@ -50,7 +50,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         elapsed: executor.now().saturating_duration_since(Instant::ZERO),
         unix: executor.wall().map_or(0, |wall| wall.as_secs()),
     };
-    let (authority, state) = changing::authority(zones.set.clone(), changing, now)?;
+    let connections = arguments.tcp_connections;
+    let (authority, state) = changing::authority(zones.set.clone(), changing, connections, now)?;
     let served = authority.zones().clone();
     let mut service = Service::with_authority(
         authority,

@@ -110,6 +110,9 @@ impl FromStr for PeerText {
             .map_err(|_| {
                 format!("{address} is no address: 192.0.2.1, 192.0.2.1:5300 or [2001:db8::1]:5300, for example")
             })?;
+        if address.ip().is_unspecified() || address.ip().is_multicast() || address.port() == 0 {
+            return Err(format!("no server listens at {address}"));
+        }
         Ok(Self(Peer { address, key }))
     }
 }
@@ -183,7 +186,17 @@ mod tests {
             assert_eq!(peer.address.to_string(), address);
             assert_eq!(peer.key.map(|key| key.to_string()).as_deref(), key);
         }
-        for text in ["", "x", "192.0.2.1@", "192.0.2.1:x", "192.0.2.1/24"] {
+        for text in [
+            "",
+            "x",
+            "192.0.2.1@",
+            "192.0.2.1:x",
+            "192.0.2.1/24",
+            "192.0.2.1:0",
+            "0.0.0.0",
+            "[::]:53",
+            "224.0.0.1",
+        ] {
             assert!(text.parse::<PeerText>().is_err(), "{text}");
         }
     }

@@ -31,10 +31,11 @@ pub(crate) use arguments::ChangingArguments;
 pub(crate) use counters::describe;
 use state::State;
 
-/// The authority for the zones of the command line, and where they are kept.
+/// The authority for the zones of the command line, served over so many TCP connections, and where they are kept.
 pub(crate) fn authority(
     zones: OwnedZoneSet,
     arguments: &ChangingArguments,
+    tcp_connections: usize,
     now: Now,
 ) -> Result<(Authority<'static>, Option<Arc<State>>), Failure> {
     let keys = read_keys(arguments)?;
@@ -61,7 +62,11 @@ pub(crate) fn authority(
         Some(state) => restore(state, &zones, &mut configs)?,
     };
     let mut rng = SystemRng::new()?;
-    let bounds = Bounds::default();
+    let bounds = Bounds {
+        // Readers that take their time leave the other connections to those who ask.
+        transfers: (tcp_connections / 4).max(1),
+        ..Bounds::default()
+    };
     let authority = Authority::new(zones, configs, keys, bounds, now, &mut rng)
         .map_err(|error| Failure::Arguments(error.to_string()))?;
     Ok((authority, state))
@@ -96,12 +101,21 @@ fn configs(zones: &OwnedZoneSet, arguments: &ChangingArguments) -> Vec<ZoneConfi
 }
 
 fn read_keys(arguments: &ChangingArguments) -> Result<&'static [Key], Failure> {
-    let mut keys = Vec::new();
+    let mut keys: Vec<Key> = Vec::new();
     for path in &arguments.keys {
         let failed = |reason: String| Failure::Keys(path.clone(), reason);
         let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
         for key in KeyFile::new(&text) {
-            keys.push(key.map_err(|error| failed(error.to_string()))?);
+            let key = key.map_err(|error| failed(error.to_string()))?;
+            // Of two secrets one would never count, and nobody would know which.
+            let name = |key: &Key| (key.name().to_owned(), key.algorithm());
+            if keys.iter().any(|known| name(known) == name(&key)) {
+                let (name, algorithm) = name(&key);
+                return Err(failed(format!(
+                    "the key {name} for {algorithm} is there twice"
+                )));
+            }
+            keys.push(key);
         }
     }
     // For the rest of the process, as the tasks that sign with them.
@@ -265,6 +279,35 @@ impl Surroundings for Workshop {
         info!("{apex}: up to date");
         if let Some(state) = &self.state {
             state.is_current(apex);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_that_is_there_twice_is_refused_with_its_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keys");
+        let key = |name: &str, algorithm: &str| {
+            format!("key \"{name}\" {{ algorithm {algorithm}; secret \"c2VjcmV0\"; }};\n")
+        };
+        for (second, taken) in [
+            (key("other.example", "hmac-sha256"), true),
+            (key("k.example", "hmac-sha512"), true),
+            (key("K.example", "hmac-sha256"), false),
+        ] {
+            fs::write(&path, key("k.example", "hmac-sha256") + &second).expect("written");
+            let arguments = ChangingArguments {
+                keys: vec![path.clone()],
+                ..ChangingArguments::default()
+            };
+            match read_keys(&arguments) {
+                Ok(keys) => assert!(taken && keys.len() == 2, "{second}"),
+                Err(failure) => assert!(!taken && failure.to_string().contains("twice")),
+            }
         }
     }
 }

@@ -245,6 +245,12 @@ fn who_may_not_change_the_zone_changes_nothing() {
         assert!(!done && said.contains("NOTZONE"), "{said}");
     }
     assert_becomes((at, APEX, None), &before);
+    // Both are told, once in a while.
+    for why in ["its signature does not count: BADSIG", "who asks may not"] {
+        server.says(&format!(
+            "UPDATE for {APEX}. from 127.0.0.1 was turned away: {why}"
+        ));
+    }
     let (counted, _) = server.interrupt();
     for (name, least) in [
         ("updates-refused", 4),
