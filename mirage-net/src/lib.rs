@@ -110,9 +110,8 @@
 //!
 //! # What is not implemented
 //!
-//! - Of TCP: segmentation offload, urgent data to send (RFC 6093 advises against it; received ones stay
-//!   in line, and [`Stack::tcp_urgent`] tells where they end), Fast Open, probing upwards for a larger path MTU (RFC 4821 §7.3: a
-//!   path that swallows large segments is found, and tried again after ten minutes).
+//! - Of TCP: urgent data to send (RFC 6093 advises against it; received ones stay
+//!   in line, and [`Stack::tcp_urgent`] tells where they end), Fast Open.
 //! - IPv6 (counted and dropped in one match arm; public addresses
 //!   are of either family already), multicast reception (IGMP), VLAN tags.
 //! - Forwarding between interfaces; a loopback interface: nothing can be sent to oneself.

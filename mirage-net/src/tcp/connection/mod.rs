@@ -255,7 +255,12 @@ impl<C: CongestionControl> Connection<C> {
     ) -> Self {
         let options = opening.options;
         let first = opening.sequence + 1;
-        let size = SegmentSize::new(&opening.tuple, opening.path_mtu, opening.interface_mtu);
+        let size = SegmentSize::new(
+            cx.now,
+            &opening.tuple,
+            opening.path_mtu,
+            opening.interface_mtu,
+        );
         let round_trip = RoundTripConfig {
             floor: cx.config.retransmission_floor,
             ceiling: cx.config.retransmission_ceiling,

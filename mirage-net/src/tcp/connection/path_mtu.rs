@@ -38,13 +38,13 @@ pub(crate) struct SegmentSize {
     ip_header: u16,
     /// Bytes that the interface takes, IP header included.
     interface: u16,
-    /// Bytes that the path was thought to take when the connection began: it is not asked for more.
+    /// Bytes that the path takes if no suspicion is right: the interface's, or what routers said, which is tested when it is old.
     highest: u16,
-    /// Bytes that the path takes, as routers said, or as is suspected.
+    /// Bytes that the path is taken to take: `highest`, or less, as is suspected.
     path: u16,
     /// Octets of payload that the peer takes.
     peer: u16,
-    /// Of a larger size, while `path` is below `highest`; before it is proven, of that very size.
+    /// Of a larger size, while `path` is below the interface's; before it is proven, of that very size.
     search: Option<Search>,
     /// A segment of the largest size that `path` ever was got through.
     proven: bool,
@@ -93,14 +93,16 @@ impl Search {
 }
 
 impl SegmentSize {
-    pub(crate) fn new(tuple: &FourTuple, path: u16, interface: u16) -> Self {
+    pub(crate) fn new(now: Instant, tuple: &FourTuple, path: u16, interface: u16) -> Self {
+        let path = path.min(interface);
         SegmentSize {
             ip_header: ip_header_len(tuple.local_address),
             interface,
-            highest: path.min(interface),
-            path: path.min(interface),
+            highest: path,
+            path,
             peer: u16::MAX,
-            search: None,
+            // What is known of the path is what a router once said to somebody.
+            search: (path < interface).then(|| Search::new(now, MOST_DOUBLED)),
             proven: false,
         }
     }
@@ -138,8 +140,12 @@ impl SegmentSize {
         let Some(step) = STEPS.into_iter().find(|step| *step < used) else {
             return false;
         };
+        let doubled = match self.search {
+            Some(search) if self.path < self.highest => search.doubled,
+            // The first suspicion.
+            _ => 0,
+        };
         self.path = step;
-        let doubled = self.search.map_or(0, |search| search.doubled);
         self.search = Some(Search::new(now, doubled));
         true
     }
@@ -147,14 +153,30 @@ impl SegmentSize {
     /// A router said that the path takes no more than this.
     fn reduce(&mut self, now: Instant, mtu: u16) {
         self.path = mtu;
+        self.highest = mtu;
         self.search = Some(Search::new(now, MOST_DOUBLED));
     }
 
-    /// The size to test now: the highest, and every other time the next step, if that is below.
+    /// A router said, in answer to a test, that the path takes no more than this, which is no less than it is taken to take.
+    fn refused(&mut self, now: Instant, mtu: u16) {
+        self.highest = mtu;
+        let doubled = if self.path < self.useful(mtu) {
+            0
+        } else {
+            MOST_DOUBLED
+        };
+        self.search = Some(Search::new(now, doubled));
+    }
+
+    /// The size to test now: where a smaller one is suspected the highest, and every other time the next step, if that is below; else
+    /// the interface's.
     fn candidate(&self, now: Instant) -> Option<u16> {
         let search =
             (self.search).filter(|search| search.probe.is_none() && now >= search.again)?;
-        let highest = self.useful(self.highest);
+        let mut highest = self.useful(self.highest);
+        if self.path >= highest {
+            highest = self.useful(self.interface);
+        }
         let mut steps = STEPS.into_iter().rev();
         let step = steps.find(|step| *step > self.path && *step < highest);
         let candidate = match step {
@@ -168,20 +190,31 @@ impl SegmentSize {
     fn passed(&mut self, now: Instant, probe: &Probe) -> bool {
         let raised = probe.mtu > self.path;
         self.path = self.path.max(probe.mtu);
+        self.highest = self.highest.max(self.path);
         let more = self.path < self.useful(self.highest);
-        self.search = more.then(|| Search::new(now, 0));
         self.proven |= !more;
+        self.search = match self.search {
+            _ if more => Some(Search::new(now, 0)),
+            _ if self.path >= self.useful(self.interface) => None,
+            // The time to the next test goes on.
+            Some(search) if !raised => Some(Search {
+                probe: None,
+                ..search
+            }),
+            _ => Some(Search::new(now, MOST_DOUBLED)),
+        };
         raised
     }
 
     /// A full-sized segment was sent: what becomes of it shows whether the path takes such, if that is not known.
     fn prove(&mut self, now: Instant, first: SequenceNumber, octets: u16) {
-        if !self.proven && self.search.is_none() {
-            let mut search = Search::new(now, 0);
-            let mtu = self.path;
-            search.probe = Some(Probe { first, octets, mtu });
-            self.search = Some(search);
+        if self.proven || self.path < self.useful(self.highest) {
+            return;
         }
+        let mut search = self.search.unwrap_or_else(|| Search::new(now, 0));
+        let mtu = self.path;
+        search.probe.get_or_insert(Probe { first, octets, mtu });
+        self.search = Some(search);
     }
 
     /// The segment whose size is tested was lost, or was sent again without need.
@@ -191,6 +224,7 @@ impl SegmentSize {
                 search.failed(now);
             }
             // It may have been like any other loss, and the next one of that size will show it.
+            Some(search) if self.path < self.interface => search.probe = None,
             _ => self.search = None,
         }
     }
@@ -231,14 +265,14 @@ impl<C: CongestionControl> Connection<C> {
             cx.counters.icmp_out_of_window += 1;
             return false;
         }
-        if let Some(search) = &mut self.size.search
+        if let Some(search) = self.size.search
             && let Some(probe) = search.probe
             && mtu >= self.size.path
             && mtu < probe.mtu
             && sequence.is_within(probe.first, probe.octets.into())
         {
             // RFC 4821 §7.6.2: the answer to the test. Such a loss is no sign of congestion.
-            search.failed(cx.now);
+            self.size.refused(cx.now, mtu);
             self.sender
                 .segment_too_large(cx.segments, probe.first, probe.octets.into());
             return true;
@@ -366,7 +400,7 @@ mod tests {
     use crate::tcp::four_tuple::tests::tuple;
 
     fn size(path: u16) -> SegmentSize {
-        SegmentSize::new(&tuple(80, [10, 0, 0, 2], 9), path, 1_500)
+        SegmentSize::new(Instant::ZERO, &tuple(80, [10, 0, 0, 2], 9), path, 1_500)
     }
 
     #[test]
@@ -443,6 +477,53 @@ mod tests {
         size.suspect(now);
         size.set_peer(1_240);
         assert_eq!(size.candidate(now + Duration::from_secs(9_999)), None);
+    }
+
+    /// RFC 1191 §6.3: what was known when the connection began is old after ten minutes.
+    #[test]
+    fn rfc4821_7_what_was_known_at_the_beginning_is_tested_when_it_is_old() {
+        let mut size = size(1_400);
+        let old = Instant::from_secs(600);
+        assert_eq!(size.candidate(old - Duration::from_nanos(1)), None);
+        assert_eq!(size.candidate(old), Some(1_500));
+        // A suspicion is another matter, and so is its test; what was known is known again then.
+        let now = Instant::from_secs(10);
+        assert!(size.suspect(now));
+        let later = now + Duration::from_secs(1);
+        assert_eq!((size.path, size.candidate(later)), (1_280, Some(1_400)));
+        let probe = |mtu| Probe {
+            first: SequenceNumber::new(7),
+            octets: 100,
+            mtu,
+        };
+        assert!(size.passed(later, &probe(1_400)));
+        assert!(size.proven);
+        assert_eq!(size.candidate(Instant::from_secs(610)), None);
+        assert_eq!(size.candidate(Instant::from_secs(611)), Some(1_500));
+        // A router that answers the test with a size between the two is believed, and tried soon.
+        size.refused(Instant::from_secs(611), 1_450);
+        assert_eq!(size.candidate(Instant::from_secs(612)), Some(1_450));
+        assert!(size.passed(Instant::from_secs(612), &probe(1_450)));
+        assert_eq!(size.candidate(Instant::from_secs(1_211)), None);
+        assert_eq!(size.candidate(Instant::from_secs(1_212)), Some(1_500));
+        assert!(size.passed(Instant::from_secs(1_212), &probe(1_500)));
+        assert_eq!(size.search.map(|search| search.again), None);
+    }
+
+    #[test]
+    fn proving_what_is_known_does_not_put_off_the_test_for_more() {
+        let mut size = size(1_400);
+        for seconds in 1..600 {
+            let now = Instant::from_secs(seconds);
+            size.prove(now, SequenceNumber::new(7), 100);
+            if seconds % 2 == 0 {
+                size.lost(now);
+            } else if let Some(probe) = size.search.and_then(|search| search.probe) {
+                assert!(!size.passed(now, &probe));
+            }
+        }
+        assert!(size.proven);
+        assert_eq!(size.candidate(Instant::from_secs(600)), Some(1_500));
     }
 
     #[test]

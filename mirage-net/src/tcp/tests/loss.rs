@@ -242,3 +242,42 @@ fn rfc4821_7_6_2_a_test_that_a_router_refuses_is_no_congestion() {
     assert_eq!(pair.hosts[A].engine.counters().time_outs, 0);
     assert_eq!(pair.hosts[A].engine.counters().path_mtu_raised, 0);
 }
+
+/// RFC 1191 §6.3, RFC 4821 §7.3: what was known of the path when a connection began is tested after ten minutes, in each that lives so
+/// long, and not before; where it still holds, such a test is one segment.
+#[test]
+fn rfc4821_7_3_a_path_that_was_narrow_at_the_beginning_is_tested_after_ten_minutes() {
+    for widens in [true, false] {
+        let mut pair = Pair::new();
+        pair.hosts[A].path_mtu = 1_000;
+        pair.link = narrow(1_000);
+        let (a, b) = pair.connect();
+        let bytes = pattern(30_000);
+        for _ in 0..29 {
+            assert_eq!(pair.transfer((A, a), (B, b), &bytes, secs(10)), bytes);
+            pair.run(secs(20));
+        }
+        assert_eq!(largest_sent(&mut pair, A), 1_000);
+        if widens {
+            pair.link = perfect();
+        }
+        pair.sent.clear();
+        for _ in 0..29 {
+            assert_eq!(pair.transfer((A, a), (B, b), &bytes, secs(10)), bytes);
+            pair.run(secs(20));
+        }
+        let larger = pair.sent.iter();
+        let larger = larger.filter(|(_, flying)| flying.packet_len() > 1_000);
+        let larger = larger.count();
+        let counters = pair.hosts[A].engine.counters();
+        if widens {
+            assert!(larger > 100, "{larger}");
+            assert_eq!(pair.hosts[A].engine.get(a).unwrap().segment_octets(), 1_448);
+        } else {
+            assert_eq!(larger, 1);
+            assert_eq!(pair.hosts[A].engine.get(a).unwrap().segment_octets(), 948);
+            assert_eq!(counters.time_outs, 0);
+        }
+        assert_eq!(counters.path_mtu_raised, u64::from(widens));
+    }
+}
