@@ -324,6 +324,13 @@ impl Pool {
         self.account(GENERAL).free.get() as usize
     }
 
+    /// Pages of the general part, free or in use: what no reserve has, whoever holds it.
+    #[inline]
+    pub fn general(&self) -> usize {
+        let account = self.account(GENERAL);
+        (account.free.get() + account.used.get()) as usize
+    }
+
     /// Whether a frame of more than [`INLINE_SEGMENTS`](crate::Frame::INLINE_SEGMENTS) segments may be made now: one of the
     /// places that the pool's metadata have for them is free.
     #[inline]

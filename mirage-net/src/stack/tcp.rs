@@ -188,7 +188,8 @@ impl Stack<'_> {
     }
 
     /// Queues a segment to be sent from where it lies: a page, or a part of a registered static range (mutator). It stays there until
-    /// the peer has acknowledged it.
+    /// the peer has acknowledged it. Who takes pages of the pool to fill them leaves one of sixteen of its general part
+    /// ([`Pool::general`](mirage_core::Pool::general)) to what is received, as [`tcp_write`](Self::tcp_write) does.
     ///
     /// # Errors
     /// Why not, with the segment. [`TcpError::Full`]: try again after [`TcpEvents::WRITABLE`].
@@ -209,7 +210,8 @@ impl Stack<'_> {
     }
 
     /// Queues a copy of as much of `bytes` as there is room for, and says how much that was (mutator). Zero: try again after
-    /// [`TcpEvents::WRITABLE`].
+    /// [`TcpEvents::WRITABLE`]. One of sixteen pages of the pool's general part is kept for what is received, so that two that write all
+    /// they can don't wait for each other for ever.
     ///
     /// # Errors
     /// [`TcpError`]: nothing can be sent any more.

@@ -69,6 +69,11 @@ pub struct TcpCounters {
     pub after_fin: u64,
     /// Data dropped, for the connection's queues or all queues were full, or the pool had no page.
     pub no_room: u64,
+    /// Times that a connection with nothing in the network found no slot for what it had to send, a FIN or the pieces of a segment, and
+    /// joined the line of those that wait for one.
+    pub slots_awaited: u64,
+    /// Writes that were cut short, for what is left of the pool is kept for what is received.
+    pub kept_for_received: u64,
     /// Segments with data that had all come before.
     pub duplicates: u64,
     /// Segments with data that came out of order and were kept.

@@ -152,6 +152,8 @@ pub struct SegmentTable<'a> {
     slots: ManagedSlice<'a, SegmentSlot>,
     free_head: u32,
     free: u32,
+    /// Slots that were given back, the last 2³² of them.
+    released: u32,
     /// Slots that queues of data leave free.
     reserve: u32,
     /// Slots that what is to be sent leaves free beside these.
@@ -172,6 +174,7 @@ impl<'a> SegmentTable<'a> {
             slots,
             free_head,
             free: count,
+            released: 0,
             reserve: count / 8,
             for_received: count / 8,
         }
@@ -232,7 +235,21 @@ impl<'a> SegmentTable<'a> {
             slot.next = self.free_head;
             self.free_head = index;
             self.free += 1;
+            self.released = self.released.wrapping_add(1);
         }
+    }
+
+    /// A number that is another one whenever a slot was given back since.
+    #[inline]
+    pub(super) fn released(&self) -> u32 {
+        self.released
+    }
+
+    /// So few slots are free that a connection with nothing in the network may find none: for its FIN, or for the pieces that what it
+    /// has to send must be cut into.
+    #[inline]
+    pub(super) fn is_spent(&self) -> bool {
+        self.free as usize <= self.for_received() / 2
     }
 
     /// The slot with this number; `None` of [`END`].

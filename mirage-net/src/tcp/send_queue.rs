@@ -339,7 +339,7 @@ impl SendQueue {
             if slot.length > room {
                 // One segment goes out in any case, as long as there are slots for those of others to arrive.
                 let may_cut = match self.outstanding() {
-                    0 => table.free() > table.for_received() / 2,
+                    0 => !table.is_spent(),
                     _ => self.may_cut(table),
                 };
                 if !may_cut || self.list.split(table, self.unsent, room).is_none() {

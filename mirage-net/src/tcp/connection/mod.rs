@@ -81,6 +81,15 @@ pub(crate) struct Context<'c, 's> {
     pub(crate) cutting: Option<Cutting>,
 }
 
+impl Context<'_, '_> {
+    /// Pages that are kept for what is received in order, against what is written: one of sixteen of those that no reserve has, one at
+    /// least. Two machines that write all that they have pages for would else wait for each other's acknowledgements for ever: neither
+    /// could take what it is to acknowledge. What comes out of order leaves twice as many, so that neither that shuts out the other.
+    fn kept_for_received(&self) -> usize {
+        (self.pool.general() / 16).max(1)
+    }
+}
+
 /// What a device takes that cuts a frame into segments of TCP itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cutting {

@@ -103,6 +103,11 @@ impl<C: CongestionControl> Connection<C> {
         self.send_window.window() > 0 && self.outstanding() == 0 && self.has_unsent()
     }
 
+    /// Whether it has something to send, and nothing in the network whose acknowledgement would have it try again (getter).
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.state.transmits() && self.is_held_back()
+    }
+
     /// Sees to it that whatever the connection waits for has a deadline.
     pub(super) fn watch(&mut self, cx: &Context<'_, '_>) {
         if !self.state.transmits() || !(self.is_shut_out() || self.is_held_back()) {

@@ -11,7 +11,8 @@ use crate::tcp::error::TcpError;
 /// How long an owner waits whose data found no page or no slot, though its own bounds had room for them.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
-/// Pages that a call to write may take however short they are, as long as the queue is within its share.
+/// Pages that a call to write may take of the quarter that is for all, as long as the queue is within its share, and as none of those is
+/// taken that are kept for what is received.
 const LEAST_PAGES: usize = 4;
 
 /// What a call to receive gives.
@@ -106,8 +107,9 @@ impl<C: CongestionControl> Connection<C> {
         self.begin_waiting(cx);
         let pages = u32::from(self.options.send_pages.min(cx.fair_pages));
         // One call must not take the quarter of the pool that is for all.
-        let common = cx.pool.blocks() / 4;
-        let room = cx.pool.free().saturating_sub(common).max(LEAST_PAGES);
+        let (free, common, kept) = (cx.pool.free(), cx.pool.blocks() / 4, cx.kept_for_received());
+        let least = free.saturating_sub(kept).min(LEAST_PAGES);
+        let room = free.saturating_sub(common).max(least);
         let held = self.sender.queue().pages();
         let pages = pages.min(held.saturating_add(u32::try_from(room).unwrap_or(u32::MAX)));
         let written = self
@@ -115,6 +117,7 @@ impl<C: CongestionControl> Connection<C> {
             .queue_mut()
             .write(cx.segments, cx.pool, bytes, pages);
         if written < bytes.len() {
+            cx.counters.kept_for_received += u64::from(cx.pool.free() <= kept);
             self.try_again(cx);
         }
         self.watch(cx);

@@ -68,9 +68,12 @@ pub struct TcpSlot {
     next_news: u32,
     /// The next one to be accepted.
     next_accept: u32,
+    /// The next one that waits for a slot of the segment table; means something while `starved`.
+    next_starved: u32,
     events: TcpEvents,
     ready: bool,
     signalled: bool,
+    starved: bool,
     /// Segments find it.
     hashed: bool,
     /// It waits in a listener's queue, and nobody has its handle.
@@ -90,9 +93,11 @@ impl TcpSlot {
         next_ready: END,
         next_news: END,
         next_accept: END,
+        next_starved: END,
         events: TcpEvents::empty(),
         ready: false,
         signalled: false,
+        starved: false,
         hashed: false,
         waiting: false,
     };
@@ -190,6 +195,11 @@ pub(crate) struct Engine<'a> {
     free: u32,
     ready: Queue,
     news: Queue,
+    /// Connections that found no slot for what they have to send, and have nothing in the network: in the order in which they came. A
+    /// slot that is given back lets the first one try.
+    starved: Queue,
+    /// Up to which of the slots that were given back one was let try.
+    tried: u32,
     schedule: Schedule<'a>,
     listeners: Listeners<'a>,
     half_open: SynCache<'a>,
@@ -250,6 +260,8 @@ impl<'a> Engine<'a> {
             free,
             ready: Queue::EMPTY,
             news: Queue::EMPTY,
+            starved: Queue::EMPTY,
+            tried: 0,
             schedule,
             listeners: Listeners::new(storage.listeners),
             half_open: SynCache::new(
@@ -377,6 +389,9 @@ impl<'a> Engine<'a> {
             });
         }
         loop {
+            if self.starved.head != END {
+                self.feed();
+            }
             let index = self.ready.head as usize;
             let slot = self.slots.get_mut(index)?;
             self.ready.head = slot.next_ready;
@@ -407,6 +422,74 @@ impl<'a> Engine<'a> {
             if outgoing.is_some() {
                 return outgoing;
             }
+            if self.shared.segments.is_spent() {
+                self.starve(index);
+            }
+        }
+    }
+
+    /// A connection had nothing to send: if it waits for a slot it joins the line of those that do.
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
+    fn starve(&mut self, index: usize) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        if slot.starved || !slot.connection.as_ref().is_some_and(Connection::is_stuck) {
+            return;
+        }
+        self.shared.counters.slots_awaited += 1;
+        slot.starved = true;
+        slot.next_starved = END;
+        let before = core::mem::replace(&mut self.starved.tail, index as u32);
+        match self.slots.get_mut(before as usize) {
+            Some(before) => before.next_starved = index as u32,
+            None => {
+                self.starved.head = index as u32;
+                // What was given back before is no news.
+                self.tried = self.shared.segments.released();
+            }
+        }
+    }
+
+    /// As many of those that wait for a slot as were given back join the line to send, the first ones first.
+    // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
+    #[inline(never)]
+    fn feed(&mut self) {
+        while self.is_fed() {
+            self.tried = self.tried.wrapping_add(1);
+            let index = self.starved.head;
+            let Some(slot) = self.slots.get_mut(index as usize) else {
+                return;
+            };
+            self.starved.head = slot.next_starved;
+            if self.starved.head == END {
+                self.starved.tail = END;
+            }
+            slot.starved = false;
+            if slot.connection.is_some() {
+                self.line_up(index as usize);
+            }
+        }
+    }
+
+    /// Whether one that waits for a slot may try again.
+    fn is_fed(&self) -> bool {
+        self.starved.head != END && self.tried != self.shared.segments.released()
+    }
+
+    /// Puts a connection at the end of the line of those that may have something to send, if it isn't there.
+    fn line_up(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        if slot.ready {
+            return;
+        }
+        slot.ready = true;
+        slot.next_ready = END;
+        let before = core::mem::replace(&mut self.ready.tail, index as u32);
+        match self.slots.get_mut(before as usize) {
+            Some(before) => before.next_ready = index as u32,
+            None => self.ready.head = index as u32,
         }
     }
 
@@ -426,7 +509,7 @@ impl<'a> Engine<'a> {
 
     /// Whether something may be there to be sent (getter).
     pub(crate) fn wants_transmit(&self) -> bool {
-        !self.replies.is_empty() || self.ready.head != END
+        !self.replies.is_empty() || self.ready.head != END || self.is_fed()
     }
 
     /// The network layer could not send what `poll_transmit` gave, for want of pages or room (input).
@@ -539,15 +622,8 @@ impl<'a> Engine<'a> {
                 None => self.news.head = index as u32,
             }
         }
-        let slot = &mut self.slots[index];
-        if may_send && !slot.ready {
-            slot.ready = true;
-            slot.next_ready = END;
-            let before = core::mem::replace(&mut self.ready.tail, index as u32);
-            match self.slots.get_mut(before as usize) {
-                Some(before) => before.next_ready = index as u32,
-                None => self.ready.head = index as u32,
-            }
+        if may_send {
+            self.line_up(index);
         }
         let Some(connection) = &self.slots[index].connection else {
             return;
@@ -648,6 +724,16 @@ impl Engine<'_> {
         for index in 0..self.slots.len() {
             self.release(index);
         }
+    }
+
+    /// All slots that are free, taken.
+    pub(crate) fn take_segments(&mut self) -> std::vec::Vec<u32> {
+        core::iter::from_fn(|| self.shared.segments.take()).collect()
+    }
+
+    /// One of them, given back.
+    pub(crate) fn give_segment(&mut self, index: u32) {
+        self.shared.segments.release(index);
     }
 
     pub(crate) fn segments_free(&self) -> (usize, usize) {

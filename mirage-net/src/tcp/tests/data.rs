@@ -606,6 +606,108 @@ fn two_that_send_all_they_can_leave_room_for_what_they_receive() {
     }
 }
 
+/// The same of pages: with fewer than eight for each connection what both have written could be all that there are, and neither could
+/// take what it is to acknowledge.
+#[test]
+fn two_that_write_all_they_can_leave_pages_for_what_they_receive() {
+    let pools = [Pool::leak(48, 2048).unwrap(), Pool::leak(48, 2048).unwrap()];
+    let sizes = Sizes {
+        connections: 20,
+        half_open: 20,
+        ..SIZES
+    };
+    let mut pair = Pair::on(pools, TcpConfig::default(), sizes);
+    for host in &mut pair.hosts {
+        host.ring = Some(host.pool.reserve(16).unwrap());
+    }
+    let mut count = 0;
+    pair.link = Box::new(move |_, _| {
+        count += 1;
+        if count % 97 == 0 {
+            Vec::new()
+        } else {
+            std::vec![DELAY]
+        }
+    });
+    let listener = pair.listen(ConnectionOptions::DEFAULT);
+    let clients: Vec<_> = (0..16)
+        .map(|_| pair.open(A, ConnectionOptions::DEFAULT))
+        .collect();
+    pair.run(secs(5));
+    let servers = std::iter::from_fn(|| pair.engine(B).accept(listener).unwrap());
+    let ends: Vec<_> = clients
+        .into_iter()
+        .map(|client| (A, client))
+        .chain(servers.map(|server| (B, server)))
+        .collect();
+    assert_eq!(ends.len(), 32);
+    let bytes = pattern(20_000);
+    let mut sent = [0; 32];
+    let mut received = std::vec![Vec::new(); 32];
+    for _ in 0..6_000 {
+        for (number, (host, handle)) in ends.iter().enumerate() {
+            sent[number] += pair.write(*host, *handle, &bytes[sent[number]..]);
+            received[number].extend(pair.read(*host, *handle));
+        }
+        if received
+            .iter()
+            .all(|received| received.len() == bytes.len())
+        {
+            break;
+        }
+        pair.run(ms(50));
+    }
+    for (number, received) in received.iter().enumerate() {
+        assert!(*received == bytes, "{number}: {}", received.len());
+    }
+    for host in &pair.hosts {
+        assert!(host.engine.counters().kept_for_received > 0);
+    }
+}
+
+/// A FIN that finds no slot goes out as soon as there is one, not when the connection happens to be looked at again; the one that came
+/// first goes first.
+#[test]
+fn a_fin_without_a_slot_goes_when_there_is_one() {
+    let mut pair = Pair::new();
+    let listener = pair.listen(ConnectionOptions::DEFAULT);
+    let clients = [0, 1, 2].map(|_| pair.open(A, ConnectionOptions::DEFAULT));
+    pair.run(secs(1));
+    let mut taken = pair.engine(A).take_segments();
+    for client in clients {
+        pair.shutdown(A, client);
+    }
+    pair.run(ms(1));
+    pair.sent.clear();
+    let start = pair.now;
+    // The second one asks again in between, and loses its place to nobody.
+    let forged = pair.forged(A, clients[1], TcpFlags::ACK);
+    pair.inject(&forged);
+    pair.settle();
+    assert!(pair.sent.is_empty());
+    assert_eq!(pair.hosts[A].engine.counters().slots_awaited, 3);
+    let slot = taken.pop().unwrap();
+    pair.engine(A).give_segment(slot);
+    assert!(pair.engine(A).wants_transmit());
+    pair.run(ms(100));
+    // Each waits until the one before it is acknowledged, and its slot is free.
+    let fins: Vec<_> = pair
+        .sent
+        .iter()
+        .filter(|(_, flying)| flying.from == A && flying.has(TcpFlags::FIN))
+        .map(|(at, flying)| (*at - start, flying.repr.source_port))
+        .collect();
+    let expected = [0, 1, 2].map(|number| {
+        let tuple = *pair.hosts[A].engine.get(clients[number]).unwrap().tuple();
+        (2 * DELAY * number as u32, tuple.local_port)
+    });
+    assert_eq!(fins, expected);
+    for slot in taken {
+        pair.engine(A).give_segment(slot);
+    }
+    let _ = listener;
+}
+
 /// Memory is bounded for each connection: what a peer sends without being read stays within the pages that the owner allowed.
 #[test]
 fn tiny_segments_do_not_hold_many_pages() {

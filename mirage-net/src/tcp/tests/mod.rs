@@ -16,7 +16,7 @@ use std::boxed::Box;
 use std::vec::Vec;
 
 use managed::ManagedSlice;
-use mirage_core::{Frame, Instant, Pool};
+use mirage_core::{Frame, Instant, Pool, Reserve};
 
 use super::config::{ConnectionOptions, TcpConfig};
 use super::connection::{Incoming, Received, TcpEvents, TcpState};
@@ -72,6 +72,8 @@ type Link = Box<dyn FnMut(Instant, &mut Flying) -> Fate>;
 pub(super) struct Host {
     pub(super) engine: Engine<'static>,
     pub(super) pool: &'static Pool,
+    /// What the device receives into; the pool's general part, where there is none.
+    pub(super) ring: Option<Reserve>,
     pub(super) address: IpAddr,
     pub(super) path_mtu: u16,
     pub(super) events: Vec<(TcpHandle, TcpEvents)>,
@@ -165,6 +167,7 @@ impl Host {
         Host {
             engine,
             pool,
+            ring: None,
             address: IpAddr::from([10, 0, 0, number]),
             path_mtu: MTU,
             events: Vec::new(),
@@ -182,7 +185,11 @@ impl Host {
         let repr = TcpRepr::parse(&packet.unwrap());
         let mut payload = Frame::new();
         for part in flying.bytes.chunks(self.pool.block_size()) {
-            let Some(mut page) = self.pool.alloc() else {
+            let page = match &self.ring {
+                Some(ring) => ring.alloc(),
+                None => self.pool.alloc(),
+            };
+            let Some(mut page) = page else {
                 return;
             };
             page.extend_from_slice(part).unwrap();
