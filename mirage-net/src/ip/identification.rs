@@ -1,6 +1,6 @@
 //! Identifications for datagrams that may be fragmented (RFC 6864).
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 use crate::random::Random;
 
@@ -14,6 +14,9 @@ const BUCKETS: usize = 32;
 /// datagrams that another gets (RFC 7739 §3 tells why; its §5.3 is the scheme).
 pub(crate) struct Identifications {
     counters: [u16; BUCKETS],
+    /// The flow that was asked for last, and its hash: datagrams come in trains.
+    last: (IpAddr, IpAddr, u8),
+    hash: u64,
 }
 
 impl Identifications {
@@ -22,7 +25,13 @@ impl Identifications {
         for counter in &mut counters {
             *counter = random.next_u64() as u16;
         }
-        Identifications { counters }
+        // A flow that none is.
+        let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Identifications {
+            counters,
+            last: (nobody, nobody, 0),
+            hash: random.flow_hash(nobody, nobody, 0),
+        }
     }
 
     pub(crate) fn next(
@@ -32,7 +41,12 @@ impl Identifications {
         destination: IpAddr,
         protocol: u8,
     ) -> u16 {
-        let hash = random.flow_hash(source, destination, protocol);
+        let flow = (source, destination, protocol);
+        if self.last != flow {
+            self.hash = random.flow_hash(source, destination, protocol);
+            self.last = flow;
+        }
+        let hash = self.hash;
         let counter = &mut self.counters[(hash >> 32) as usize % BUCKETS];
         *counter = counter.wrapping_add(1);
         counter.wrapping_add(hash as u16)

@@ -349,16 +349,17 @@ impl Stack<'_> {
             segment = self.merged_segment(metadata.segmentation, payload.len());
         }
         let marked = received.repr.type_of_service & ECN_MASK == CONGESTION_EXPERIENCED;
-        let incoming = Incoming {
+        let mut incoming = Incoming {
             repr,
             payload,
             segment,
             marked,
         };
         let (path_mtu, mtu) = (&self.path_mtu, self.mtu);
-        self.tcp.handle_segment(now, tuple, incoming, &|address| {
-            path_mtu.lookup(now, address, mtu).mtu
-        });
+        self.tcp
+            .handle_segment(now, tuple, &mut incoming, &|address| {
+                path_mtu.lookup(now, address, mtu).mtu
+            });
     }
 
     /// Octets in each of the segments that the device has merged; zero where it is one. What the device says was negotiated, and

@@ -3,6 +3,8 @@
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
+use crate::random::HashKey;
+
 /// Bytes of the longest encoding of a four-tuple, with room for a word and a domain byte.
 const LONGEST: usize = 2 * 17 + 4 + 8 + 1;
 
@@ -36,6 +38,26 @@ impl FourTuple {
 
     pub(crate) fn remote(&self) -> SocketAddr {
         (self.remote_address, self.remote_port).into()
+    }
+
+    /// Where it is in a table: see [`HashKey::place`].
+    pub(crate) fn place(&self, key: &HashKey) -> u32 {
+        let ports = u64::from(self.local_port) << 16 | u64::from(self.remote_port);
+        match (self.local_address, self.remote_address) {
+            (IpAddr::V4(local), IpAddr::V4(remote)) => {
+                let addresses = u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits());
+                key.place(&[addresses, 12 << 56 | ports])
+            }
+            (local, remote) => {
+                let [local, remote] = [local, remote].map(|address| match address {
+                    IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+                    IpAddr::V6(address) => address.to_bits(),
+                });
+                let (first, second) = ((local >> 64) as u64, local as u64);
+                let (third, fourth) = ((remote >> 64) as u64, remote as u64);
+                key.place(&[first, second, third, fourth, 36 << 56 | ports])
+            }
+        }
     }
 
     /// Gives `with` an unambiguous encoding: a byte that says what it is for, the addresses with
@@ -85,6 +107,29 @@ pub(crate) mod tests {
             ([10, 0, 0, 1], local_port).into(),
             (remote, remote_port).into(),
         )
+    }
+
+    #[test]
+    fn every_part_says_where_it_is() {
+        let mut random = crate::random::Random::fixed(4);
+        let key = HashKey::new(&mut random);
+        let v6: std::net::SocketAddr = "[::1]:80".parse().unwrap();
+        let other: std::net::SocketAddr = "[1::1]:80".parse().unwrap();
+        let mut seen = std::vec![tuple(80, [10, 0, 0, 2], 4_000).place(&key)];
+        for tuple in [
+            tuple(81, [10, 0, 0, 2], 4_000),
+            tuple(80, [10, 0, 0, 3], 4_000),
+            tuple(80, [10, 0, 0, 2], 4_001),
+            tuple(4_000, [10, 0, 0, 2], 80),
+            FourTuple::new(v6, v6),
+            FourTuple::new(v6, other),
+            FourTuple::new(other, v6),
+        ] {
+            let place = tuple.place(&key);
+            assert_ne!(place, tuple.place(&HashKey::new(&mut random)));
+            assert!(!seen.contains(&place));
+            seen.push(place);
+        }
     }
 
     #[test]

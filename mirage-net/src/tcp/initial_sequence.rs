@@ -8,8 +8,8 @@ use super::four_tuple::FourTuple;
 use crate::random::{HashKey, Random};
 
 /// Bytes that tell the purposes of one key apart.
-const SEQUENCE: u8 = 1;
-const TIMESTAMP: u8 = 2;
+const BEGINNING: u8 = 1;
+const STEP: u8 = 2;
 
 /// ISN = M + F(localip, localport, remoteip, remoteport, secretkey): a clock of four microseconds a tick, from
 /// a point that is secret and different for each four-tuple (RFC 6528 §3). So the numbers of one
@@ -25,33 +25,47 @@ impl InitialSequence {
         }
     }
 
-    /// The number for a connection that begins now.
-    pub(crate) fn number(&self, now: Instant, tuple: &FourTuple) -> SequenceNumber {
-        let place = tuple.encoded(SEQUENCE, 0, |bytes| self.key.hash(bytes)) as u32;
-        SequenceNumber::new(place) + (now.as_micros() / 4) as u32
+    /// The number for a connection that begins now, and the clock of its timestamps: both halves of what one pseudo-random function
+    /// gives, of which neither tells anything of the other.
+    pub(crate) fn number_and_clock(
+        &self,
+        now: Instant,
+        tuple: &FourTuple,
+    ) -> (SequenceNumber, TimestampClock) {
+        let beginning = self.beginning(tuple);
+        let number = SequenceNumber::new(beginning as u32) + (now.as_micros() / 4) as u32;
+        (number, clock(beginning))
     }
 
-    /// The number for one that takes the place of an earlier one, of which segments up to `last` may still be on their way: behind
-    /// all of them (RFC 9293 §3.6.1, MUST-13's exception; RFC 1122 §4.2.2.13).
+    /// `number`, or one for a connection that takes the place of an earlier one, of which segments up to `last` may still be on their
+    /// way: behind all of them (RFC 9293 §3.6.1, MUST-13's exception; RFC 1122 §4.2.2.13).
     pub(crate) fn number_after(
         &self,
         now: Instant,
         tuple: &FourTuple,
+        number: SequenceNumber,
         last: SequenceNumber,
     ) -> SequenceNumber {
-        let number = self.number(now, tuple);
         if number.is_after(last + 65_535) {
             return number;
         }
-        let step = tuple.encoded(SEQUENCE, now.as_nanos(), |bytes| self.key.hash(bytes)) as u32;
+        let step = tuple.encoded(STEP, now.as_nanos(), |bytes| self.key.hash(bytes)) as u32;
         last + 65_536 + step % (1 << 20)
     }
 
     /// The clock of a four-tuple's timestamps.
     pub(crate) fn clock(&self, tuple: &FourTuple) -> TimestampClock {
-        TimestampClock {
-            offset: tuple.encoded(TIMESTAMP, 0, |bytes| self.key.hash(bytes)) as u32,
-        }
+        clock(self.beginning(tuple))
+    }
+
+    fn beginning(&self, tuple: &FourTuple) -> u64 {
+        tuple.encoded(BEGINNING, 0, |bytes| self.key.hash(bytes))
+    }
+}
+
+fn clock(beginning: u64) -> TimestampClock {
+    TimestampClock {
+        offset: (beginning >> 32) as u32,
     }
 }
 
@@ -63,6 +77,12 @@ mod tests {
 
     fn numbers() -> InitialSequence {
         InitialSequence::new(&mut Random::fixed(3))
+    }
+
+    impl InitialSequence {
+        fn number(&self, now: Instant, tuple: &FourTuple) -> SequenceNumber {
+            self.number_and_clock(now, tuple).0
+        }
     }
 
     /// RFC 6528 §3: one four-tuple's numbers go on with the clock.
@@ -86,16 +106,33 @@ mod tests {
         assert!(distances.len() > 190);
     }
 
+    /// RFC 7323 §7.1: each four-tuple's timestamps begin somewhere else, and nowhere that its sequence numbers tell.
+    #[test]
+    fn rfc7323_7_1_timestamps_begin_elsewhere_for_each() {
+        let mut offsets = BTreeSet::new();
+        for port in 1_000..1_200 {
+            let tuple = tuple(80, [10, 0, 0, 2], port);
+            let (number, clock) = numbers().number_and_clock(Instant::ZERO, &tuple);
+            assert_eq!(clock.offset, numbers().clock(&tuple).offset);
+            offsets.insert(clock.offset >> 16);
+            offsets.insert(clock.offset.wrapping_sub(number.get()) >> 16);
+        }
+        assert!(offsets.len() > 390, "{}", offsets.len());
+    }
+
     #[test]
     fn rfc1122_4_2_2_13_a_successor_begins_behind_its_predecessor() {
         let tuple = tuple(80, [10, 0, 0, 2], 4_000);
         let usual = numbers().number(Instant::ZERO, &tuple);
         for ahead in [0u32, 1, 65_535, 65_536, 1 << 20, 1 << 30] {
             let last = usual + ahead;
-            let number = numbers().number_after(Instant::ZERO, &tuple, last);
+            let number = numbers().number_after(Instant::ZERO, &tuple, usual, last);
             assert!(number.is_after(last));
         }
         let last = usual - 70_000;
-        assert_eq!(numbers().number_after(Instant::ZERO, &tuple, last), usual);
+        assert_eq!(
+            numbers().number_after(Instant::ZERO, &tuple, usual, last),
+            usual
+        );
     }
 }

@@ -37,6 +37,7 @@
 //! assert!(stack.tcp_accept(listener).unwrap().is_none());
 //! ```
 
+mod aged;
 mod config;
 pub mod congestion;
 mod connection;

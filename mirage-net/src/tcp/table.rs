@@ -48,9 +48,9 @@ impl<'a> Chains<'a> {
         !self.heads.is_empty()
     }
 
-    fn head(&self, hash: u64) -> usize {
+    fn head(&self, hash: u32) -> usize {
         // Without a division: the high half of a product spreads over all chains.
-        ((u128::from(hash) * self.heads.len() as u128) >> 64) as usize
+        ((u64::from(hash) * self.heads.len() as u64) >> 32) as usize
     }
 
     /// The slot of a chain that `is` the one.
@@ -58,7 +58,7 @@ impl<'a> Chains<'a> {
     pub(crate) fn find<S: Chained>(
         &self,
         slots: &[S],
-        hash: u64,
+        hash: u32,
         is: impl Fn(&S) -> bool,
     ) -> Option<usize> {
         let mut index = self.heads.get(self.head(hash))?.0;
@@ -72,7 +72,7 @@ impl<'a> Chains<'a> {
     }
 
     /// Puts a slot, which is in no chain, at the head of one.
-    pub(crate) fn insert<S: Chained>(&mut self, slots: &mut [S], hash: u64, index: usize) {
+    pub(crate) fn insert<S: Chained>(&mut self, slots: &mut [S], hash: u32, index: usize) {
         let head = self.head(hash);
         if let (Some(head), Some(slot)) = (self.heads.get_mut(head), slots.get_mut(index)) {
             slot.set_next(head.0);
@@ -81,7 +81,7 @@ impl<'a> Chains<'a> {
     }
 
     /// Takes a slot out of its chain; says whether it was there.
-    pub(crate) fn remove<S: Chained>(&mut self, slots: &mut [S], hash: u64, index: usize) -> bool {
+    pub(crate) fn remove<S: Chained>(&mut self, slots: &mut [S], hash: u32, index: usize) -> bool {
         let head = self.head(hash);
         let Some(next) = slots.get(index).map(Chained::next) else {
             return false;
@@ -132,7 +132,7 @@ mod tests {
     fn what_is_inserted_is_found_until_it_is_removed() {
         let mut heads = [TcpBucket::EMPTY; 3];
         let mut chains = Chains::new((&mut heads[..]).into());
-        let hash = |key: u64| key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash = |key: u64| (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
         let mut slots: Vec<Slot> = (0..20).map(|key| Slot { key, next: END }).collect();
         for index in 0..slots.len() {
             chains.insert(&mut slots, hash(index as u64), index);

@@ -9,32 +9,24 @@ use managed::ManagedSlice;
 use mirage_core::Instant;
 
 use super::SequenceNumber;
+use super::aged::{Aged, AgedTable, Node, Slot};
 use super::connection::options::{self, TimestampState};
 use super::connection::segment_length;
 use super::four_tuple::FourTuple;
-use super::table::{Chained, Chains, END, TcpBucket};
-use crate::limit::{Pace, RateLimit};
-use crate::random::{HashKey, Random};
+use super::table::TcpBucket;
+use crate::limit::RateLimit;
 use crate::wire::tcp::{TcpFlags, TcpOptions, TcpRepr};
 
 /// Storage for one connection in TIME-WAIT.
 #[derive(Debug)]
-pub struct TimeWaitSlot {
-    entry: Option<TimeWait>,
-    /// The next one in the hash chain, or on the free list.
-    next: u32,
-    older: u32,
-    newer: u32,
-}
+pub struct TimeWaitSlot(Node<TimeWait>);
+
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<TimeWaitSlot>() <= 104);
 
 impl TimeWaitSlot {
     /// An empty slot.
-    pub const EMPTY: Self = TimeWaitSlot {
-        entry: None,
-        next: END,
-        older: END,
-        newer: END,
-    };
+    pub const EMPTY: Self = TimeWaitSlot(Node::EMPTY);
 }
 
 impl Default for TimeWaitSlot {
@@ -43,13 +35,16 @@ impl Default for TimeWaitSlot {
     }
 }
 
-impl Chained for TimeWaitSlot {
-    fn next(&self) -> u32 {
-        self.next
+impl Slot for TimeWaitSlot {
+    type Data = TimeWait;
+    const EMPTY: Self = TimeWaitSlot::EMPTY;
+
+    fn node(&self) -> &Node<TimeWait> {
+        &self.0
     }
 
-    fn set_next(&mut self, next: u32) {
-        self.next = next;
+    fn node_mut(&mut self) -> &mut Node<TimeWait> {
+        &mut self.0
     }
 }
 
@@ -62,9 +57,12 @@ pub(crate) struct TimeWait {
     /// RCV.NXT: behind the peer's FIN.
     pub(crate) receive_next: SequenceNumber,
     pub(crate) timestamps: Option<TimestampState>,
-    pub(crate) expires: Instant,
-    /// Challenges (RFC 5961 §7): its own, so that a stranger's tell nothing of it.
-    challenges: Pace,
+}
+
+impl Aged for TimeWait {
+    fn tuple(&self) -> &FourTuple {
+        &self.tuple
+    }
 }
 
 /// What a segment for a connection in TIME-WAIT leads to.
@@ -80,109 +78,56 @@ pub(crate) enum InTimeWait {
     Reopen(SequenceNumber),
 }
 
-/// The connections in TIME-WAIT, oldest first.
+/// The connections in TIME-WAIT, oldest first: all wait the same time, so the newest ends last.
 pub(crate) struct TimeWaits<'a> {
-    slots: ManagedSlice<'a, TimeWaitSlot>,
-    chains: Chains<'a>,
-    key: HashKey,
-    free: u32,
-    oldest: u32,
-    newest: u32,
+    table: AgedTable<'a, TimeWaitSlot, 1>,
     duration: Duration,
-    length: usize,
 }
 
 impl<'a> TimeWaits<'a> {
     pub(crate) fn new(
-        mut slots: ManagedSlice<'a, TimeWaitSlot>,
+        slots: ManagedSlice<'a, TimeWaitSlot>,
         buckets: ManagedSlice<'a, TcpBucket>,
         duration: Duration,
-        random: &mut Random,
     ) -> Self {
-        let mut free = END;
-        for (index, slot) in slots.iter_mut().enumerate().rev() {
-            *slot = TimeWaitSlot {
-                next: free,
-                ..TimeWaitSlot::EMPTY
-            };
-            free = index as u32;
-        }
-        let chains = Chains::new(buckets);
         TimeWaits {
-            free: if chains.is_usable() { free } else { END },
-            slots,
-            chains,
-            key: HashKey::new(random),
-            oldest: END,
-            newest: END,
+            table: AgedTable::new(slots, buckets),
             duration,
-            length: 0,
         }
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.length
+        self.table.len()
     }
 
-    /// Puts a connection in; says whether another had to make room for it.
-    pub(crate) fn insert(
-        &mut self,
-        now: Instant,
-        tuple: FourTuple,
-        send_next: SequenceNumber,
-        receive_next: SequenceNumber,
-        timestamps: Option<TimestampState>,
-    ) -> bool {
-        if let Some(known) = self.find(&tuple) {
-            self.remove(known);
+    /// Puts a connection in, whose four-tuple has this hash; says whether another had to make room for it.
+    pub(crate) fn insert(&mut self, now: Instant, hash: u32, connection: TimeWait) -> bool {
+        if let Some(known) = self.table.find(hash, &connection.tuple) {
+            self.table.remove(known);
         }
-        let evicted = self.free == END && self.oldest != END;
-        if evicted {
-            self.remove(self.oldest as usize);
+        let evicted = self.table.oldest(0).filter(|_| self.table.is_full());
+        if let Some(oldest) = evicted {
+            self.table.remove(oldest);
         }
-        let index = self.free as usize;
-        let Some(slot) = self.slots.get_mut(index) else {
-            return evicted;
-        };
-        self.free = slot.next;
-        slot.entry = Some(TimeWait {
-            tuple,
-            send_next,
-            receive_next,
-            timestamps,
-            expires: now,
-            challenges: Pace::NEW,
-        });
-        self.length += 1;
-        let hash = self.hash(&tuple);
-        self.chains.insert(&mut self.slots, hash, index);
-        self.append(now, index);
-        evicted
+        let expires = now.saturating_add(self.duration);
+        self.table.insert(hash, connection, expires);
+        evicted.is_some()
     }
 
-    pub(crate) fn find(&self, tuple: &FourTuple) -> Option<usize> {
-        if self.length == 0 {
-            return None;
-        }
-        self.chains.find(&self.slots, self.hash(tuple), |slot| {
-            slot.entry
-                .as_ref()
-                .is_some_and(|entry| entry.tuple == *tuple)
-        })
+    /// The place of the one with a four-tuple, whose hash this is.
+    #[inline]
+    pub(crate) fn find(&self, hash: u32, tuple: &FourTuple) -> Option<usize> {
+        self.table.find(hash, tuple)
     }
 
     pub(crate) fn get(&self, index: usize) -> Option<&TimeWait> {
-        self.slots.get(index)?.entry.as_ref()
+        self.table.get(index)
     }
 
     /// Whether a challenge may be sent for one now; if so, it is.
     pub(crate) fn challenge(&mut self, now: Instant, index: usize, limit: &RateLimit) -> bool {
-        let entry = self
-            .slots
-            .get_mut(index)
-            .and_then(|slot| slot.entry.as_mut());
-        entry.is_some_and(|entry| entry.challenges.take(limit, now))
+        self.table.challenge(now, index, limit)
     }
 
     /// A segment for a connection in TIME-WAIT arrived.
@@ -193,7 +138,7 @@ impl<'a> TimeWaits<'a> {
         repr: &TcpRepr,
         octets: usize,
     ) -> InTimeWait {
-        let Some(entry) = self.slots.get(index).and_then(|slot| slot.entry) else {
+        let Some(entry) = self.table.get(index).copied() else {
             return InTimeWait::Nothing;
         };
         if repr.flags.contains(TcpFlags::RST) {
@@ -204,7 +149,7 @@ impl<'a> TimeWaits<'a> {
         let end = repr.sequence + length;
         if repr.flags.contains(TcpFlags::SYN) {
             if !repr.flags.contains(TcpFlags::ACK) && entry.is_new(repr, now) {
-                self.remove(index);
+                self.table.remove(index);
                 return InTimeWait::Reopen(entry.send_next);
             }
             return InTimeWait::Challenge;
@@ -212,8 +157,8 @@ impl<'a> TimeWaits<'a> {
         if repr.flags.contains(TcpFlags::FIN) && end == entry.receive_next {
             // "The only thing that can arrive in this state is a retransmission of the remote FIN. Acknowledge it, and
             // restart the 2 MSL timeout."
-            self.unlink(index);
-            self.append(now, index);
+            let expires = now.saturating_add(self.duration);
+            self.table.renew(index, expires, |_| ());
             return InTimeWait::Acknowledge;
         }
         if length == 0 && repr.sequence == entry.receive_next {
@@ -224,58 +169,15 @@ impl<'a> TimeWaits<'a> {
 
     /// Ends those whose time is over.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        while self.poll_timeout().is_some_and(|at| at <= now) {
-            self.remove(self.oldest as usize);
+        while let Some(index) = self.table.due(now) {
+            self.table.remove(index);
         }
     }
 
     /// When the oldest ends.
     #[inline(always)]
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        Some(self.get(self.oldest as usize)?.expires)
-    }
-
-    fn hash(&self, tuple: &FourTuple) -> u64 {
-        tuple.encoded(0, 0, |bytes| self.key.hash(bytes))
-    }
-
-    fn remove(&mut self, index: usize) {
-        let Some(entry) = self.slots.get_mut(index).and_then(|slot| slot.entry.take()) else {
-            return;
-        };
-        let hash = self.hash(&entry.tuple);
-        self.chains.remove(&mut self.slots, hash, index);
-        self.unlink(index);
-        self.slots[index].next = self.free;
-        self.free = index as u32;
-        self.length -= 1;
-    }
-
-    /// All wait the same time, so the newest ends last.
-    fn append(&mut self, now: Instant, index: usize) {
-        let before = core::mem::replace(&mut self.newest, index as u32);
-        let slot = &mut self.slots[index];
-        slot.older = before;
-        slot.newer = END;
-        if let Some(entry) = &mut slot.entry {
-            entry.expires = now.saturating_add(self.duration);
-        }
-        match self.slots.get_mut(before as usize) {
-            Some(before) => before.newer = index as u32,
-            None => self.oldest = index as u32,
-        }
-    }
-
-    fn unlink(&mut self, index: usize) {
-        let (older, newer) = (self.slots[index].older, self.slots[index].newer);
-        match self.slots.get_mut(older as usize) {
-            Some(slot) => slot.newer = newer,
-            None => self.oldest = newer,
-        }
-        match self.slots.get_mut(newer as usize) {
-            Some(slot) => slot.older = older,
-            None => self.newest = older,
-        }
+        self.table.deadline(self.table.oldest(0)?)
     }
 }
 
@@ -320,6 +222,8 @@ mod tests {
     use std::vec::Vec;
 
     const DURATION: Duration = Duration::from_secs(60);
+    /// All are in one chain.
+    const HASH: u32 = 77;
 
     fn waits(count: usize) -> TimeWaits<'static> {
         let slots: Vec<TimeWaitSlot> = (0..count).map(|_| TimeWaitSlot::EMPTY).collect();
@@ -328,7 +232,6 @@ mod tests {
             ManagedSlice::Borrowed(slots.leak()),
             ManagedSlice::Borrowed(buckets.leak()),
             DURATION,
-            &mut Random::fixed(1),
         )
     }
 
@@ -341,13 +244,13 @@ mod tests {
     }
 
     fn put(waits: &mut TimeWaits<'_>, port: u16, at: u64, timestamps: Option<u32>) -> bool {
-        waits.insert(
-            Instant::from_secs(at),
-            tuple(80, [10, 0, 0, 2], port),
-            number(5_000),
-            number(1_000),
-            timestamps.map(state),
-        )
+        let connection = TimeWait {
+            tuple: tuple(80, [10, 0, 0, 2], port),
+            send_next: number(5_000),
+            receive_next: number(1_000),
+            timestamps: timestamps.map(state),
+        };
+        waits.insert(Instant::from_secs(at), HASH, connection)
     }
 
     fn syn(sequence: u32, timestamp: Option<u32>) -> TcpRepr {
@@ -379,8 +282,8 @@ mod tests {
         assert_eq!(waits.poll_timeout(), Some(Instant::from_secs(61)));
         waits.handle_timeout(Instant::from_secs(62));
         assert_eq!(waits.len(), 1);
-        assert!(waits.find(&tuple(80, [10, 0, 0, 2], 3)).is_some());
-        assert!(waits.find(&tuple(80, [10, 0, 0, 2], 1)).is_none());
+        assert!(waits.find(HASH, &tuple(80, [10, 0, 0, 2], 3)).is_some());
+        assert!(waits.find(HASH, &tuple(80, [10, 0, 0, 2], 1)).is_none());
     }
 
     #[test]
@@ -390,7 +293,7 @@ mod tests {
         assert!(!put(&mut waits, 2, 1, None));
         assert!(put(&mut waits, 3, 2, None));
         let found: Vec<bool> = (1..=3)
-            .map(|port| waits.find(&tuple(80, [10, 0, 0, 2], port)).is_some())
+            .map(|port| waits.find(HASH, &tuple(80, [10, 0, 0, 2], port)).is_some())
             .collect();
         assert_eq!(found, [false, true, true]);
         let mut none = self::waits(0);
@@ -403,14 +306,14 @@ mod tests {
         let mut waits = waits(2);
         put(&mut waits, 1, 0, None);
         put(&mut waits, 2, 1, None);
-        let index = waits.find(&tuple(80, [10, 0, 0, 2], 1)).unwrap();
+        let index = waits.find(HASH, &tuple(80, [10, 0, 0, 2], 1)).unwrap();
         let fin = segment(TcpFlags::FIN | TcpFlags::ACK, 999);
         let now = Instant::from_secs(30);
         assert_eq!(
             waits.handle_segment(now, index, &fin, 0),
             InTimeWait::Acknowledge
         );
-        assert_eq!(waits.get(index).unwrap().expires, Instant::from_secs(90));
+        assert_eq!(waits.table.deadline(index), Some(Instant::from_secs(90)));
         // The order of expiry holds.
         assert_eq!(waits.poll_timeout(), Some(Instant::from_secs(61)));
         let repr = waits.get(index).unwrap().acknowledgement(now);

@@ -11,31 +11,38 @@ use crate::tcp::{SequenceNumber, TcpState};
 use crate::wire::tcp::{TcpFlags, TcpRepr};
 
 impl Engine<'_> {
-    /// A segment whose checksum is right, between unicast addresses and ports other than 0 (input).
+    /// A segment whose checksum is right, between unicast addresses and ports other than 0 (input). Borrowed, not moved; what it is then
+    /// means nothing.
     pub(crate) fn handle_segment(
         &mut self,
         now: Instant,
         tuple: FourTuple,
-        incoming: Incoming,
+        incoming: &mut Incoming,
         path_mtu: PathMtu<'_>,
     ) {
-        if let Some(index) = self.find(&tuple) {
+        let mut found = self.find_last(&tuple);
+        let mut hash = 0;
+        if found.is_none() {
+            hash = self.hash(&tuple);
+            found = self.find_hashed(hash, &tuple);
+        }
+        if let Some(index) = found {
             self.last = index;
             self.handle_for_connection(now, index, tuple, incoming);
             return;
         }
         let mut after = None;
-        if let Some(index) = self.time_waits.find(&tuple) {
-            match self.handle_in_time_wait(now, index, tuple, &incoming) {
+        if let Some(index) = self.time_waits.find(hash, &tuple) {
+            match self.handle_in_time_wait(now, index, tuple, incoming) {
                 Some(last) => after = Some(last),
                 None => return,
             }
         }
-        if let Some(index) = self.half_open.find(&tuple) {
-            self.handle_half_open(now, index, incoming, path_mtu);
+        if let Some(index) = self.half_open.find(hash, &tuple) {
+            self.handle_half_open(now, index, hash, incoming, path_mtu);
             return;
         }
-        self.handle_for_listener(now, tuple, incoming, after, path_mtu);
+        self.handle_for_listener(now, (tuple, hash), incoming, after, path_mtu);
     }
 
     /// Gives a segment to a connection.
@@ -44,9 +51,9 @@ impl Engine<'_> {
         now: Instant,
         index: usize,
         tuple: FourTuple,
-        incoming: Incoming,
+        incoming: &mut Incoming,
     ) {
-        let (repr, octets) = (incoming.repr, incoming.payload.len());
+        let octets = incoming.payload.len();
         let cx = &mut self.shared.context(now);
         let Some(connection) = connection(&mut self.slots, index) else {
             return;
@@ -54,7 +61,8 @@ impl Engine<'_> {
         let answer = connection.handle_segment(cx, incoming);
         self.urgent |= connection.is_urgent();
         if answer == Answer::Reset {
-            self.send_reset(now, tuple, &repr, octets);
+            // What it refers to, the acknowledgement, nobody has changed.
+            self.send_reset(now, tuple, &incoming.repr, octets);
         }
         self.touched(now, index);
     }

@@ -15,12 +15,12 @@ use crate::tcp::table::END;
 use crate::wire::tcp::{TcpFlags, TcpOptions, TcpRepr, Timestamps};
 
 impl Engine<'_> {
-    /// A segment for no connection. `after`: our numbers begin behind this one.
+    /// A segment for no connection; its four-tuple comes with its hash. `after`: our numbers begin behind this one.
     pub(super) fn handle_for_listener(
         &mut self,
         now: Instant,
-        tuple: FourTuple,
-        incoming: Incoming,
+        (tuple, hash): (FourTuple, u32),
+        incoming: &mut Incoming,
         after: Option<SequenceNumber>,
         path_mtu: PathMtu<'_>,
     ) {
@@ -40,7 +40,7 @@ impl Engine<'_> {
             if !flags.contains(TcpFlags::SYN)
                 && let Some(half_open) = self.read_cookie(now, tuple, &incoming.repr, listener)
             {
-                self.take_cookie(now, &half_open, listener, incoming, path_mtu);
+                self.take_cookie(now, &half_open, hash, listener, incoming, path_mtu);
                 return;
             }
             self.shared.counters.no_connection += 1;
@@ -49,7 +49,7 @@ impl Engine<'_> {
         }
         // "Third, check for a SYN."
         if flags.contains(TcpFlags::SYN) {
-            self.handle_synchronise(now, tuple, &incoming.repr, listener, after);
+            self.handle_synchronise(now, (tuple, hash), &incoming.repr, listener, after);
             return;
         }
         // "Fourth, other data or control: drop the segment."
@@ -60,7 +60,7 @@ impl Engine<'_> {
     fn handle_synchronise(
         &mut self,
         now: Instant,
-        tuple: FourTuple,
+        (tuple, hash): (FourTuple, u32),
         repr: &TcpRepr,
         listener: ListenerHandle,
         after: Option<SequenceNumber>,
@@ -75,12 +75,12 @@ impl Engine<'_> {
         let own = known.options.connection;
         let mut offer = Offer::of(repr, &self.shared.config);
         offer.congestion_notification &= own.congestion_notification;
-        let clock = self.numbers.clock(&tuple);
+        let (number, clock) = self.numbers.number_and_clock(now, &tuple);
         let mut half_open = HalfOpen {
             tuple,
             sequence: match after {
-                Some(last) => self.numbers.number_after(now, &tuple, last),
-                None => self.numbers.number(now, &tuple),
+                Some(last) => self.numbers.number_after(now, &tuple, number, last),
+                None => number,
             },
             offer,
             window: own.window().min(65_535) as u16,
@@ -88,8 +88,8 @@ impl Engine<'_> {
             repeated: false,
             sent_at: now,
         };
-        if self.half_open.insert(now, half_open, listener) {
-            self.answer_synchronise(now, &half_open);
+        if self.half_open.insert(now, hash, half_open, listener) {
+            self.answer_synchronise(now, &half_open, listener);
             return;
         }
         // No room to remember: a number that remembers for us.
@@ -116,20 +116,19 @@ impl Engine<'_> {
     }
 
     /// The SYN,ACK of a half-open connection. Where the queue is full it is as if the wire had lost it.
-    pub(super) fn answer_synchronise(&mut self, now: Instant, half_open: &HalfOpen) {
-        let Some(options) = self.options_for(half_open) else {
+    pub(super) fn answer_synchronise(
+        &mut self,
+        now: Instant,
+        half_open: &HalfOpen,
+        listener: ListenerHandle,
+    ) {
+        let Some(known) = self.listeners.get(listener) else {
             return;
         };
-        let repr = self.synchronise(now, half_open, &options).repr();
+        let repr = self
+            .synchronise(now, half_open, &known.options.connection)
+            .repr();
         self.reply(half_open.tuple, repr);
-    }
-
-    fn options_for(&self, half_open: &HalfOpen) -> Option<ConnectionOptions> {
-        let listener = match self.half_open.find(&half_open.tuple) {
-            Some(index) => self.half_open.get(index)?.1,
-            None => self.listeners.find(half_open.tuple.local())?,
-        };
-        Some(self.listeners.get(listener)?.options.connection)
     }
 
     fn synchronise(
@@ -161,7 +160,8 @@ impl Engine<'_> {
         &mut self,
         now: Instant,
         index: usize,
-        incoming: Incoming,
+        hash: u32,
+        incoming: &mut Incoming,
         path_mtu: PathMtu<'_>,
     ) {
         let Some((half_open, listener)) = self.half_open.get(index) else {
@@ -178,7 +178,7 @@ impl Engine<'_> {
             // The same SYN again: it makes no second connection; our answer was lost, or is late.
             self.half_open.set_repeated(index);
             self.shared.counters.retransmitted += 1;
-            self.answer_synchronise(now, &half_open);
+            self.answer_synchronise(now, &half_open, listener);
             return;
         }
         // First: the timestamp, and the sequence number.
@@ -232,7 +232,7 @@ impl Engine<'_> {
             return;
         }
         // Where there is no room for the connection the entry stays, and the peer's next segment tries again.
-        if self.accept_half_open(now, &half_open, listener, incoming, path_mtu) {
+        if self.accept_half_open(now, &half_open, hash, listener, incoming, path_mtu) {
             self.half_open.remove(index);
         }
     }
@@ -266,8 +266,9 @@ impl Engine<'_> {
         &mut self,
         now: Instant,
         half_open: &HalfOpen,
+        hash: u32,
         listener: ListenerHandle,
-        incoming: Incoming,
+        incoming: &mut Incoming,
         path_mtu: PathMtu<'_>,
     ) -> bool {
         let tuple = half_open.tuple;
@@ -289,7 +290,7 @@ impl Engine<'_> {
         let congestion = opening.options.congestion.start();
         let cx = &mut self.shared.context(now);
         let connection = Connection::passive(cx, &opening, half_open, congestion);
-        let Some(index) = self.place(connection) else {
+        let Some(index) = self.place(connection, hash) else {
             self.shared.counters.table_full += 1;
             return false;
         };
@@ -358,11 +359,12 @@ impl Engine<'_> {
         &mut self,
         now: Instant,
         half_open: &HalfOpen,
+        hash: u32,
         listener: ListenerHandle,
-        incoming: Incoming,
+        incoming: &mut Incoming,
         path_mtu: PathMtu<'_>,
     ) {
-        if self.accept_half_open(now, half_open, listener, incoming, path_mtu) {
+        if self.accept_half_open(now, half_open, hash, listener, incoming, path_mtu) {
             self.shared.counters.cookies_taken += 1;
         }
     }

@@ -29,7 +29,7 @@ use super::port::EphemeralPorts;
 use super::schedule::Schedule;
 use super::storage::TcpStorage;
 use super::table::{Chained, Chains, END};
-use super::time_wait::TimeWaits;
+use super::time_wait::{TimeWait, TimeWaits};
 use super::{AnyCongestion, Cubic, NewReno, SegmentTable};
 use crate::limit::TokenBucket;
 use crate::random::{HashKey, Random};
@@ -101,6 +101,16 @@ impl TcpSlot {
         hashed: false,
         waiting: false,
     };
+}
+
+impl TcpSlot {
+    /// Whether its connection has this four-tuple.
+    #[inline]
+    fn is_of(&self, tuple: &FourTuple) -> bool {
+        self.connection
+            .as_ref()
+            .is_some_and(|connection| connection.tuple() == tuple)
+    }
 }
 
 impl Default for TcpSlot {
@@ -191,6 +201,7 @@ struct Reply {
 pub(crate) struct Engine<'a> {
     slots: ManagedSlice<'a, TcpSlot>,
     chains: Chains<'a>,
+    /// Of the hash that connections, half-open ones and those in TIME-WAIT are found by.
     key: HashKey,
     free: u32,
     ready: Queue,
@@ -268,13 +279,11 @@ impl<'a> Engine<'a> {
                 storage.half_open,
                 storage.half_open_buckets,
                 config.synchronise_retries,
-                random,
             ),
             time_waits: TimeWaits::new(
                 storage.time_waits,
                 storage.time_wait_buckets,
                 config.time_wait,
-                random,
             ),
             cookies: Cookies::new(random),
             numbers: InitialSequence::new(random),
@@ -352,10 +361,10 @@ impl<'a> Engine<'a> {
         self.time_waits.handle_timeout(now);
         while let Some(due) = self.half_open.poll(now) {
             match due {
-                Due::Repeat(half_open) => {
+                Due::Repeat(half_open, listener) => {
                     self.shared.counters.time_outs += 1;
                     self.shared.counters.retransmitted += 1;
-                    self.answer_synchronise(now, &half_open);
+                    self.answer_synchronise(now, &half_open, listener);
                 }
                 Due::GivenUp => self.shared.counters.half_open_dropped += 1,
             }
@@ -557,37 +566,34 @@ impl<'a> Engine<'a> {
         .min()
     }
 
-    fn hash(&self, tuple: &FourTuple) -> u64 {
-        tuple.encoded(0, 0, |bytes| self.key.hash(bytes))
+    fn hash(&self, tuple: &FourTuple) -> u32 {
+        tuple.place(&self.key)
     }
 
     /// The connection with a four-tuple.
     fn find(&self, tuple: &FourTuple) -> Option<usize> {
-        let is_it = |slot: &TcpSlot| {
-            slot.connection
-                .as_ref()
-                .is_some_and(|connection| connection.tuple() == tuple)
-        };
-        // Segments come in trains: the one before was most likely for the same, and a hash is dearer than a look.
-        if let Some(slot) = self.slots.get(self.last)
-            && slot.hashed
-            && is_it(slot)
-        {
-            return Some(self.last);
-        }
-        self.chains
-            .find(&self.slots, self.hash(tuple), |slot| is_it(slot))
+        self.find_last(tuple)
+            .or_else(|| self.find_hashed(self.hash(tuple), tuple))
     }
 
-    /// Puts a connection into a slot, where segments find it; none when the table is full.
-    fn place(&mut self, connection: Connection) -> Option<usize> {
+    /// The connection that a segment was for last, if it has this four-tuple. Segments come in trains, and a hash is dearer than a look.
+    #[inline(always)]
+    fn find_last(&self, tuple: &FourTuple) -> Option<usize> {
+        let slot = self.slots.get(self.last)?;
+        (slot.hashed && slot.is_of(tuple)).then_some(self.last)
+    }
+
+    /// The connection with a four-tuple, whose hash this is.
+    fn find_hashed(&self, hash: u32, tuple: &FourTuple) -> Option<usize> {
+        self.chains
+            .find(&self.slots, hash, |slot| slot.is_of(tuple))
+    }
+
+    /// Puts a connection into a slot, where segments find it by the hash of its four-tuple; none when the table is full.
+    fn place(&mut self, connection: Connection, hash: u32) -> Option<usize> {
         let index = self.free as usize;
         let slot = self.slots.get_mut(index)?;
         self.free = slot.next;
-        let hash = {
-            let tuple = connection.tuple();
-            tuple.encoded(0, 0, |bytes| self.key.hash(bytes))
-        };
         slot.connection = Some(connection);
         slot.generation = slot.generation.wrapping_add(1);
         slot.events = TcpEvents::empty();
@@ -645,19 +651,16 @@ impl<'a> Engine<'a> {
         self.schedule.remove(index);
         let tuple = *connection.tuple();
         if core::mem::take(&mut slot.hashed) {
-            let time_wait = (connection.state() == TcpState::TimeWait).then(|| {
-                (
-                    connection.send_next(),
-                    connection.receive_next(),
-                    connection.timestamps(),
-                )
+            let time_wait = (connection.state() == TcpState::TimeWait).then(|| TimeWait {
+                tuple,
+                send_next: connection.send_next(),
+                receive_next: connection.receive_next(),
+                timestamps: connection.timestamps(),
             });
             let hash = self.hash(&tuple);
             self.chains.remove(&mut self.slots, hash, index);
-            if let Some((send_next, receive_next, timestamps)) = time_wait {
-                let evicted =
-                    self.time_waits
-                        .insert(now, tuple, send_next, receive_next, timestamps);
+            if let Some(time_wait) = time_wait {
+                let evicted = self.time_waits.insert(now, hash, time_wait);
                 self.shared.counters.time_waits_evicted += u64::from(evicted);
             }
         }
@@ -670,15 +673,15 @@ impl<'a> Engine<'a> {
     /// Frees a slot.
     fn release(&mut self, index: usize) {
         let slot = &mut self.slots[index];
-        let Some(mut connection) = slot.connection.take() else {
+        // Cleared where it is: it is large.
+        let Some(connection) = &mut slot.connection else {
             return;
         };
         connection.clear(&mut self.shared.segments);
+        let hash = core::mem::take(&mut slot.hashed).then(|| connection.tuple().place(&self.key));
+        slot.connection = None;
         self.schedule.remove(index);
-        if core::mem::take(&mut slot.hashed) {
-            let hash = connection
-                .tuple()
-                .encoded(0, 0, |bytes| self.key.hash(bytes));
+        if let Some(hash) = hash {
             self.chains.remove(&mut self.slots, hash, index);
         }
         let slot = &mut self.slots[index];

@@ -105,18 +105,20 @@ impl<'a> Engine<'a> {
         if self.is_taken(&tuple) {
             return Err(TcpError::InUse);
         }
+        let (sequence, clock) = self.numbers.number_and_clock(now, &tuple);
         let opening = Opening {
             tuple,
             options,
-            sequence: self.numbers.number(now, &tuple),
-            clock: self.numbers.clock(&tuple),
+            sequence,
+            clock,
             path_mtu: path_mtu(remote.ip()),
             interface_mtu: self.interface_mtu,
         };
         let congestion = options.congestion.start();
         let cx = &mut self.shared.context(now);
         let connection = Connection::active(cx, &opening, congestion);
-        let index = self.place(connection).ok_or(TcpError::TableFull)?;
+        let hash = self.hash(&tuple);
+        let index = self.place(connection, hash).ok_or(TcpError::TableFull)?;
         self.shared.counters.active_opens += 1;
         self.touched(now, index);
         Ok(TcpHandle {
@@ -127,9 +129,10 @@ impl<'a> Engine<'a> {
 
     /// Whether a four-tuple is a connection's, open, half open or in TIME-WAIT.
     fn is_taken(&self, tuple: &FourTuple) -> bool {
-        self.find(tuple).is_some()
-            || self.time_waits.find(tuple).is_some()
-            || self.half_open.find(tuple).is_some()
+        let hash = self.hash(tuple);
+        self.find_hashed(hash, tuple).is_some()
+            || self.time_waits.find(hash, tuple).is_some()
+            || self.half_open.find(hash, tuple).is_some()
     }
 
     #[inline(always)]

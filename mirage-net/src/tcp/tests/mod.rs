@@ -195,7 +195,7 @@ impl Host {
             page.extend_from_slice(part).unwrap();
             payload.push(page).unwrap();
         }
-        let incoming = Incoming {
+        let mut incoming = Incoming {
             repr,
             payload,
             segment: 0,
@@ -203,7 +203,7 @@ impl Host {
         };
         let path_mtu = self.path_mtu;
         self.engine
-            .handle_segment(now, tuple, incoming, &|_| path_mtu);
+            .handle_segment(now, tuple, &mut incoming, &|_| path_mtu);
     }
 }
 

@@ -74,11 +74,11 @@ impl Answer {
 }
 
 impl<C: CongestionControl> Connection<C> {
-    /// A segment of this connection arrived (input).
+    /// A segment of this connection arrived (input). Borrowed, not moved: what was taken of it is gone from it.
     pub(crate) fn handle_segment(
         &mut self,
         cx: &mut Context<'_, '_>,
-        incoming: Incoming,
+        incoming: &mut Incoming,
     ) -> Answer {
         let answer = match self.state {
             // The four-tuple is TIME-WAIT's by now, or nobody's.
@@ -91,23 +91,23 @@ impl<C: CongestionControl> Connection<C> {
     }
 
     /// RFC 9293 §3.10.7.4.
-    fn arrives(&mut self, cx: &mut Context<'_, '_>, mut incoming: Incoming) -> Answer {
-        self.take_repeated_syn(&mut incoming);
+    fn arrives(&mut self, cx: &mut Context<'_, '_>, incoming: &mut Incoming) -> Answer {
+        self.take_repeated_syn(incoming);
         // First: the sequence number; second: RST; third: security, which nobody has; fourth: SYN.
-        if !self.accept(cx, &mut incoming) {
+        if !self.accept(cx, incoming) {
             return Answer::None;
         }
         // Fifth: ACK.
-        if let Err(answer) = self.take_acknowledgement(cx, &incoming) {
+        if let Err(answer) = self.take_acknowledgement(cx, incoming) {
             return answer;
         }
-        self.take_signs(cx, &incoming);
+        self.take_signs(cx, incoming);
         if !matches!(
             self.state,
             TcpState::Closed | TcpState::TimeWait | TcpState::SynReceived
         ) {
             // Sixth: URG; seventh: the text; eighth: FIN.
-            self.take_urgent(&incoming);
+            self.take_urgent(incoming);
             self.take_text(cx, incoming);
         }
         Answer::None

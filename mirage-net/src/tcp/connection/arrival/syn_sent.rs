@@ -11,7 +11,7 @@ impl<C: CongestionControl> Connection<C> {
     pub(super) fn arrives_in_syn_sent(
         &mut self,
         cx: &mut Context<'_, '_>,
-        mut incoming: Incoming,
+        incoming: &mut Incoming,
     ) -> Answer {
         let repr = incoming.repr;
         // First: ACK. Our SYN is all that there is to acknowledge.
@@ -51,7 +51,7 @@ impl<C: CongestionControl> Connection<C> {
         // The text, and the FIN, follow the SYN.
         incoming.repr.flags.remove(TcpFlags::SYN);
         incoming.repr.sequence += 1;
-        self.take_urgent(&incoming);
+        self.take_urgent(incoming);
         self.take_text(cx, incoming);
         Answer::None
     }

@@ -23,7 +23,7 @@ impl<C: CongestionControl> Connection<C> {
         }
     }
 
-    pub(super) fn take_text(&mut self, cx: &mut Context<'_, '_>, mut incoming: Incoming) {
+    pub(super) fn take_text(&mut self, cx: &mut Context<'_, '_>, incoming: &mut Incoming) {
         let octets = incoming.payload.len();
         let fin = incoming.has(TcpFlags::FIN);
         if octets == 0 && !fin {
