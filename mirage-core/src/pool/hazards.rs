@@ -323,6 +323,27 @@ fn pages_of_a_reserve_that_is_gone_return_to_the_general_part() {
     assert_eq!((pool.free(), pool.free_in_all()), (4, 4));
 }
 
+/// Whoever divides the general part among others counts on its size: it is the same whatever is in use.
+#[test]
+fn the_general_part_is_as_large_as_the_reserves_leave_it() {
+    let pool = pool();
+    let reserve = pool.reserve(2).unwrap();
+    assert_eq!((pool.general(), pool.blocks()), (2, 4));
+    let page = pool.alloc().unwrap();
+    let received = reserve.alloc().unwrap();
+    let other = reserve.alloc().unwrap();
+    assert_eq!(pool.general(), 2);
+    let kept = received.keep().unwrap();
+    assert_eq!((pool.general(), pool.free()), (2, 0));
+    drop((page, kept));
+    assert_eq!((pool.general(), pool.free()), (2, 2));
+    reserve.grow(1).unwrap();
+    assert_eq!(pool.general(), 1);
+    drop(reserve);
+    drop(other);
+    assert_eq!((pool.general(), pool.free()), (4, 4));
+}
+
 #[test]
 fn a_place_for_a_reserve_is_not_given_to_another_while_its_pages_are_out() {
     let pool = storage::leak(20, 64).unwrap();
