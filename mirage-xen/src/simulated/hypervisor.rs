@@ -62,6 +62,7 @@ unsafe impl Hypervisor for SimulatedHypervisor {
     /// When it would sleep for ever: no deadline, and nothing will happen. A test that hangs so says it instead.
     fn poll(&self, ports: &[PortNumber], until: Option<u64>) -> Result<(), XenError> {
         self.0.enter("poll");
+        self.0.polls.set(self.0.polls.get() + 1);
         if ports.len() > MAXIMUM_POLL {
             let violation = Violation::TooManyPorts(ports.len());
             self.0.violations.add(violation);
@@ -187,6 +188,7 @@ unsafe impl Hypervisor for SimulatedHypervisor {
 
     fn notify(&self, port: PortNumber) -> Result<(), XenError> {
         self.0.enter("notify");
+        self.0.notifications.set(self.0.notifications.get() + 1);
         let port = self.checked("notify", port)?;
         if let Some(backend) = self.0.events.other_end(port)? {
             self.0.wake(backend);

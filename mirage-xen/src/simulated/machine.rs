@@ -58,6 +58,9 @@ pub(super) struct Machine {
     pub(super) shutdown: Cell<Option<ShutdownReason>>,
     pub(super) emergency: RefCell<Vec<u8>>,
     steps: Cell<u64>,
+    /// Of the steps, those that sleep, and those that send an event.
+    pub(super) polls: Cell<u64>,
+    pub(super) notifications: Cell<u64>,
     hook: RefCell<Option<Hook>>,
 }
 
@@ -110,6 +113,8 @@ impl Machine {
             shutdown: Cell::new(None),
             emergency: RefCell::default(),
             steps: Cell::new(0),
+            polls: Cell::new(0),
+            notifications: Cell::new(0),
             hook: RefCell::default(),
             config,
         }));

@@ -223,6 +223,16 @@ impl Simulation {
         self.machine.steps()
     }
 
+    /// Of these, the sleeps (`SCHEDOP_poll`).
+    pub fn polls(self) -> u64 {
+        self.machine.polls.get()
+    }
+
+    /// Of these, the events that it sent (`EVTCHNOP_send`).
+    pub fn notifications(self) -> u64 {
+        self.machine.notifications.get()
+    }
+
     /// Does something at the domain's hypercall after so many others: with zero at the next one. A later call takes an earlier one's place.
     pub fn after_steps(self, count: u64, action: impl FnOnce(Self) + 'static) {
         self.machine.set_hook(count, Box::new(action));
