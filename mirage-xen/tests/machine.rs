@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use mirage_core::{MacAddress, Netif, Pool};
+use mirage_core::doubles::Packet;
+use mirage_core::{
+    Checksum, FrameMetadata, MacAddress, Netif, Pool, Segmentation, SegmentationKind,
+};
 use mirage_xen::abi::shutdown::ShutdownReason;
 use mirage_xen::entropy::{EntropyError, SEED_KEY};
 use mirage_xen::machine::{Machine, MachineError, News};
@@ -18,7 +21,12 @@ const MAC: MacAddress = MacAddress([0x00, 0x16, 0x3E, 0, 0, 7]);
 type Domain = &'static Machine<SimulatedHypervisor>;
 
 fn domain(simulation: Simulation) -> Domain {
-    let pool = Pool::leak(256, 4_096).unwrap();
+    domain_with(simulation, 256)
+}
+
+/// A domain with so many I/O pages.
+fn domain_with(simulation: Simulation, pages: usize) -> Domain {
+    let pool = Pool::leak(pages, 4_096).unwrap();
     simulation.add_memory(pool);
     let unparker: &'static XenUnparker = Box::leak(Box::new(XenUnparker::new()));
     Machine::leak(simulation.hypervisor(), pool, unparker, None).unwrap()
@@ -64,6 +72,55 @@ fn the_network_is_up_within_15_round_trips_and_the_toolstack_ends_it() {
         assert_eq!(simulation.shutdown_reason(), Some(ShutdownReason::Crash));
     });
     assert_eq!(simulation.violations(), []);
+}
+
+/// A backend whose ring has no room for more of them waits until the domain has run, and then the domain for it.
+#[test]
+fn fifteen_long_frames_are_under_way_to_a_domain_with_pages_for_them() {
+    for (pages, posted, frames) in [
+        (160, 64, 3),
+        (512, 128, 7),
+        (1_024, 256, 15),
+        (2_048, 256, 15),
+    ] {
+        let simulation = Simulation::new(6);
+        let netback = simulation.add_vif(VifConfig::new(MAC));
+        let machine = domain_with(simulation, pages);
+        let netfront = machine.executor().run_until(machine.network()).unwrap();
+        assert_eq!(netfront.posted(), posted);
+        for _ in 0..20 {
+            netback.send(long_frame());
+        }
+        // Nobody takes any.
+        simulation.run_for(Duration::from_millis(10));
+        assert_eq!(20 - netback.waiting(), frames, "with {pages} pages");
+        assert_eq!(simulation.violations(), []);
+    }
+}
+
+/// TCP of 64 KiB over IPv4, which the backend doesn't cut.
+fn long_frame() -> Packet {
+    let mut bytes = vec![0; 65_226];
+    bytes[..6].copy_from_slice(&MAC.0);
+    bytes[12] = 8;
+    bytes[14] = 0x45;
+    bytes[16..18].copy_from_slice(&(65_226_u16 - 14).to_be_bytes());
+    bytes[23] = 6;
+    bytes[46] = 0x50;
+    Packet {
+        bytes,
+        metadata: FrameMetadata {
+            checksum: Checksum::Partial {
+                start: 34,
+                offset: 16,
+            },
+            segmentation: Some(Segmentation {
+                size: 1_448,
+                kind: SegmentationKind::TcpV4,
+                header_len: 0,
+            }),
+        },
+    }
 }
 
 #[test]

@@ -73,6 +73,11 @@ const SEED_BUFFER: usize = 4 * SEED_LENGTH;
 /// Grant references besides those of the pool's pages: what the toolstack reserved, and pages of static ranges.
 const FURTHER_REFERENCES: u32 = RESERVED_ENTRIES + 128;
 
+/// Pages of a network device to receive into, in a pool of so many.
+fn receive_pages(blocks: usize) -> usize {
+    (blocks / 4).clamp(64, 256)
+}
+
 /// A domain's parts, put together. One for a domain.
 pub struct Machine<H: Hypervisor> {
     hypervisor: &'static H,
@@ -283,7 +288,8 @@ impl<H: Hypervisor> Machine<H> {
         }
     }
 
-    /// The first network device that the toolstack made, connected; the same at each call.
+    /// The first network device that the toolstack made, connected; the same at each call. A quarter of the pool's pages is there to
+    /// receive into, and 64 at least; with 256, of a pool of 1,024 pages or more, the backend has room for fifteen frames of 64 KiB.
     ///
     /// # Errors
     ///
@@ -298,7 +304,9 @@ impl<H: Hypervisor> Machine<H> {
                     // Another task was first.
                     Some(netfront) => netfront,
                     None => {
-                        let netfront = self.connect(number, NetfrontConfig::new())?;
+                        let mut config = NetfrontConfig::new();
+                        config.receive_pages = receive_pages(self.pool().blocks());
+                        let netfront = self.connect(number, config)?;
                         self.network.get_or_init(|| netfront)
                     }
                 }

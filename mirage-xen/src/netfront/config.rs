@@ -10,6 +10,12 @@ use crate::abi::netif::XEN_NETIF_NR_SLOTS_MIN;
 use crate::grant_table::GrantError;
 use crate::ring::RingPageError;
 
+/// Pages to receive into, where nobody says how many.
+pub(super) const RECEIVE_PAGES: usize = 64;
+
+/// Pieces of frames that are sent, where nobody says how many.
+pub(super) const TRANSMIT_SLOTS: usize = 64;
+
 /// How a [`Netfront`](super::Netfront) is made. Start from [`NetfrontConfig::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -20,6 +26,12 @@ pub struct NetfrontConfig {
     /// they may. Towards us only where half of the receive reserve holds the longest of them, 18 pages: else the backend isn't told of
     /// it, and cuts them itself.
     pub segmentation_offload: bool,
+    /// Pages to receive into, of a device that [`Netfront::leak`](super::Netfront::leak) makes: 2 to 256, as many as the ring has slots,
+    /// and what is beyond is taken as that. By default 64. One of a storage of its own has those that there is room for.
+    ///
+    /// Half of them is what can be received and not yet dropped or kept. A frame of 64 KiB takes 17: with 64 pages the backend has
+    /// three of them under way and then waits until we have run, while it and we could both be at work.
+    pub receive_pages: usize,
     /// Pages that frames are copied into before they are sent, where they have to be, before the pool's general part is asked.
     /// By default 4.
     pub transmit_pages: usize,
@@ -34,6 +46,7 @@ impl NetfrontConfig {
         Self {
             checksum_offload: true,
             segmentation_offload: true,
+            receive_pages: RECEIVE_PAGES,
             transmit_pages: 4,
             quarantine_limit: 32,
         }
@@ -62,7 +75,10 @@ impl Default for NetfrontConfig {
 ///
 /// `RECEIVE` pages of the pool are the device's own. Half of them is what can be received and not yet dropped or kept; the
 /// others stay posted. `TRANSMIT` is at least 19, for the largest frame.
-pub struct NetfrontStorage<const RECEIVE: usize = 64, const TRANSMIT: usize = 64> {
+pub struct NetfrontStorage<
+    const RECEIVE: usize = RECEIVE_PAGES,
+    const TRANSMIT: usize = TRANSMIT_SLOTS,
+> {
     posted: [Option<PostedPage>; RECEIVE],
     slots: [TransmitSlot; TRANSMIT],
 }

@@ -86,8 +86,8 @@ use handshake::{Effect, Handshake};
 use keys::Device;
 use link::Link;
 use pages::GrantedPages;
-use receive::Receiver;
-use transmit::Transmitter;
+use receive::{PostedPage, Receiver};
+use transmit::{TransmitSlot, Transmitter};
 
 /// Bytes of the longest `device/vif/N`.
 const DIRECTORY_LENGTH: usize = "device/vif/".len() + 10;
@@ -160,8 +160,21 @@ impl<H: Hypervisor> Netfront<H> {
         storage: &'static mut NetfrontStorage<RECEIVE, TRANSMIT>,
         config: NetfrontConfig,
     ) -> Result<Self, NetfrontError> {
-        let pool = grants.pool();
         let (posted, slots) = storage.parts();
+        Self::with(number, channels, grants, lender, posted, slots, config)
+    }
+
+    // Once, whatever storage there is.
+    fn with(
+        number: u32,
+        channels: &'static EventChannels<H>,
+        grants: &'static PoolGrants<H>,
+        lender: &'static GrantLender<H>,
+        posted: &'static mut [Option<PostedPage>],
+        slots: &'static mut [TransmitSlot],
+        config: NetfrontConfig,
+    ) -> Result<Self, NetfrontError> {
+        let pool = grants.pool();
         let transmit_reserve = pool.reserve(config.transmit_pages)?;
         let receive_reserve = pool.reserve(posted.len())?;
         let receiver = Receiver::new(ring_page(pool, lender)?, receive_reserve, posted);
@@ -184,8 +197,8 @@ impl<H: Hypervisor> Netfront<H> {
         })
     }
 
-    /// As [`new`](Self::new), with a lender and the default [`NetfrontStorage`] from the global allocator, for the life of
-    /// the program.
+    /// As [`new`](Self::new), with a lender and memory from the global allocator, for the life of the program: for
+    /// [`receive_pages`](NetfrontConfig::receive_pages), and 64 pieces of frames that are sent.
     ///
     /// # Errors
     ///
@@ -200,10 +213,18 @@ impl<H: Hypervisor> Netfront<H> {
         config: NetfrontConfig,
     ) -> Result<&'static Self, NetfrontError> {
         use alloc::boxed::Box;
+        use alloc::vec::Vec;
+
+        use config::TRANSMIT_SLOTS;
+        use transmit::MAXIMUM_SLOTS;
 
         let lender = grants.leak_lender(crate::abi::DomainId::DOM0)?;
-        let storage: &'static mut NetfrontStorage = Box::leak(Box::new(NetfrontStorage::new()));
-        let netfront = Self::new(number, channels, grants, lender, storage, config)?;
+        let mut posted = Vec::new();
+        posted.resize_with(config.receive_pages.clamp(2, MAXIMUM_SLOTS), || None);
+        let mut slots = Vec::new();
+        slots.resize_with(TRANSMIT_SLOTS, || TransmitSlot::FREE);
+        let (posted, slots) = (posted.leak(), slots.leak());
+        let netfront = Self::with(number, channels, grants, lender, posted, slots, config)?;
         Ok(Box::leak(Box::new(netfront)))
     }
 
