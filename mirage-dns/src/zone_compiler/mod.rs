@@ -124,7 +124,9 @@ impl ZoneCompiler {
             if found.error_count() == 0
                 && let Err((error, place)) = self.build(&zone)
             {
-                found.push(records.diagnostic(place, Problem::Unservable(error.to_string())));
+                // The owner is that of the place.
+                let problem = Problem::Unservable(error.kind().to_string());
+                found.push(records.diagnostic(place, problem));
             }
         }
         self.diagnostics.append(found);
