@@ -1,7 +1,5 @@
 //! Connections and listeners of shared stacks, on the executor in virtual time.
 
-mod common;
-
 use std::cell::Cell;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,7 +8,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use common::{Memory, at, ip, mac, pattern};
 use mirage_core::Pool;
 use mirage_core::doubles::{
     Chance, Faults, PortConfig, SplitMix64, VirtualEthernet, VirtualPlatform,
@@ -20,6 +17,8 @@ use mirage_net::tcp::*;
 use mirage_net::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+
+use crate::common::{Memory, at, ip, mac, pattern};
 
 const CONNECTIONS: usize = 32;
 /// Longer than anything here may take.

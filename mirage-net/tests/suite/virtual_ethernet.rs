@@ -1,15 +1,14 @@
 //! Whole stacks over a virtual Ethernet, in virtual time, with every fault.
 
-mod common;
-
 use std::collections::HashMap;
 use std::time::Duration;
 
-use common::*;
 use mirage_core::doubles::{Chance, Faults};
 use mirage_core::{Instant, MacAddress, OffloadFlags};
 use mirage_net::*;
 use proptest::prelude::*;
+
+use crate::common::*;
 
 #[test]
 fn two_stacks_resolve_each_other_and_ping() {

@@ -1,18 +1,17 @@
 //! The asynchronous shell: a driver task, sockets, services, on the executor in virtual time.
 
-mod common;
-
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use common::{at, ip, lone_stack, mac, pattern};
 use mirage_core::doubles::{PortConfig, PortControl, VirtualEthernet, VirtualPlatform};
 use mirage_core::executor::Executor;
 use mirage_core::{Frame, MacAddress, Netif, NetifError, Offloads, Pool, TransmitError};
 use mirage_net::*;
+
+use crate::common::{at, ip, lone_stack, mac, pattern};
 
 struct Machine {
     shared: &'static SharedStack<'static>,
@@ -37,7 +36,7 @@ fn world(count: u8) -> World {
                 ethernet.attach(PortConfig::new(mac(number)), pool.reserve(400).unwrap());
             let control = netif.control();
             let config = StackConfig::for_netif(&netif);
-            let mut stack = common::stack(config, pool, number.into());
+            let mut stack = crate::common::stack(config, pool, number.into());
             let cidr = Cidr::new(ip(number).into(), 24).unwrap();
             let now = executor.now();
             stack

@@ -1,12 +1,11 @@
 //! Services that answer in place.
 
-mod common;
-
 use std::net::Ipv4Addr;
 
-use common::*;
 use mirage_core::{Instant, MacAddress, Pool};
 use mirage_net::*;
+
+use crate::common::*;
 
 const NOW: Instant = Instant::from_secs(1_000);
 

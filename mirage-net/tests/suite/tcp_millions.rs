@@ -1,17 +1,16 @@
 //! Millions of segments between whole stacks over a virtual Ethernet with every fault at once: connections that come and go, data
 //! both ways on each, every octet compared where it is read.
 
-mod common;
-
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::tcp::*;
-use common::*;
 use mirage_core::doubles::{Chance, Faults};
 use mirage_core::{OffloadFlags, Offloads, Pool};
 use mirage_net::tcp::*;
+
+use crate::common::tcp::*;
+use crate::common::*;
 
 /// TCP segments that both machines take, in all worlds together.
 const SEGMENTS: u64 = 2_000_000;

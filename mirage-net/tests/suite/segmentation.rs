@@ -1,15 +1,14 @@
 //! Segmentation offload both ways, over a virtual Ethernet whose port cuts what it is given, and checks it.
 
-mod common;
-
 use std::time::Duration;
 
-use common::tcp::{connect, finish, net_of, transfer};
-use common::*;
 use mirage_core::doubles::{Chance, Faults, PortConfig};
 use mirage_core::pool::PoolStorage;
 use mirage_core::{Frame, Netif, OffloadFlags, Offloads, Pool};
 use mirage_net::tcp::*;
+
+use crate::common::tcp::{connect, finish, net_of, transfer};
+use crate::common::*;
 
 const CUTS: OffloadFlags = OffloadFlags::TRANSMIT_SEGMENTED_V4
     .union(OffloadFlags::TRANSMIT_PARTIAL_V4)

@@ -1,7 +1,5 @@
 //! The task between a device and a stack, with devices that misbehave, in virtual time.
 
-mod common;
-
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -173,7 +171,7 @@ fn executor() -> &'static Executor {
 }
 
 fn stack(pool: &'static Pool, executor: &'static Executor) -> Stack<'static> {
-    let mut stack = common::stack(StackConfig::new(MAC, 1500, Offloads::NONE), pool, 1);
+    let mut stack = crate::common::stack(StackConfig::new(MAC, 1500, Offloads::NONE), pool, 1);
     let cidr = Cidr::new(OURS.into(), 24).expect("a prefix");
     stack
         .add_address(executor.now(), cidr, ConflictConfig::assigned())

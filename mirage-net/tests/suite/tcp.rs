@@ -1,12 +1,8 @@
 //! TCP of whole stacks over a virtual Ethernet, in virtual time, with every fault.
 
-mod common;
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::tcp::*;
-use common::*;
 use mirage_core::doubles::{Chance, Faults};
 use mirage_core::{Instant, MacAddress, OffloadFlags, Offloads, Pool};
 use mirage_net::tcp::*;
@@ -15,6 +11,9 @@ use mirage_net::wire::tcp::{
     MAX_HEADER_LEN, TcpFlags, TcpOptions, TcpPacket, TcpRepr, segment_checksum,
 };
 use mirage_net::*;
+
+use crate::common::tcp::*;
+use crate::common::*;
 
 #[test]
 fn both_ways_with_and_without_offloads() {
@@ -253,7 +252,7 @@ fn fragmentation_needed_makes_segments_smaller() {
     let bytes = pattern(20_000, 5);
     net.nodes[0].stack.tcp_write(now, client, &bytes).unwrap();
     let node = &mut net.nodes[0];
-    let sent = common::bytes(&node.stack.poll_transmit(now).unwrap());
+    let sent = crate::common::bytes(&node.stack.poll_transmit(now).unwrap());
     assert_eq!(sent.len(), 14 + 1_500);
     assert_eq!(sent[20] & 0x40, 0x40, "Don't Fragment");
     let icmp = icmp(
@@ -297,7 +296,7 @@ fn another_connection_s_next_segment_is_as_small_as_the_path() {
     let bytes = pattern(20_000, 5);
     net.nodes[0].stack.tcp_write(now, client, &bytes).unwrap();
     let node = &mut net.nodes[0];
-    let sent = common::bytes(&node.stack.poll_transmit(now).unwrap());
+    let sent = crate::common::bytes(&node.stack.poll_transmit(now).unwrap());
     let mtu = 1_000u16.to_be_bytes();
     let icmp = icmp(3, 4, [0, 0, mtu[0], mtu[1]], &sent[14..14 + 28]);
     let report = Ip::new(ip(9), ip(1), 1).frame(&icmp);

@@ -1,13 +1,10 @@
 //! DHCP over whole stacks: clients and a server on a virtual Ethernet, on the executor, in virtual time.
 
-mod common;
-
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::{Ip, at, bytes, drain, frame, ip, lone_stack, mac, stack, udp};
 use mirage_core::doubles::{
     Chance, Faults, MemoryStore, PortConfig, PortControl, VirtualEthernet, VirtualPlatform,
 };
@@ -18,6 +15,8 @@ use mirage_net::wire::dhcp::{self, DhcpMessageType, DhcpPacket, DhcpRepr, DhcpWr
 use mirage_net::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+
+use crate::common::{Ip, at, bytes, drain, frame, ip, lone_stack, mac, stack, udp};
 
 /// The server's machine is 1, clients are 11 and on, and the pool is 10.0.0.100 to 10.0.0.119.
 struct World {

@@ -1,13 +1,12 @@
 //! What must be neither believed nor answered, where a single missing check would go unnoticed.
 
-mod common;
-
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use common::*;
 use mirage_core::{Instant, MacAddress, Pool};
 use mirage_net::*;
+
+use crate::common::*;
 
 const NOW: Instant = Instant::from_secs(1_000);
 

@@ -1,13 +1,12 @@
 //! Defects that other stacks have had, each test named after what it keeps out.
 
-mod common;
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use common::*;
 use mirage_core::{Instant, MacAddress, Pool};
 use mirage_net::*;
+
+use crate::common::*;
 
 const NOW: Instant = Instant::from_secs(1_000);
 
