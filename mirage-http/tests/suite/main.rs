@@ -1,0 +1,6 @@
+//! The shells over a pipe, and the site compiler.
+
+#[cfg(feature = "io")]
+mod serve;
+#[cfg(feature = "std")]
+mod site_compiler;

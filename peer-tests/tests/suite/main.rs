@@ -1,0 +1,5 @@
+//! Our stack on a tap, and other people's programs.
+
+mod dhcp;
+mod segmentation;
+mod tcp;
