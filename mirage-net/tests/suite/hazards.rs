@@ -3,37 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use mirage_core::{Instant, MacAddress, Pool};
+use mirage_core::{MacAddress, Pool};
 use mirage_net::*;
 
+use crate::common::lone::*;
 use crate::common::*;
-
-const NOW: Instant = Instant::from_secs(1_000);
-
-fn feed(stack: &mut Stack<'_>, now: Instant, bytes: &[u8]) {
-    let frame = frame(stack.pool(), bytes, 2048);
-    stack.handle_frame(now, frame);
-}
-
-/// A neighbour that asks for us is learned.
-fn introduce(stack: &mut Stack<'_>, number: u8) {
-    let request = arp(
-        1,
-        MacAddress::BROADCAST,
-        (mac(number), ip(number)),
-        (MacAddress::UNSPECIFIED, ip(1)),
-    );
-    feed(stack, NOW, &request);
-    assert_eq!(drain(stack, NOW).len(), 1);
-}
 
 fn echo_request(length: usize) -> Vec<u8> {
     icmp(8, 0, [1, 2, 3, 4], &pattern(length, 0))
-}
-
-fn bind(stack: &mut Stack<'_>, port: u16) -> UdpHandle {
-    let local = (Ipv4Addr::UNSPECIFIED, port).into();
-    stack.udp_bind(UdpOptions::bind(local)).unwrap()
 }
 
 #[test]
@@ -441,27 +418,6 @@ fn time_exceeded_is_sent_when_the_first_fragment_waited_too_long() {
     let error = sent.iter().find(|frame| frame[12..14] == [8, 0]).unwrap();
     assert_eq!(error[34..36], [11, 1]);
     assert_eq!(error[14 + 28 + 20..], [7; 8]);
-}
-
-/// An ICMP error from a router about a datagram.
-fn error_about(kind: u8, code: u8, mtu: u16, datagram: &[u8]) -> Vec<u8> {
-    let quote = &datagram[14..datagram.len().min(14 + 28)];
-    let [high, low] = mtu.to_be_bytes();
-    let message = icmp(kind, code, [0, 0, high, low], quote);
-    Ip::new(ip(254), ip(1), 1).frame(&message)
-}
-
-/// A stack with a connected socket that refuses fragments, and the datagram that it sent.
-fn connected(pool: &'static Pool) -> (Stack<'static>, UdpHandle, Vec<u8>) {
-    let mut stack = lone_stack(pool);
-    introduce(&mut stack, 2);
-    let mut options = UdpOptions::connect((Ipv4Addr::UNSPECIFIED, 0).into(), at(2, 9));
-    options.fragmentation = Fragmentation::Refused;
-    let handle = stack.udp_bind(options).unwrap();
-    stack.udp_send(NOW, handle, None, &[7; 1400]).unwrap();
-    let sent = drain(&mut stack, NOW).remove(0);
-    assert_eq!(sent[20] & 0x40, 0x40, "Don't Fragment");
-    (stack, handle, sent)
 }
 
 #[test]

@@ -6,36 +6,8 @@ use std::time::Duration;
 use mirage_core::{Instant, MacAddress, Pool};
 use mirage_net::*;
 
+use crate::common::lone::*;
 use crate::common::*;
-
-const NOW: Instant = Instant::from_secs(1_000);
-
-fn feed(stack: &mut Stack<'_>, now: Instant, bytes: &[u8]) {
-    let frame = frame(stack.pool(), bytes, 2048);
-    stack.handle_frame(now, frame);
-}
-
-/// A stack that knows station 2.
-fn acquainted(pool: &'static Pool) -> Stack<'static> {
-    let mut stack = lone_stack(pool);
-    feed(
-        &mut stack,
-        NOW,
-        &arp(
-            1,
-            MacAddress::BROADCAST,
-            (mac(2), ip(2)),
-            (MacAddress::UNSPECIFIED, ip(1)),
-        ),
-    );
-    assert_eq!(drain(&mut stack, NOW).len(), 1);
-    stack
-}
-
-fn bind(stack: &mut Stack<'_>, port: u16) -> UdpHandle {
-    let local = (Ipv4Addr::UNSPECIFIED, port).into();
-    stack.udp_bind(UdpOptions::bind(local)).unwrap()
-}
 
 /// The IPv4 packets of what a stack transmits.
 fn datagrams(stack: &mut Stack<'_>, now: Instant) -> Vec<Vec<u8>> {
@@ -142,23 +114,6 @@ fn fragments_of_errors_and_of_broadcasts_time_out_in_silence() {
     let later = later + Duration::from_secs(30);
     stack.handle_timeout(later);
     assert_eq!(stack.counters().icmp.errors_sent, 1);
-}
-
-/// A stack with a connected socket that refuses fragments, and the datagram that it sent.
-fn connected(pool: &'static Pool) -> (Stack<'static>, UdpHandle, Vec<u8>) {
-    let mut stack = acquainted(pool);
-    let mut options = UdpOptions::connect((Ipv4Addr::UNSPECIFIED, 0).into(), at(2, 9));
-    options.fragmentation = Fragmentation::Refused;
-    let handle = stack.udp_bind(options).unwrap();
-    stack.udp_send(NOW, handle, None, &[7; 1400]).unwrap();
-    let sent = datagrams(&mut stack, NOW).remove(0);
-    (stack, handle, sent)
-}
-
-fn error_about(kind: u8, code: u8, mtu: u16, quoted: &[u8]) -> Vec<u8> {
-    let [high, low] = mtu.to_be_bytes();
-    let message = icmp(kind, code, [0, 0, high, low], &quoted[14..14 + 28]);
-    Ip::new(ip(254), ip(1), 1).frame(&message)
 }
 
 #[test]

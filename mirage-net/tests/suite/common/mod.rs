@@ -1,6 +1,7 @@
 //! Stacks on a virtual Ethernet, and a clock that jumps from event to event.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod lone;
 pub mod tcp;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
