@@ -92,7 +92,7 @@ fn run(command_line: &CommandLine) -> Result<(), Error> {
         return Err("a guest has at least 1 MiB".into());
     }
     let progress = Progress::default();
-    let prepared = Prepared::new(progress)?;
+    let prepared = Prepared::new(arguments, progress)?;
     let log = prepared.log("boot")?;
     let linux = if arguments.quick {
         None

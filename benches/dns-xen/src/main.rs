@@ -104,7 +104,7 @@ fn run(command_line: CommandLine) -> Result<(), Error> {
         return Report::read(&output)?.draw(&output);
     }
     let progress = Progress::default();
-    let prepared = Prepared::new(progress)?;
+    let prepared = Prepared::new(arguments, progress)?;
     let log = prepared.log("dns-xen")?;
     let linux = LinuxGuest::prepare(
         &arguments.source(),

@@ -51,8 +51,11 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
             continue;
         }
         progress.say(format!("building the image of {name}"));
-        let product =
-            build_command::build(&workspace, &name, Options::default())?.into_product()?;
+        let options = Options {
+            again: arguments.quick,
+            ..Options::default()
+        };
+        let product = build_command::build(&workspace, &name, options)?.into_product()?;
         images.push(ImageRow {
             appliance: name,
             seed: product.seed.to_string(),

@@ -86,19 +86,18 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Finds the checkout and builds the DNS appliance.
+    /// Finds the checkout and builds the DNS appliance; in a quick run the image of the build before will do.
     ///
     /// # Errors
     ///
     /// Those of finding and building.
-    pub fn new(progress: Progress) -> Result<Self, Error> {
+    pub fn new(arguments: &Arguments, progress: Progress) -> Result<Self, Error> {
         let workspace = Workspace::find(None)?;
-        Self::with_image(
-            workspace,
-            "dns",
-            build_command::Options::default(),
-            progress,
-        )
+        let options = build_command::Options {
+            again: arguments.quick,
+            ..build_command::Options::default()
+        };
+        Self::with_image(workspace, "dns", options, progress)
     }
 
     /// Builds an appliance.
@@ -145,7 +144,11 @@ impl Prepared {
         options.source = arguments.source();
         options.user_network = arguments.user_network;
         options.cpu_features = PROCESSOR.into();
-        options.emulation = Emulation::AtOnce;
+        options.emulation = match arguments.quick {
+            // Other things may go on beside it.
+            true => Emulation::InTurns,
+            false => Emulation::AtOnce,
+        };
         options.ports = ports;
         Ok(Lab::start(&options, |line| progress.say(line))?)
     }

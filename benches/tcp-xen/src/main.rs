@@ -88,7 +88,11 @@ fn run(command_line: &CommandLine) -> Result<(), Error> {
     }
     let progress = Progress::default();
     let workspace = Workspace::find(None)?;
-    let prepared = Prepared::with_image(workspace, "tcp-probe", Options::default(), progress)?;
+    let options = Options {
+        again: arguments.quick,
+        ..Options::default()
+    };
+    let prepared = Prepared::with_image(workspace, "tcp-probe", options, progress)?;
     let log = prepared.log("tcp-xen")?;
     // Built with this program, and beside it.
     let peer = env::current_exe()?.with_file_name("tcp-peer");

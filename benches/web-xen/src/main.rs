@@ -111,6 +111,7 @@ fn run(command_line: &CommandLine) -> Result<(), Error> {
     let options = Options {
         variables: &[("MIRAGE_WEB_SITE", site.as_ref() as &OsStr)],
         file_name: Some("web-of-1-kb"),
+        again: arguments.quick,
         ..Options::default()
     };
     let prepared = Prepared::with_image(workspace, "web", options, progress)?;

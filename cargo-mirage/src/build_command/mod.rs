@@ -48,6 +48,9 @@ pub struct Options<'a> {
     /// What the files are called, without their extensions; without one, like the appliance. For an image that is built otherwise than
     /// usual, so that the usual one stays.
     pub file_name: Option<&'a str>,
+    /// Without a seed, whether the image has the seed of the build before, if there was one, so that what hasn't changed isn't linked
+    /// once more. For trials: whoever boots an image in earnest draws its base.
+    pub again: bool,
 }
 
 /// An image that was built and keeps all rules.
@@ -139,10 +142,15 @@ pub fn build(workspace: &Workspace, appliance: &str, options: Options<'_>) -> Re
     let folder = manifest.parent().unwrap_or(workspace.root());
     let toolchain = Toolchain::find(folder)?;
     let target = toolchain.target(options.target)?;
-    let seed = options.seed.map_or_else(Seed::draw, Ok)?;
+    let target_folder = workspace.target().join("xen");
+    let last = Last::of(&target_folder, appliance);
+    let again = match options.seed {
+        None if options.again => last.seed(),
+        _ => None,
+    };
+    let seed = options.seed.or(again).map_or_else(Seed::draw, Ok)?;
     let package = workspace.package(&manifest)?;
     let program = main_program(&package)?;
-    let target_folder = workspace.target().join("xen");
     let recipe = Recipe {
         workspace,
         toolchain: &toolchain,
@@ -154,7 +162,7 @@ pub fn build(workspace: &Workspace, appliance: &str, options: Options<'_>) -> Re
         Target::None => None,
         Target::Host => Some(runtime::object(&toolchain, &target_folder.join("runtime"))?),
     };
-    if target_folder.join(target.triple()).is_dir() {
+    if again.is_none() && target_folder.join(target.triple()).is_dir() {
         // What is left if this fails takes space, and nothing else.
         let _ = call(&mut recipe.forget()?)?;
     }
@@ -173,6 +181,7 @@ pub fn build(workspace: &Workspace, appliance: &str, options: Options<'_>) -> Re
                 expected: "where the image is",
             }
         })?;
+    last.set(seed)?;
     let name = options.file_name.unwrap_or(appliance);
     let (elf, debug, report) = ship(workspace, name, &linked, base)?;
     Ok(Built::Image(Box::new(Product {
@@ -183,6 +192,23 @@ pub fn build(workspace: &Workspace, appliance: &str, options: Options<'_>) -> Re
         target,
         report,
     })))
+}
+
+/// What the build before was linked with, in a file.
+struct Last(PathBuf);
+
+impl Last {
+    fn of(target_folder: &Path, appliance: &str) -> Self {
+        Self(target_folder.join(format!("{appliance}.seed")))
+    }
+
+    fn seed(&self) -> Option<Seed> {
+        fs::read_to_string(&self.0).ok()?.trim().parse().ok()
+    }
+
+    fn set(&self, seed: Seed) -> Result<(), Error> {
+        fs::write(&self.0, format!("{seed}\n")).map_err(Error::file("write", &self.0))
+    }
 }
 
 /// Checks what was linked, and writes the two files.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use cargo_mirage::build_command::image::{Image, Report, strip};
-use cargo_mirage::build_command::{Seed, Target, Toolchain};
+use cargo_mirage::build_command::{self, Options, Seed, Target, Toolchain};
+use cargo_mirage::workspace::Workspace;
 use tempfile::TempDir;
 
 /// The host's target, whatever else is installed: the results must not depend on that.
@@ -299,6 +300,37 @@ fn an_image_is_built_checked_counted_and_repeated() {
     .unwrap();
     let linked = linked.filter(|entry| entry.as_ref().unwrap().path().extension().is_none());
     assert_eq!(linked.count(), 1);
+}
+
+#[test]
+fn an_image_for_a_trial_keeps_its_base_and_is_linked_again_only_if_something_changed() {
+    let checkout = Checkout::new();
+    let workspace = Workspace::find(Some(checkout.root())).unwrap();
+    let build = |again| {
+        let options = Options {
+            target: Some(Target::Host),
+            again,
+            ..Options::default()
+        };
+        let built = build_command::build(&workspace, "small", options).unwrap();
+        let product = built.into_product().unwrap();
+        let linked = workspace
+            .target()
+            .join("xen/x86_64-unknown-linux-gnu/release/small-xen");
+        let linked = linked.metadata().unwrap().modified().unwrap();
+        (product.seed, fs::read(product.elf).unwrap(), linked)
+    };
+    let first = build(true);
+    assert!(build(true) == first, "nothing has changed");
+    let main = MAIN.replace("\"two\"", "\"2\"");
+    write(
+        &checkout.root().join("appliances/small/xen/src/main.rs"),
+        &main,
+    );
+    let changed = build(true);
+    assert_eq!(changed.0, first.0);
+    assert!(changed.1 != first.1, "the source has changed");
+    assert_ne!(build(false).0, first.0);
 }
 
 #[test]
