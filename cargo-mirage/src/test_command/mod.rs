@@ -73,6 +73,8 @@ enum Lane {
     Main,
     /// What has a target folder of its own.
     Beside,
+    /// Fuzzing: it has its time, whatever it does with it, and needn't be waited for.
+    Fuzz,
 }
 
 impl Lane {
@@ -81,7 +83,7 @@ impl Lane {
     const fn niceness(self) -> i32 {
         match self {
             Self::First | Self::Images => 0,
-            Self::Main | Self::Beside => 5,
+            Self::Main | Self::Beside | Self::Fuzz => 5,
         }
     }
 }
@@ -127,7 +129,7 @@ const STEPS: &[Step] = &[
         name: "no-std",
         about: "programs without std link and run on nothing, for each crate and feature",
         quick: true,
-        lane: Lane::Images,
+        lane: Lane::Beside,
         run: no_std::run,
     },
     Step {
@@ -211,7 +213,7 @@ const STEPS: &[Step] = &[
         name: "fuzz",
         about: "each fuzz target over its corpus, then on its own",
         quick: true,
-        lane: Lane::Beside,
+        lane: Lane::Fuzz,
         run: fuzz::run,
     },
 ];
@@ -376,7 +378,7 @@ fn run_lanes(context: &Context<'_>, arguments: &TestArguments) -> Result<Vec<Row
         steps.filter(|step| is_wanted(arguments, step))
     };
     let mut rows = run_all(context, steps(Lane::First), arguments)?;
-    let mut lanes = vec![Lane::Images, Lane::Main, Lane::Beside];
+    let mut lanes = vec![Lane::Images, Lane::Main, Lane::Beside, Lane::Fuzz];
     lanes.retain(|lane| steps(*lane).next().is_some());
     let processors = thread::available_parallelism().map_or(1, usize::from);
     if lanes.len() == 1 || processors == 1 {

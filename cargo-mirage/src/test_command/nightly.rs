@@ -108,30 +108,24 @@ pub(super) fn address_sanitizer(context: &Context<'_>, log: &Log) -> Result<Outc
     let mut broken = Vec::new();
     // An explicit target keeps the flag from build scripts and macros.
     let host = host()?;
+    // Together: what they have in common is built once.
+    let mut command = cargo(context, &toolchain, &["test", "--all-features"]);
     for package in with_unsafe_code(context)? {
-        let arguments = [
-            "test",
-            "--package",
-            &package.name,
-            "--all-features",
-            "--lib",
-            "--tests",
-            "--target",
-            &host,
-        ];
-        let mut command = cargo(context, &toolchain, &arguments);
-        command.arg("--target-dir").arg(context.target("sanitizer"));
-        command.arg("--no-fail-fast");
-        command
-            .env("RUSTFLAGS", "-Zsanitizer=address")
-            .env("CARGO_PROFILE_TEST_DEBUG", "1");
-        // Pools live as long as the process: what is never freed is no mistake here.
-        command.env(
-            "ASAN_OPTIONS",
-            "detect_leaks=0:detect_stack_use_after_return=1",
-        );
-        suites::add(context, command, log, &mut tally, &mut broken)?;
+        command.args(["--package", &package.name]);
     }
+    command
+        .args(["--lib", "--tests", "--no-fail-fast", "--target", &host])
+        .arg("--target-dir")
+        .arg(context.target("sanitizer"))
+        .env("RUSTFLAGS", "-Zsanitizer=address")
+        // What a report names is functions and lines.
+        .env("CARGO_PROFILE_TEST_DEBUG", "line-tables-only");
+    // Pools live as long as the process: what is never freed is no mistake here.
+    command.env(
+        "ASAN_OPTIONS",
+        "detect_leaks=0:detect_stack_use_after_return=1",
+    );
+    suites::add(context, command, log, &mut tally, &mut broken)?;
     tally.outcome(&broken)
 }
 
