@@ -318,7 +318,8 @@ impl fmt::Display for FilePiece<'_> {
 }
 
 impl<'r> FileAnswer<'r> {
-    fn without(status: Status) -> Self {
+    /// One that has no content.
+    pub(crate) fn without(status: Status) -> Self {
         Self {
             status,
             key: None,

@@ -4,7 +4,7 @@ use core::fmt;
 
 use embedded_io_async::{Read, Write};
 
-use super::{Inbox, Storage, Stuck, Timer, write_all};
+use super::{Inbox, Octets, Storage, Stuck, Timer, Written, write_all};
 use crate::body::{BodyStep, Content};
 use crate::client::{
     ClientConnection, ClientError, ClientEvent, ClientLimits, RequestContent, RequestWriter,
@@ -87,11 +87,13 @@ impl<'c, S: Read + Write, T: Timer> Client<'c, S, T> {
         let head = request.finish(length, now).map_err(FetchError::Head)?;
         let head = self.output.get(..head).unwrap_or_default();
         let deadline = now + self.limits.response;
-        write_all(self.socket, self.timer, deadline, head).await?;
+        let mut socket = Written(&mut *self.socket);
+        write_all(&mut socket, self.timer, deadline, Octets::Passing(head)).await?;
         for piece in content.unwrap_or_default().pieces() {
             let now = self.timer.now();
             let deadline = now + self.limits.response;
-            write_all(self.socket, self.timer, deadline, piece).await?;
+            let octets = Octets::Passing(piece);
+            write_all(&mut socket, self.timer, deadline, octets).await?;
             let sent = self.connection.handle_sent(piece.len() as u64, now);
             sent.map_err(FetchError::Server)?;
         }

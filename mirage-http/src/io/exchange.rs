@@ -5,7 +5,7 @@ use core::fmt;
 use mirage_core::kv::{Kv, Value};
 
 use super::serve::break_off;
-use super::{Inbox, Stream, Stuck, Timer, write_all, write_all_last, write_all_static};
+use super::{Inbox, Octets, Stream, Stuck, Timer, write_all};
 use crate::body::{BodyError, BodyStep, Content};
 use crate::chunked::CHUNK_END;
 use crate::date::HttpDate;
@@ -22,8 +22,7 @@ pub struct Exchange<'x, 's, S, T> {
     pub(super) connection: &'x mut ServerConnection<'s>,
     /// The body, behind the head.
     pub(super) inbox: Inbox<'x>,
-    pub(super) output: &'x mut [u8],
-    pub(super) filled: &'x mut usize,
+    pub(super) output: &'x mut Output<'s>,
     pub(super) slots: [FieldSlot; TRAILERS],
 }
 
@@ -102,7 +101,7 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
 
     async fn receive(&mut self) -> Result<(), ServeError<S::Error>> {
         if let Some(octets) = self.connection.poll_continue() {
-            self.put(octets).await?;
+            self.put(Octets::Static(octets)).await?;
         }
         self.flush().await?;
         let space = self.inbox.space();
@@ -136,44 +135,28 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
         length: ContentLength,
         fields: impl Fn(&mut ResponseWriter<'_, '_, '_>),
     ) -> Result<(), ServeError<S::Error>> {
-        let date = self.timer.wall().map(HttpDate::from_wall);
-        self.begin_at(date, status, length, fields).await
+        self.begin_with(status, length, &fields).await
     }
 
-    /// As [`begin`](Self::begin), at a time that was looked at already.
-    async fn begin_at(
+    /// As [`begin`](Self::begin), once for all callers.
+    async fn begin_with(
         &mut self,
-        date: Option<HttpDate>,
         status: Status,
         length: ContentLength,
-        fields: impl Fn(&mut ResponseWriter<'_, '_, '_>),
+        fields: WriteFields<'_>,
     ) -> Result<(), ServeError<S::Error>> {
-        match self.write_head(date, status, length, &fields) {
-            // Behind what waits to be sent there may be too little room.
-            Err(WriteError::NoRoom) if *self.filled > 0 => {
-                self.flush().await?;
-                let again = self.write_head(date, status, length, &fields);
-                again.map_err(ServeError::Head)
+        loop {
+            let date = self.timer.wall().map(HttpDate::from_wall);
+            let now = self.timer.now();
+            let written =
+                self.output
+                    .write_head(self.connection, status, length, date, now, fields);
+            match written {
+                // Behind what waits to be sent there may be too little room.
+                Err(WriteError::NoRoom) if self.output.filled > 0 => self.flush().await?,
+                result => return result.map_err(ServeError::Head),
             }
-            result => result.map_err(ServeError::Head),
         }
-    }
-
-    fn write_head(
-        &mut self,
-        date: Option<HttpDate>,
-        status: Status,
-        length: ContentLength,
-        fields: &impl Fn(&mut ResponseWriter<'_, '_, '_>),
-    ) -> Result<(), WriteError> {
-        let mut output = Output {
-            buffer: &mut *self.output,
-            filled: *self.filled,
-        };
-        let now = self.timer.now();
-        output.write_head(self.connection, status, length, date, now, fields)?;
-        *self.filled = output.filled;
-        Ok(())
     }
 
     /// Sends content of the response. Small pieces are gathered behind the head; [`flush`](Self::flush) sends them now. Nothing, where only
@@ -182,23 +165,11 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
     /// # Errors
     ///
     /// [`ServeError`]: the response is broken.
-    pub async fn send(&mut self, content: &[u8]) -> Result<(), ServeError<S::Error>> {
-        if content.is_empty() || !self.connection.wants_content() {
-            return Ok(());
-        }
-        match self.connection.chunk(content.len() as u64) {
-            Some(head) => {
-                self.put(&head).await?;
-                self.put(content).await?;
-                self.put(CHUNK_END).await
-            }
-            None => {
-                let now = self.timer.now();
-                let sent = self.connection.handle_sent(content.len() as u64, now);
-                sent.map_err(|WrongLength| ServeError::WrongLength)?;
-                self.put(content).await
-            }
-        }
+    pub fn send(
+        &mut self,
+        content: &[u8],
+    ) -> impl Future<Output = Result<(), ServeError<S::Error>>> {
+        self.deliver(Octets::Passing(content))
     }
 
     /// As [`send`](Self::send), for content that lies in the program for as long as it runs: it is sent from there, where the
@@ -207,37 +178,34 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
     /// # Errors
     ///
     /// As [`send`](Self::send).
-    pub async fn send_static(
+    pub fn send_static(
         &mut self,
         content: &'static [u8],
-    ) -> Result<(), ServeError<S::Error>> {
-        // What is small costs less to copy than to send by itself.
-        let is_small = content.len() <= SMALL.min(self.output.len() - *self.filled);
-        if is_small || !self.socket.sends_static() {
-            return self.send(content).await;
-        }
-        if content.is_empty() || !self.connection.wants_content() {
+    ) -> impl Future<Output = Result<(), ServeError<S::Error>>> {
+        self.deliver(Octets::Static(content))
+    }
+
+    async fn deliver(&mut self, content: Octets<'_>) -> Result<(), ServeError<S::Error>> {
+        let length = content.as_slice().len() as u64;
+        if length == 0 || !self.connection.wants_content() {
             return Ok(());
         }
-        let chunk = self.connection.chunk(content.len() as u64);
-        let now = self.timer.now();
-        match &chunk {
-            Some(head) => self.put(head).await?,
+        let chunk = self.connection.chunk(length);
+        let (head, end) = match &chunk {
+            Some(head) => (&head[..], CHUNK_END),
             None => {
-                let sent = self.connection.handle_sent(content.len() as u64, now);
+                let sent = self.connection.handle_sent(length, self.timer.now());
                 sent.map_err(|WrongLength| ServeError::WrongLength)?;
+                (&[][..], &[][..])
+            }
+        };
+        // One after the other, in one place: each place that waits is code.
+        for octets in [Octets::Passing(head), content, Octets::Passing(end)] {
+            if !octets.as_slice().is_empty() {
+                self.put(octets).await?;
             }
         }
-        self.flush().await?;
-        for piece in content.chunks(PIECE) {
-            let now = self.timer.now();
-            let deadline = self.connection.send_deadline(piece.len() as u64, now);
-            write_all_static(self.socket, self.timer, deadline, piece).await?;
-        }
-        match chunk {
-            Some(_) => self.put(CHUNK_END).await,
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Ends the content.
@@ -248,7 +216,10 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
     pub async fn finish(&mut self) -> Result<(), ServeError<S::Error>> {
         let end = self.connection.end_content(self.timer.now());
         let end = end.map_err(|WrongLength| ServeError::WrongLength)?;
-        self.put(end).await
+        match end {
+            [] => Ok(()),
+            end => self.put(Octets::Passing(end)).await,
+        }
     }
 
     /// Sends a whole response: a status, a media type where there is content, and the content.
@@ -263,19 +234,18 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
         content: Content<'_>,
     ) -> Result<(), ServeError<S::Error>> {
         let length = ContentLength::Known(content.len() as u64);
-        self.begin(status, length, |response| {
+        self.begin_with(status, length, &|response| {
             if !media_type.is_empty() {
                 response.known(FieldName::ContentType, media_type.as_bytes());
             }
         })
         .await?;
-        match content {
-            Content::Static(content) => self.send_static(content).await?,
-            _ => {
-                for piece in content.pieces() {
-                    self.send(piece).await?;
-                }
-            }
+        for piece in content.pieces() {
+            let octets = match content {
+                Content::Static(octets) => Octets::Static(octets),
+                _ => Octets::Passing(piece),
+            };
+            self.deliver(octets).await?;
         }
         self.finish().await
     }
@@ -285,18 +255,21 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
     /// # Errors
     ///
     /// [`ServeError`].
-    pub async fn reply_status(&mut self, status: Status) -> Result<(), ServeError<S::Error>> {
-        self.reply_status_with(status, |_| {}).await
+    pub fn reply_status(
+        &mut self,
+        status: Status,
+    ) -> impl Future<Output = Result<(), ServeError<S::Error>>> {
+        self.reply_status_with(status, &|_| {})
     }
 
     async fn reply_status_with(
         &mut self,
         status: Status,
-        fields: impl Fn(&mut ResponseWriter<'_, '_, '_>),
+        fields: WriteFields<'_>,
     ) -> Result<(), ServeError<S::Error>> {
         let text = StatusText::new(status);
         let length = ContentLength::Known(text.len() as u64);
-        self.begin(status, length, |response| {
+        self.begin_with(status, length, &|response| {
             fields(response);
             if !text.is_empty() {
                 response.known(FieldName::ContentType, StatusText::MEDIA_TYPE);
@@ -320,20 +293,17 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
         room: &mut [u8],
     ) -> Result<(), ServeError<S::Error>> {
         let now = self.timer.wall().map(HttpDate::from_wall);
-        let Ok(answer) = files.answer(head, path, now, room).await else {
-            return self.reply_status(Status::INTERNAL_SERVER_ERROR).await;
+        let answer = match files.answer(head, path, now, room).await {
+            Ok(answer) => answer,
+            Err(_) => FileAnswer::without(Status::INTERNAL_SERVER_ERROR),
         };
+        let status = answer.status();
+        let fields: WriteFields<'_> = &|response| answer.write_fields(head, response);
         if !answer.has_content() {
-            let fields = |response: &mut ResponseWriter<'_, '_, '_>| {
-                answer.write_fields(head, response);
-            };
-            return self.reply_status_with(answer.status(), fields).await;
+            return self.reply_status_with(status, fields).await;
         }
-        let length = answer.content_length();
-        self.begin_at(now, answer.status(), length, |response| {
-            answer.write_fields(head, response);
-        })
-        .await?;
+        self.begin_with(status, answer.content_length(), fields)
+            .await?;
         for piece in answer.pieces() {
             match piece {
                 FilePiece::Octets(range) => {
@@ -341,13 +311,8 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
                         .await?;
                 }
                 text => {
-                    let mut room = Text {
-                        room: [0; 256],
-                        length: 0,
-                    };
-                    let written = fmt::Write::write_fmt(&mut room, format_args!("{text}"));
-                    written.map_err(|fmt::Error| ServeError::Head(WriteError::NoRoom))?;
-                    self.send(&room.room[..room.length]).await?;
+                    let text = PieceText::new(&text).ok_or(ServeError::Head(WriteError::NoRoom))?;
+                    self.send(&text).await?;
                 }
             }
         }
@@ -372,14 +337,14 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
                 Err(_) => return Err(ServeError::Store),
             };
             let mut sent = 0;
-            if let Some(octets) = value.as_static() {
-                self.send_static(octets).await?;
-                sent += octets.len() as u64;
-            } else {
-                for piece in value.pieces() {
-                    self.send(piece).await?;
-                    sent += piece.len() as u64;
-                }
+            for piece in value.pieces() {
+                // All of it, then: it is in one piece.
+                let octets = match value.as_static() {
+                    Some(octets) => Octets::Static(octets),
+                    None => Octets::Passing(piece),
+                };
+                self.deliver(octets).await?;
+                sent += octets.as_slice().len() as u64;
             }
             // A value that became shorter meanwhile.
             if sent == 0 || sent > left {
@@ -396,28 +361,22 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
     /// # Errors
     ///
     /// [`ServeError`]: the stream failed, or the client took too little.
-    pub async fn flush(&mut self) -> Result<(), ServeError<S::Error>> {
-        let mut output = Output {
-            buffer: &mut *self.output,
-            filled: *self.filled,
-        };
-        *self.filled = 0;
-        output.flush(self.socket, self.timer, self.connection).await
+    pub fn flush(&mut self) -> impl Future<Output = Result<(), ServeError<S::Error>>> {
+        self.output.flush(self.socket, self.timer, self.connection)
     }
 
     /// Puts octets behind what waits to be sent, or sends all of it.
-    async fn put(&mut self, octets: &[u8]) -> Result<(), ServeError<S::Error>> {
-        let mut output = Output {
-            buffer: &mut *self.output,
-            filled: *self.filled,
-        };
-        let result = output
+    fn put(
+        &mut self,
+        octets: Octets<'_>,
+    ) -> impl Future<Output = Result<(), ServeError<S::Error>>> {
+        self.output
             .put(self.socket, self.timer, self.connection, octets)
-            .await;
-        *self.filled = output.filled;
-        result
     }
 }
+
+/// Writes fields of a response.
+type WriteFields<'f> = &'f dyn Fn(&mut ResponseWriter<'_, '_, '_>);
 
 /// What waits to be sent.
 pub(super) struct Output<'b> {
@@ -426,33 +385,48 @@ pub(super) struct Output<'b> {
 }
 
 impl Output<'_> {
-    /// Puts octets behind what waits, or sends all of it: what fits goes together.
+    /// Puts octets behind what waits, or sends all of it: what fits goes together, but for what the stream sends from where it lies
+    /// and is not small.
     async fn put<S: Stream, T: Timer>(
         &mut self,
         socket: &mut S,
         timer: &T,
         connection: &ServerConnection<'_>,
-        octets: &[u8],
+        octets: Octets<'_>,
     ) -> Result<(), ServeError<S::Error>> {
-        let end = self.filled + octets.len();
-        if let Some(place) = self.buffer.get_mut(self.filled..end) {
-            place.copy_from_slice(octets);
-            self.filled = end;
+        let is_small = octets.as_slice().len() <= SMALL;
+        let is_copied = match octets {
+            Octets::Static(_) => is_small || !socket.sends_static(),
+            _ => true,
+        };
+        if is_copied && self.gather(octets) {
             return Ok(());
         }
         self.flush(socket, timer, connection).await?;
-        if let Some(place) = self.buffer.get_mut(..octets.len())
-            && octets.len() <= SMALL
-        {
-            place.copy_from_slice(octets);
-            self.filled = octets.len();
+        if is_small && self.gather(octets) {
             return Ok(());
         }
-        for piece in octets.chunks(PIECE) {
-            let deadline = connection.send_deadline(piece.len() as u64, timer.now());
+        let mut left = octets;
+        while !left.as_slice().is_empty() {
+            let piece = left.first(PIECE);
+            left = left.behind(PIECE);
+            let length = piece.as_slice().len() as u64;
+            let deadline = connection.send_deadline(length, timer.now());
             write_all(socket, timer, deadline, piece).await?;
         }
         Ok(())
+    }
+
+    /// Puts octets behind what waits, if there is room.
+    fn gather(&mut self, octets: Octets<'_>) -> bool {
+        let octets = octets.as_slice();
+        let end = self.filled + octets.len();
+        let Some(place) = self.buffer.get_mut(self.filled..end) else {
+            return false;
+        };
+        place.copy_from_slice(octets);
+        self.filled = end;
+        true
     }
 
     pub(super) async fn flush<S: Stream, T: Timer>(
@@ -466,7 +440,8 @@ impl Output<'_> {
             return Ok(());
         }
         let deadline = connection.send_deadline(filled as u64, timer.now());
-        write_all(socket, timer, deadline, &self.buffer[..filled]).await?;
+        let octets = Octets::Passing(self.buffer.get(..filled).unwrap_or_default());
+        write_all(socket, timer, deadline, octets).await?;
         match timer.until(deadline, socket.flush()).await {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err(ServeError::Stream(error)),
@@ -483,8 +458,8 @@ impl Output<'_> {
     ) -> Result<(), ServeError<S::Error>> {
         let filled = core::mem::take(&mut self.filled);
         let deadline = connection.send_deadline(filled as u64, timer.now());
-        let octets = self.buffer.get(..filled).unwrap_or_default();
-        Ok(write_all_last(socket, timer, deadline, octets).await?)
+        let octets = Octets::Last(self.buffer.get(..filled).unwrap_or_default());
+        Ok(write_all(socket, timer, deadline, octets).await?)
     }
 
     fn write_head(
@@ -494,7 +469,7 @@ impl Output<'_> {
         length: ContentLength,
         date: Option<HttpDate>,
         now: mirage_core::Instant,
-        fields: &impl Fn(&mut ResponseWriter<'_, '_, '_>),
+        fields: WriteFields<'_>,
     ) -> Result<(), WriteError> {
         let room = self.buffer.get_mut(self.filled..).unwrap_or_default();
         // Answered twice, say: the caller's mistake.
@@ -525,11 +500,11 @@ impl Output<'_> {
         let length = ContentLength::Known(text.len() as u64);
         let date = timer.wall().map(HttpDate::from_wall);
         let now = timer.now();
-        let fields = |response: &mut ResponseWriter<'_, '_, '_>| {
+        let fields: WriteFields<'_> = &|response| {
             response.known(FieldName::ContentType, StatusText::MEDIA_TYPE);
         };
         if self
-            .write_head(connection, status, length, date, now, &fields)
+            .write_head(connection, status, length, date, now, fields)
             .is_err()
         {
             connection.abort(crate::server::Ending::Broken);
@@ -538,7 +513,9 @@ impl Output<'_> {
         if connection.wants_content() {
             let sent = connection.handle_sent(text.len() as u64, now);
             if sent.is_ok()
-                && let Err(error) = self.put(socket, timer, connection, &text).await
+                && let Err(error) = self
+                    .put(socket, timer, connection, Octets::Passing(&text))
+                    .await
             {
                 break_off(connection, error);
             }
@@ -574,6 +551,30 @@ impl StatusText {
             text: text.room,
             length: text.length,
         }
+    }
+}
+
+/// The text between the parts of a response with several ranges.
+struct PieceText(Text<256>);
+
+impl PieceText {
+    /// None of a text that is longer than any.
+    #[inline(never)]
+    fn new(piece: &FilePiece<'_>) -> Option<Self> {
+        let mut text = Text {
+            room: [0; 256],
+            length: 0,
+        };
+        let written = fmt::Write::write_fmt(&mut text, format_args!("{piece}"));
+        written.is_ok().then_some(Self(text))
+    }
+}
+
+impl core::ops::Deref for PieceText {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0.room[..self.0.length]
     }
 }
 

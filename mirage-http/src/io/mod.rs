@@ -24,7 +24,6 @@ pub use serve::{Application, Storage, serve};
 pub use stream::{Stream, Written};
 pub use timer::Timer;
 
-use embedded_io_async::Write;
 use mirage_core::Instant;
 
 /// Why octets couldn't be written.
@@ -34,52 +33,63 @@ pub(crate) enum Stuck<E> {
     TooSlow,
 }
 
-/// Writes all of `octets` by a deadline.
-pub(crate) async fn write_all<S: Write, T: Timer>(
-    socket: &mut S,
-    timer: &T,
-    deadline: Instant,
-    mut octets: &[u8],
-) -> Result<(), Stuck<S::Error>> {
-    while !octets.is_empty() {
-        let written = timer.until(deadline, socket.write(octets)).await;
-        match written.ok_or(Stuck::TooSlow)?.map_err(Stuck::Stream)? {
-            0 => return Err(Stuck::TooSlow),
-            written => octets = octets.get(written..).unwrap_or_default(),
-        }
-    }
-    Ok(())
+/// Octets that are to be sent, and how.
+#[derive(Clone, Copy)]
+pub(crate) enum Octets<'o> {
+    /// They may change, or go, once they are written.
+    Passing(&'o [u8]),
+    /// They lie in the program, and are sent from there if the stream can.
+    Static(&'static [u8]),
+    /// They are the last of all.
+    Last(&'o [u8]),
 }
 
-/// The same of octets of the program, sent from where they lie if the stream can.
-pub(crate) async fn write_all_static<S: Stream, T: Timer>(
-    socket: &mut S,
-    timer: &T,
-    deadline: Instant,
-    mut octets: &'static [u8],
-) -> Result<(), Stuck<S::Error>> {
-    while !octets.is_empty() {
-        let written = timer.until(deadline, socket.write_static(octets)).await;
-        match written.ok_or(Stuck::TooSlow)?.map_err(Stuck::Stream)? {
-            0 => return Err(Stuck::TooSlow),
-            written => octets = octets.get(written..).unwrap_or_default(),
+impl<'o> Octets<'o> {
+    pub(crate) fn as_slice(self) -> &'o [u8] {
+        match self {
+            Self::Passing(octets) | Self::Static(octets) | Self::Last(octets) => octets,
         }
     }
-    Ok(())
+
+    /// The first `length` of them, or all.
+    fn first(self, length: usize) -> Self {
+        match self {
+            Self::Passing(octets) => Self::Passing(octets.get(..length).unwrap_or(octets)),
+            Self::Static(octets) => Self::Static(octets.get(..length).unwrap_or(octets)),
+            Self::Last(octets) => Self::Last(octets.get(..length).unwrap_or(octets)),
+        }
+    }
+
+    /// Those behind the first `length`.
+    fn behind(self, length: usize) -> Self {
+        match self {
+            Self::Passing(octets) => Self::Passing(octets.get(length..).unwrap_or_default()),
+            Self::Static(octets) => Self::Static(octets.get(length..).unwrap_or_default()),
+            Self::Last(octets) => Self::Last(octets.get(length..).unwrap_or_default()),
+        }
+    }
+
+    async fn write<S: Stream>(self, socket: &mut S) -> Result<usize, S::Error> {
+        match self {
+            Self::Passing(octets) => socket.write(octets).await,
+            Self::Static(octets) => socket.write_static(octets).await,
+            Self::Last(octets) => socket.write_last(octets).await,
+        }
+    }
 }
 
-/// The same of the last octets of all.
-pub(crate) async fn write_all_last<S: Stream, T: Timer>(
+/// Writes all of `octets` by a deadline. For each way to send: each would else be in the program with a timer of its own.
+pub(crate) async fn write_all<S: Stream, T: Timer>(
     socket: &mut S,
     timer: &T,
     deadline: Instant,
-    mut octets: &[u8],
+    mut octets: Octets<'_>,
 ) -> Result<(), Stuck<S::Error>> {
-    while !octets.is_empty() {
-        let written = timer.until(deadline, socket.write_last(octets)).await;
+    while !octets.as_slice().is_empty() {
+        let written = timer.until(deadline, octets.write(socket)).await;
         match written.ok_or(Stuck::TooSlow)?.map_err(Stuck::Stream)? {
             0 => return Err(Stuck::TooSlow),
-            written => octets = octets.get(written..).unwrap_or_default(),
+            written => octets = octets.behind(written),
         }
     }
     Ok(())

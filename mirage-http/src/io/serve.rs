@@ -107,8 +107,7 @@ pub async fn serve<S: Stream, T: Timer, A: Application>(
                         start: 0,
                         end: *end - *start - length,
                     },
-                    output: &mut output.buffer[..],
-                    filled: &mut output.filled,
+                    output: &mut output,
                     slots: [FieldSlot::EMPTY; TRAILERS],
                 };
                 let answered = application.answer(head, &mut exchange).await;
