@@ -1,11 +1,12 @@
 //! What is answered to a request.
 
+use mirage_core::kv::CompiledStore;
 use mirage_http::files::Files;
 use mirage_http::head::RequestHead;
 use mirage_http::io::{Application, Exchange, ServeError, Stream, Timer};
 use mirage_http::router::{Decision, Route, Router};
-use mirage_http::server::ContentLength;
-use mirage_http::target::Target;
+use mirage_http::server::{ContentLength, ResponseWriter};
+use mirage_http::target::{PathError, Target};
 use mirage_http::{Path, Status};
 
 use crate::service::Service;
@@ -45,70 +46,118 @@ const ROUTES: &[Route<'_, Part>] = &[
     Route::get("/_mirage/*", Part::File),
 ];
 
-impl Application for &Service<'_> {
+/// A response that says nothing but what it is.
+pub(crate) struct Brief {
+    pub(crate) status: Status,
+    pub(crate) fields: &'static [(&'static str, &'static [u8])],
+    pub(crate) text: &'static [u8],
+}
+
+/// With the methods that there are: all that there is, is for these two.
+const NOT_ALLOWED: Brief = Brief {
+    status: Status::METHOD_NOT_ALLOWED,
+    fields: &[("allow", b"GET, HEAD")],
+    text: b"",
+};
+
+/// There is no room.
+const FULL: Brief = Brief {
+    status: Status::SERVICE_UNAVAILABLE,
+    fields: &[
+        ("retry-after", b"1"),
+        ("content-type", b"text/plain; charset=utf-8"),
+    ],
+    text: b"All places are taken: try again in a moment.\n",
+};
+
+/// Who answers the requests of a connection. One type, and not two: a connection's code is in the program once then.
+pub(crate) enum Answering<'s> {
+    /// The service.
+    Service(&'s Service<'s>),
+    /// Nobody, as all places are taken.
+    Full,
+}
+
+/// What a request is answered with.
+enum Answer<'a> {
+    Events(&'a Service<'a>),
+    Metrics(&'a Service<'a>),
+    File(Files<'a, CompiledStore>, Path<'a>),
+    Status(Status),
+    Brief(&'static Brief),
+}
+
+impl<'s> Answering<'s> {
+    #[inline(never)]
+    fn route<'a>(&self, head: &RequestHead<'a>, decoded: &'a mut [u8]) -> Answer<'a>
+    where
+        's: 'a,
+    {
+        let service: &'a Service<'_> = match self {
+            Self::Service(service) => service,
+            Self::Full => return Answer::Brief(&FULL),
+        };
+        let Ok(target) = head.parse_target() else {
+            return Answer::Status(Status::BAD_REQUEST);
+        };
+        if target == Target::Asterisk {
+            // OPTIONS alone has it (RFC 9112 §3.2.4): what the server can do at all.
+            return Answer::Brief(&NOT_ALLOWED);
+        }
+        let path = match target.path(decoded) {
+            Ok(path) => path,
+            // Longer than any file's.
+            Err(PathError::TooLong) => return Answer::Status(Status::NOT_FOUND),
+            Err(_) => return Answer::Status(Status::BAD_REQUEST),
+        };
+        if !service.has_live_page() || path.below("/_mirage").is_none() {
+            let files = Files::new(service.site()).with_fields(OF_THE_SITE);
+            return Answer::File(files.with_cache_control("no-cache"), path);
+        }
+        match Router::new(ROUTES).route(head.method(), path) {
+            Decision::Found { target, .. } => match target {
+                Part::Events => Answer::Events(service),
+                Part::Metrics => Answer::Metrics(service),
+                Part::File => {
+                    let files = Files::new(&LIVE).with_fields(OF_THE_LIVE_PAGE);
+                    Answer::File(files.with_cache_control("no-cache"), path)
+                }
+            },
+            Decision::MethodNotAllowed(_) => Answer::Brief(&NOT_ALLOWED),
+            Decision::NotFound => Answer::Status(Status::NOT_FOUND),
+        }
+    }
+}
+
+impl Application for Answering<'_> {
     async fn answer<S: Stream, T: Timer>(
         &self,
         head: RequestHead<'_>,
         exchange: &mut Exchange<'_, '_, S, T>,
     ) -> Result<(), ServeError<S::Error>> {
         let (mut decoded, mut key) = ([0; PATH], [0; KEYS]);
-        let target = head.parse_target().ok();
-        if target == Some(Target::Asterisk) {
-            // OPTIONS alone has it (RFC 9112 §3.2.4): what the server can do at all.
-            return not_allowed(exchange).await;
-        }
-        let path = match target.map(|target| target.path(&mut decoded)) {
-            Some(Ok(path)) => path,
-            // Longer than any file's.
-            Some(Err(mirage_http::target::PathError::TooLong)) => {
-                return exchange.reply_status(Status::NOT_FOUND).await;
-            }
-            _ => return exchange.reply_status(Status::BAD_REQUEST).await,
-        };
-        if self.has_live_page() && path.below("/_mirage").is_some() {
-            return self.answer_live(head, path, exchange, &mut key).await;
-        }
-        let files = Files::new(self.site())
-            .with_cache_control("no-cache")
-            .with_fields(OF_THE_SITE);
-        exchange.reply_file(&head, &files, path, &mut key).await
-    }
-}
-
-impl Service<'_> {
-    async fn answer_live<S: Stream, T: Timer>(
-        &self,
-        head: RequestHead<'_>,
-        path: Path<'_>,
-        exchange: &mut Exchange<'_, '_, S, T>,
-        key: &mut [u8],
-    ) -> Result<(), ServeError<S::Error>> {
-        match Router::new(ROUTES).route(head.method(), path) {
-            Decision::Found { target, .. } => match target {
-                Part::Events => live::events(self, exchange).await,
-                Part::Metrics => live::metrics(self, exchange).await,
-                Part::File => {
-                    let files = Files::new(&LIVE)
-                        .with_cache_control("no-cache")
-                        .with_fields(OF_THE_LIVE_PAGE);
-                    exchange.reply_file(&head, &files, path, key).await
-                }
-            },
-            Decision::MethodNotAllowed(_) => not_allowed(exchange).await,
-            Decision::NotFound => exchange.reply_status(Status::NOT_FOUND).await,
+        match self.route(&head, &mut decoded) {
+            Answer::File(files, path) => exchange.reply_file(&head, &files, path, &mut key).await,
+            Answer::Status(status) => exchange.reply_status(status).await,
+            Answer::Brief(brief) => reply_briefly(exchange, brief).await,
+            Answer::Events(service) => live::events(service, exchange).await,
+            Answer::Metrics(service) => live::metrics(service, exchange).await,
         }
     }
 }
 
-/// 405, with the methods that there are: all that there is, is for these two.
-async fn not_allowed<S: Stream, T: Timer>(
+/// Sends a brief response.
+pub(crate) async fn reply_briefly<S: Stream, T: Timer>(
     exchange: &mut Exchange<'_, '_, S, T>,
+    brief: &'static Brief,
 ) -> Result<(), ServeError<S::Error>> {
-    let fields = |response: &mut mirage_http::server::ResponseWriter<'_, '_, '_>| {
-        response.field("allow", b"GET, HEAD");
+    let fields = |response: &mut ResponseWriter<'_, '_, '_>| {
+        for (name, value) in brief.fields {
+            response.field(name, value);
+        }
     };
-    exchange
-        .begin(Status::METHOD_NOT_ALLOWED, ContentLength::Known(0), fields)
-        .await?;
+    let length = ContentLength::Known(brief.text.len() as u64);
+    exchange.begin(brief.status, length, fields).await?;
+    exchange.send(brief.text).await?;
     exchange.finish().await
 }

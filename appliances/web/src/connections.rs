@@ -8,12 +8,11 @@ use core::time::Duration;
 use edge_nal::{Close, Readable, TcpShutdown};
 use embedded_io_async::Read;
 use mirage_core::executor::{Executor, yield_now};
-use mirage_http::Status;
 use mirage_http::field::FieldSlot;
-use mirage_http::head::RequestHead;
-use mirage_http::io::{Application, Exchange, ServeError, Storage, Stream, Timer, serve};
-use mirage_http::server::{ContentLength, Ending, ResponseWriter, Server};
+use mirage_http::io::{Storage, Stream, serve};
+use mirage_http::server::{Ending, Server};
 
+use crate::application::Answering;
 use crate::service::Service;
 use crate::streams::Listener;
 
@@ -78,7 +77,8 @@ pub async fn serve_slot<
         match listener.accept().await {
             Ok(mut socket) => {
                 let (slot, server) = service.take_slot();
-                attend(&mut socket, executor, server, &service, buffers).await;
+                let answering = Answering::Service(service);
+                attend(&mut socket, executor, server, answering, buffers).await;
                 drop(slot);
             }
             Err(_) => {
@@ -114,7 +114,7 @@ pub async fn turn_away<
                 Ok(Ok(mut socket)) => {
                     service.count_turned_away();
                     let server = service.full_up();
-                    attend(&mut socket, executor, server, &Full, buffers).await;
+                    attend(&mut socket, executor, server, Answering::Full, buffers).await;
                 }
                 Ok(Err(_)) => {
                     service.count_accept_error();
@@ -130,7 +130,6 @@ pub async fn turn_away<
 /// Serves one connection to its end, and sees to it that the client gets the last response.
 async fn attend<
     S: Stream + Readable + TcpShutdown,
-    A: Application,
     const INPUT: usize,
     const OUTPUT: usize,
     const FIELDS: usize,
@@ -138,10 +137,10 @@ async fn attend<
     socket: &mut S,
     executor: &'static Executor,
     server: &Server,
-    application: &A,
+    answering: Answering<'_>,
     buffers: &mut Buffers<INPUT, OUTPUT, FIELDS>,
 ) {
-    let ending = serve(socket, &executor, server, application, buffers.storage()).await;
+    let ending = serve(socket, &executor, server, &answering, buffers.storage()).await;
     if ending.aborts() {
         let _ = executor.timeout(CLOSING, socket.abort()).await;
         return;
@@ -170,28 +169,5 @@ async fn linger_on<S: Read + TcpShutdown>(socket: &mut S, room: &mut [u8]) {
         if !matches!(socket.read(room).await, Ok(1..)) {
             break;
         }
-    }
-}
-
-/// Says that there is no room.
-struct Full;
-
-impl Application for Full {
-    async fn answer<S: Stream, T: Timer>(
-        &self,
-        _: RequestHead<'_>,
-        exchange: &mut Exchange<'_, '_, S, T>,
-    ) -> Result<(), ServeError<S::Error>> {
-        const TEXT: &[u8] = b"All places are taken: try again in a moment.\n";
-        let status = Status::SERVICE_UNAVAILABLE;
-        let length = ContentLength::Known(TEXT.len() as u64);
-        let fields = |response: &mut ResponseWriter<'_, '_, '_>| {
-            response
-                .field("retry-after", b"1")
-                .field("content-type", b"text/plain; charset=utf-8");
-        };
-        exchange.begin(status, length, fields).await?;
-        exchange.send(TEXT).await?;
-        exchange.finish().await
     }
 }

@@ -7,6 +7,7 @@ use mirage_http::Status;
 use mirage_http::io::{Exchange, ServeError, Stream, Timer};
 use mirage_http::server::{ContentLength, ResponseWriter};
 
+use crate::application::{Brief, reply_briefly};
 use crate::metric::{Exposition, Member};
 use crate::service::Service;
 
@@ -14,6 +15,13 @@ use crate::service::Service;
 const PERIOD: Duration = Duration::from_secs(1);
 /// Text is gathered in so many octets; no sample's is longer.
 const ROOM: usize = 1_024;
+
+/// Enough others are streams of events.
+const NO_STREAM: Brief = Brief {
+    status: Status::SERVICE_UNAVAILABLE,
+    fields: &[("retry-after", b"5")],
+    text: b"",
+};
 
 /// All metrics as text (<https://prometheus.io/docs/instrumenting/exposition_formats/>, version 0.0.4).
 pub(crate) async fn metrics<S: Stream, T: Timer>(
@@ -42,13 +50,7 @@ pub(crate) async fn events<S: Stream, T: Timer>(
     exchange: &mut Exchange<'_, '_, S, T>,
 ) -> Result<(), ServeError<S::Error>> {
     let Some(_stream) = service.take_stream() else {
-        let status = Status::SERVICE_UNAVAILABLE;
-        let fields = |response: &mut ResponseWriter<'_, '_, '_>| {
-            response.field("retry-after", b"5");
-        };
-        let none = ContentLength::Known(0);
-        exchange.begin(status, none, fields).await?;
-        return exchange.finish().await;
+        return reply_briefly(exchange, &NO_STREAM).await;
     };
     begin(exchange, b"text/event-stream").await?;
     if !exchange.connection().wants_content() {
