@@ -42,6 +42,10 @@ const SMALL: &[&str] = &[
     "-split-spill-mode=size",
     // A `match` of few arms is less code as comparisons than with a table of addresses.
     "-min-jump-table-entries=8",
+    // A function's parts are put in the order that takes the fewest and shortest jumps.
+    "-apply-ext-tsp-for-size",
+    // What stands in several functions alike is a function of its own.
+    "-enable-machine-outliner=always",
 ];
 
 /// A build of one appliance's main for Xen.

@@ -11,7 +11,8 @@ use super::{Image, Section, Segment, crate_of};
 /// How many of the largest symbols a report names.
 const SYMBOLS: usize = 12;
 
-/// Where what comes from no crate is counted: assembly, and functions that are exported under a name of their own.
+/// Where what comes from no crate is counted: assembly, functions that are exported under a name of their own, and parts that the
+/// compiler found alike in several functions and made one.
 const UNMANGLED: &str = "(exported and assembly)";
 
 /// Where what has no symbol is counted: mostly strings and other constants; stacks and tables that the link script makes; and what
