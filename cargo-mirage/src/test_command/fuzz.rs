@@ -1,7 +1,7 @@
 //! Fuzzing: each target over its checked-in corpus, then on its own for its share of the time.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
@@ -10,7 +10,6 @@ use std::time::Duration;
 use rustix::process::setpriority_process;
 
 use super::{Context, Failure, Outcome, minutes, nightly};
-use crate::debian;
 use crate::error::Error;
 use crate::process::{Finished, Log, Task};
 
@@ -27,6 +26,24 @@ const NICENESS: i32 = 10;
 /// Memory that a target may take, in MiB.
 const MEMORY_LIMIT: u32 = 2048;
 
+/// How targets are built: as libFuzzer wants it, and under AddressSanitizer. `cargo fuzz`, which is for one target and whoever waits for
+/// it, would build each with all that it doesn't call, and with everything that a debugger asks for.
+const INSTRUMENTED: &[&str] = &[
+    "-Zsanitizer=address",
+    "--cfg=fuzzing",
+    // What has been reached, how often, how deep, and what was compared with what.
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-stack-depth",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    // A condition of two parts is two branches to reach.
+    "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
+    // Else nothing is inlined from one unit into another.
+    "-Ccodegen-units=1",
+];
+
 /// Builds all targets, runs each one's corpus, and fuzzes; as many targets at once as there are processors.
 pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
     let toolchain = match nightly::toolchain() {
@@ -34,22 +51,27 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
         Err(reason) => return Outcome::skipped(reason),
     };
     let folder = context.workspace.root().join("fuzz");
-    let cargo_fuzz = cargo_fuzz(context, log)?;
     let targets = target_names(&folder)?;
     if targets.is_empty() {
         return Err(Failure("fuzz/Cargo.toml has no targets".into()));
     }
     let build = context.target("fuzz");
-    // It is called as cargo calls it, for it may be in our own folder and not on PATH.
-    let mut command = nightly::tool(context, &toolchain, &cargo_fuzz);
+    let host = nightly::host()?;
+    // An explicit target keeps the flags from build scripts and macros.
+    let arguments = ["build", "--release", "--bins", "--target", &host];
+    let mut command = nightly::cargo(context, &toolchain, &arguments);
     command
-        .args(["fuzz", "build", "--fuzz-dir"])
-        .arg(&folder)
+        .arg("--manifest-path")
+        .arg(folder.join("Cargo.toml"))
         .arg("--target-dir")
-        .arg(&build);
+        .arg(&build)
+        .env("CARGO_ENCODED_RUSTFLAGS", INSTRUMENTED.join("\x1f"))
+        .env_remove("RUSTFLAGS")
+        // What a report names is functions and lines.
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only");
     context.must(command, minutes(15), log)?;
 
-    let programs = build.join(nightly::host()?).join("release");
+    let programs = build.join(&host).join("release");
     let workers = thread::available_parallelism()
         .map_or(1, usize::from)
         .clamp(1, targets.len());
@@ -207,24 +229,6 @@ fn statistic(output: &str, name: &str) -> Option<String> {
         .rev()
         .find_map(|line| line.strip_prefix(name))?;
     Some(line.trim().to_owned())
-}
-
-/// cargo-fuzz: the one on PATH, else our own in the target folder, else it is installed there.
-fn cargo_fuzz(context: &Context<'_>, log: &Log) -> Result<PathBuf, Failure> {
-    if let Some(path) = debian::find_program("cargo-fuzz") {
-        return Ok(path);
-    }
-    let tools = context.target("tools");
-    let path = tools.join("bin/cargo-fuzz");
-    if !path.is_file() {
-        let mut command = context.cargo(&["install", "cargo-fuzz", "--locked", "--root"]);
-        command
-            .arg(&tools)
-            .arg("--target-dir")
-            .arg(context.target("tools-build"));
-        context.must(command, minutes(15), log)?;
-    }
-    Ok(path)
 }
 
 /// The targets that the manifest declares: the names of its `[[bin]]` sections.
