@@ -168,42 +168,68 @@ impl Driver {
             again: true,
             sent: false,
         };
-        for _ in 0..RECEIVE_BUDGET {
+        // Owners have run since then: what they have read, those may send who have sent half of what they may.
+        if stack.is_pressing() && self.owners_run <= 1 {
+            self.held = 0;
+            turn.sent = self.transmit(netif, stack, now, context)?;
+            if turn.sent {
+                self.flush(netif, now)?;
+            }
+        }
+        let mut unflushed = false;
+        let mut received = 0;
+        while received < RECEIVE_BUDGET {
             if self.paused.is_some() {
                 turn.again = false;
                 break;
             }
             match netif.poll_receive(context) {
                 Poll::Ready(Ok(frame)) => {
+                    received += 1;
                     stack.handle_frame(now, frame);
                     // Segments of TCP wait for the others that have come: they are acknowledged together, as where a device or a
                     // system merges them before anybody sees them.
                     if stack.is_urgent() {
-                        turn.sent |= self.transmit(netif, stack, now, context)?;
+                        unflushed |= self.transmit(netif, stack, now, context)?;
+                    }
+                    // But who has sent half of what it may hears of it before the other half is looked at, with the window that is open
+                    // once its half was read: else it stands still until all is done, and then we do until more comes.
+                    if stack.is_pressing() {
+                        break;
                     }
                 }
-                Poll::Ready(Err(error)) => self.failed(error, now)?,
+                Poll::Ready(Err(error)) => {
+                    received += 1;
+                    self.failed(error, now)?;
+                }
                 Poll::Pending => {
                     turn.again = false;
                     break;
                 }
             }
         }
-        self.counters.budget_spent += u64::from(turn.again);
+        self.counters.budget_spent += u64::from(received == RECEIVE_BUDGET);
         look_at_link(netif, stack, now);
         stack.handle_timeout(now);
         if self.holds(stack, turn.again) {
             turn.again = true;
         } else {
-            turn.sent |= self.transmit(netif, stack, now, context)?;
+            unflushed |= self.transmit(netif, stack, now, context)?;
         }
-        if turn.sent {
-            self.counters.flushes += 1;
-            if let Err(error) = netif.flush() {
-                self.failed(error, now)?;
-            }
+        if unflushed {
+            turn.sent = true;
+            self.flush(netif, now)?;
         }
         Ok(turn)
+    }
+
+    /// Notifies the device of what it was given.
+    fn flush<N: Netif + ?Sized>(&mut self, netif: &mut N, now: Instant) -> Result<(), NetifError> {
+        self.counters.flushes += 1;
+        match netif.flush() {
+            Ok(()) => Ok(()),
+            Err(error) => self.failed(error, now),
+        }
     }
 
     /// Whether TCP's segments wait for the next turn, which is to come at once; `more`: the device may have more frames.

@@ -585,6 +585,12 @@ impl<'a> Stack<'a> {
         self.transmit.len() > 0 || self.tcp.is_urgent()
     }
 
+    /// Whether nothing further should be received before owners of connections have read, and their peers have heard of it (getter): one of
+    /// those has sent half of what it may.
+    pub(crate) fn is_pressing(&self) -> bool {
+        self.tcp.is_pressing()
+    }
+
     /// How many turns it takes until the owners of connections have acted on what the stack has to tell them, once they are woken
     /// (getter): one, none where there is nothing to tell, and two where a new connection's owner is yet to be made.
     pub(crate) fn tcp_owners_run(&self) -> u8 {

@@ -87,7 +87,9 @@ pub enum CongestionAlgorithm {
 /// Bounds and habits of one connection, or of all that a listener accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionOptions {
-    /// Octets that may be received and not yet read: the receive window, at most 2³⁰ − 1.
+    /// Octets that may be received and not yet read: the receive window, at most 2³⁰ − 1. What is under way to us is a part of it, so a sender
+    /// stands still where it is less than the path's rate times its round trip; it hears of what was read by halves. The memory that this
+    /// may cost is bounded apart, by `receive_pages`.
     pub receive_window: u32,
     /// Pages that those, and what came out of order, hold at most: enough for the whole window is twice as many as it fills.
     /// Data beyond is dropped, and comes again when the peer retransmits it.

@@ -16,15 +16,26 @@ const QUICK: u8 = 8;
 /// where SACK says which they are: as many as tell a sender without SACK of a loss (RFC 5681 §3.2), and one.
 const EACH: u8 = 4;
 
+/// For what an acknowledgement waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Haste {
+    /// For its time, or another segment.
+    None,
+    /// For segments that have come and were not looked at, and for the owner.
+    Soon,
+    /// For the owner, but for no further segment: the peer has sent half of what it may, and what the owner reads is what it may send next.
+    Pressing,
+    /// For nothing.
+    Urgent,
+}
+
 /// The state of what is owed to the peer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Acknowledging {
     /// When an acknowledgement is due at the latest.
     due: Option<Instant>,
-    /// One is due now, whatever the time.
-    now: bool,
-    /// It should not even wait for segments that have come and were not looked at, nor for the owner.
-    urgent: bool,
+    /// Whether one is due whatever the time.
+    haste: Haste,
     /// Octets received since the last one.
     octets: u32,
     /// The largest payload that came so far: what the peer's full-sized segments are like.
@@ -41,8 +52,7 @@ impl Acknowledging {
     pub(crate) fn new(next: SequenceNumber) -> Self {
         Acknowledging {
             due: None,
-            now: false,
-            urgent: false,
+            haste: Haste::None,
             octets: 0,
             largest: 0,
             quick: QUICK,
@@ -53,13 +63,12 @@ impl Acknowledging {
 
     /// One goes out at once, before anything else that has come is looked at.
     pub(crate) fn at_once(&mut self) {
-        self.now = true;
-        self.urgent = true;
+        self.haste = Haste::Urgent;
     }
 
     /// One goes out when what has come was looked at, and its owner has acted on it.
     pub(crate) fn soon(&mut self) {
-        self.now = true;
+        self.haste = self.haste.max(Haste::Soon);
     }
 
     /// Something is missing, or came twice: one goes out at once, and for each of the segments that follow.
@@ -90,10 +99,14 @@ impl Acknowledging {
         self.octets = self.octets.saturating_add(octets);
         // RFC 9293 (SHLD-18), RFC 5681 §4.2: every second full-sized segment.
         if self.quick > 0 || self.octets >= self.largest.saturating_mul(2) {
-            self.urgent |= self.octets >= most;
+            // Of frames of 64 KiB two are not quite half of 256: what is nearest to half is meant.
+            let haste = match self.octets.saturating_add(octets / 2) >= most {
+                true => Haste::Pressing,
+                false => Haste::Soon,
+            };
+            self.haste = self.haste.max(haste);
             let segments = octets.div_ceil(segment).min(u8::MAX.into());
             self.quick = self.quick.saturating_sub(segments as u8);
-            self.now = true;
         } else if self.due.is_none() {
             self.due = Some(now.saturating_add(longest));
         }
@@ -103,24 +116,28 @@ impl Acknowledging {
     pub(crate) fn expire(&mut self, now: Instant) {
         if self.due.is_some_and(|due| due <= now) {
             self.due = None;
-            self.now = true;
+            self.soon();
         }
     }
 
     /// Whether one is due.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.now || self.due.is_some_and(|due| due <= now)
+        self.haste > Haste::None || self.due.is_some_and(|due| due <= now)
     }
 
-    /// Whether one is due that each segment has to have, and no other can have with it, out of order or after a gap (RFC 5681 §4.2);
-    /// or one without which the peer would stand still.
+    /// Whether one is due that each segment has to have, and no other can have with it, out of order or after a gap (RFC 5681 §4.2).
     pub(crate) fn is_urgent(&self) -> bool {
-        self.urgent
+        self.haste == Haste::Urgent
+    }
+
+    /// Whether one is due without which the peer would soon stand still.
+    pub(crate) fn is_pressing(&self) -> bool {
+        self.haste == Haste::Pressing
     }
 
     /// Whether one is owed, now or later.
     pub(crate) fn is_owed(&self) -> bool {
-        self.now || self.due.is_some()
+        self.haste > Haste::None || self.due.is_some()
     }
 
     /// When one is due at the latest, if it may wait.
@@ -131,8 +148,7 @@ impl Acknowledging {
     /// A segment went out that acknowledges everything before `next`.
     pub(crate) fn sent(&mut self, next: SequenceNumber) {
         self.due = None;
-        self.now = false;
-        self.urgent = false;
+        self.haste = Haste::None;
         self.octets = 0;
         self.last = next;
     }
@@ -165,6 +181,11 @@ impl<C: CongestionControl> Connection<C> {
     /// Whether it has an acknowledgement to send that should not wait for what has come and was not looked at (getter).
     pub(crate) fn is_urgent(&self) -> bool {
         self.acknowledging.is_urgent()
+    }
+
+    /// Whether it has an acknowledgement to send for which nothing further should be received, once its owner has read (getter).
+    pub(crate) fn is_pressing(&self) -> bool {
+        self.acknowledging.is_pressing()
     }
 
     /// The device or the network layer refused a segment after `poll_transmit` gave it: an acknowledgement that it carried was
@@ -223,18 +244,25 @@ mod tests {
         assert_eq!(acknowledging.peer_segment(), 1_000);
     }
 
-    /// Whoever sends is not kept waiting by how much has come: at half of the window it is told.
+    /// Whoever sends is not kept waiting by how much has come: at half of the window, or what is nearest to it, it is told.
     #[test]
     fn rfc5681_4_2_half_a_window_is_acknowledged_before_the_end_of_a_batch() {
         let mut acknowledging = settled();
         for _ in 0..15 {
             acknowledging.data(Instant::ZERO, 1_000, 1_000, MOST, LONGEST);
-            assert!(!acknowledging.is_urgent());
+            assert!(!acknowledging.is_pressing());
         }
         acknowledging.data(Instant::ZERO, 1_000, 1_000, MOST, LONGEST);
-        assert!(acknowledging.is_urgent());
+        assert!(acknowledging.is_pressing() && !acknowledging.is_urgent());
         acknowledging.sent(SequenceNumber::new(1));
-        assert!(!acknowledging.is_urgent());
+        assert!(!acknowledging.is_pressing());
+        acknowledging.data(Instant::ZERO, 7_900, 1_000, MOST, LONGEST);
+        assert!(!acknowledging.is_pressing());
+        acknowledging.data(Instant::ZERO, 7_900, 1_000, MOST, LONGEST);
+        assert!(acknowledging.is_pressing());
+        // What has to be said at once takes it along.
+        acknowledging.at_once();
+        assert!(acknowledging.is_urgent() && !acknowledging.is_pressing());
     }
 
     #[test]

@@ -60,6 +60,7 @@ impl Engine<'_> {
         };
         let answer = connection.handle_segment(cx, incoming);
         self.urgent |= connection.is_urgent();
+        self.pressing |= connection.is_pressing();
         if answer == Answer::Reset {
             // What it refers to, the acknowledgement, nobody has changed.
             self.send_reset(now, tuple, &incoming.repr, octets);

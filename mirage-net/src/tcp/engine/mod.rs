@@ -222,6 +222,8 @@ pub(crate) struct Engine<'a> {
     replies: Deque<Reply, REPLIES>,
     /// A connection had something to say that should not wait, when something was received last.
     urgent: bool,
+    /// Some connection's peer has sent half of what it may, and hears of it once the owner has read.
+    pressing: bool,
     /// The connection that a segment was found to be for last.
     last: usize,
     /// Octets that the connection that is first in line may still send before the next has its turn.
@@ -291,6 +293,7 @@ impl<'a> Engine<'a> {
             resets: TokenBucket::new(config.resets, now),
             replies: Deque::new(),
             urgent: false,
+            pressing: false,
             last: usize::MAX,
             turn: TURN,
             shared: Shared {
@@ -382,6 +385,7 @@ impl<'a> Engine<'a> {
     pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing> {
         let outgoing = self.next_outgoing(now);
         self.urgent &= outgoing.is_some();
+        self.pressing &= outgoing.is_some();
         outgoing
     }
 
@@ -505,6 +509,11 @@ impl<'a> Engine<'a> {
     /// Whether something is to be sent that should not wait for what has come and was not looked at (getter).
     pub(crate) fn is_urgent(&self) -> bool {
         self.urgent || !self.replies.is_empty()
+    }
+
+    /// Whether nothing further should be received before owners have read, and their peers have heard of it (getter).
+    pub(crate) fn is_pressing(&self) -> bool {
+        self.pressing
     }
 
     /// How many turns it takes until owners have acted on what there is to tell (getter). See `Stack::tcp_owners_run`.
