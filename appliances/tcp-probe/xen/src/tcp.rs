@@ -17,9 +17,11 @@ type Stream = TcpStream<'static, 'static>;
 /// Connections at a time.
 const CONNECTIONS: usize = 64;
 
-/// Each direction's buffer of a connection. A page may be no more than half full.
+/// The buffers of a connection. As much is received as netback keeps for a domain, half a MiB: with less the peer waits, for what is under
+/// way in the backend and what the sink has not read are of one window; what is beyond, netback drops. A page may be no more than half
+/// full.
 const CONNECTION: ConnectionOptions = ConnectionOptions {
-    receive_window: 262_144,
+    receive_window: 524_288,
     receive_pages: 256,
     send_octets: 262_144,
     send_pages: 256,
