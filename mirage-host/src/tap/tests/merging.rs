@@ -8,28 +8,24 @@ fn segments_that_follow_each_other_are_one_to_linux_and_the_last_of_them_does_no
     in_own_network(
         "segments_that_follow_each_other_are_one_to_linux_and_the_last_of_them_does_not_wait",
         || {
-            for (merge, resets) in [(true, 1), (false, 4)] {
-                let mut guest = open(verifying(merge));
-                assert_eq!(guest.netif.merges(), merge);
-                drop(guest.ping_pong_arp());
-                let host_mac = host_mac(&mut guest);
-                for number in 0..4 {
-                    let push = number == 3;
-                    let segment = segment(&guest, &host_mac, number * 1_000, push);
-                    send(&mut guest.netif, segment).expect("transmitted");
-                }
-                for number in 0..resets {
-                    let reset = reset(&mut guest);
-                    // RFC 9293 §3.10.7.1: of a segment with an acknowledgement the reset has that number, so they are told apart by how
-                    // many they are.
-                    assert_eq!(reset.len(), 54, "{number}");
-                }
-                // What was sent after them is answered after them.
-                let last = segment(&guest, &host_mac, 9_000, true);
-                send(&mut guest.netif, last).expect("transmitted");
-                reset(&mut guest);
-                assert_eq!(resets_waiting(&mut guest), 0);
-            }
+            let mut separate = open(verifying(false));
+            assert!(!separate.netif.merges());
+            drop(separate.ping_pong_arp());
+            let mac = host_mac(&mut separate);
+            assert_eq!(resets_of_four(&mut separate, &mac), 4);
+            drop(separate);
+            let mut merged = open(verifying(true));
+            assert!(merged.netif.merges());
+            drop(merged.ping_pong_arp());
+            let mac = host_mac(&mut merged);
+            // Where this process stands still for a hundredth of a second between two of them, Linux waits for the second no longer.
+            let counts: Vec<_> = std::iter::repeat_with(|| resets_of_four(&mut merged, &mac))
+                .take(64)
+                .scan(false, |found, count| {
+                    (!std::mem::replace(found, count == 1)).then_some(count)
+                })
+                .collect();
+            assert_eq!(counts.last(), Some(&1), "{counts:?}");
         },
     );
 }
@@ -43,7 +39,7 @@ fn a_segment_that_is_not_pushed_is_held_for_a_moment_only() {
             let mut guest = open(verifying(true));
             drop(guest.ping_pong_arp());
             let host_mac = host_mac(&mut guest);
-            let segment = segment(&guest, &host_mac, 0, false);
+            let segment = segment(&guest, &host_mac, 4_000, 0, false);
             let sent = guest.platform.now();
             send(&mut guest.netif, segment).expect("transmitted");
             reset(&mut guest);
@@ -112,7 +108,7 @@ fn received_segments_are_put_together_and_nothing_changes_places() {
     tap.merge_received = true;
     let both = OffloadFlags::RECEIVE_VERIFIED | OffloadFlags::RECEIVE_SEGMENTED_V4;
     assert_eq!(tap.offloads().flags, both);
-    let text = |sequence, push| segment_bytes(&HOST.octets(), sequence, push);
+    let text = |sequence, push| segment_bytes(&HOST.octets(), 4_000, sequence, push);
     let other = vec![9; 60];
     for frame in [
         text(0, false),
@@ -172,17 +168,48 @@ fn host_mac(guest: &mut Guest<Tap>) -> [u8; 6] {
 }
 
 /// A thousand octets on a connection that there is not.
-fn segment(guest: &Guest<Tap>, host_mac: &[u8; 6], sequence: u32, push: bool) -> Frame {
+/// How many resets four segments in a row are answered with, of which the last is pushed.
+fn resets_of_four(guest: &mut Guest<Tap>, host_mac: &[u8; 6]) -> usize {
+    const PORT: u16 = 4_000;
+    const PORT_AFTER: u16 = 4_001;
+    for number in 0..4 {
+        let segment = segment(guest, host_mac, PORT, number * 1_000, number == 3);
+        send(&mut guest.netif, segment).expect("transmitted");
+    }
+    // What was sent after them, from another port, is answered after them.
+    let after = segment(guest, host_mac, PORT_AFTER, 0, true);
+    send(&mut guest.netif, after).expect("transmitted");
+    let mut count = 0;
+    loop {
+        let frame = reset(guest);
+        assert_eq!(frame.len(), 54);
+        let mut port = [0; 2];
+        frame.copy_to_slice(36, &mut port);
+        match u16::from_be_bytes(port) {
+            PORT => count += 1,
+            PORT_AFTER => return count,
+            port => panic!("a segment to port {port}"),
+        }
+    }
+}
+
+fn segment(
+    guest: &Guest<Tap>,
+    host_mac: &[u8; 6],
+    source_port: u16,
+    sequence: u32,
+    push: bool,
+) -> Frame {
     let mut page = guest.pool.alloc().expect("a page");
-    let mut bytes = segment_bytes(&HOST.octets(), sequence, push);
+    let mut bytes = segment_bytes(&HOST.octets(), source_port, sequence, push);
     bytes[..6].copy_from_slice(host_mac);
     page.extend_from_slice(&bytes).expect("room");
     page.into()
 }
 
-fn segment_bytes(destination: &[u8; 4], sequence: u32, push: bool) -> Vec<u8> {
+fn segment_bytes(destination: &[u8; 4], source_port: u16, sequence: u32, push: bool) -> Vec<u8> {
     let mut tcp = Vec::new();
-    tcp.extend(4_000u16.to_be_bytes());
+    tcp.extend(source_port.to_be_bytes());
     tcp.extend(9u16.to_be_bytes());
     tcp.extend(sequence.to_be_bytes());
     let flags = if push { 0x18 } else { 0x10 };
@@ -207,17 +234,6 @@ fn segment_bytes(destination: &[u8; 4], sequence: u32, push: bool) -> Vec<u8> {
 /// The next reset from the host.
 fn reset(guest: &mut Guest<Tap>) -> Frame {
     guest.receive(is_tcp)
-}
-
-/// How many more resets are there.
-fn resets_waiting(guest: &mut Guest<Tap>) -> usize {
-    let mut count = 0;
-    while let Poll::Ready(frame) = guest.poll_receive() {
-        let mut head = [0; 42];
-        frame.expect("a frame").copy_to_slice(0, &mut head);
-        count += usize::from(is_tcp(&head));
-    }
-    count
 }
 
 fn is_tcp(head: &[u8]) -> bool {
