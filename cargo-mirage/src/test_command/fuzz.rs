@@ -69,7 +69,7 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
         .env_remove("RUSTFLAGS")
         // What a report names is functions and lines.
         .env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only");
-    context.must(command, minutes(15), log)?;
+    context.must(command, minutes(30), log)?;
 
     let programs = build.join(&host).join("release");
     let workers = thread::available_parallelism()

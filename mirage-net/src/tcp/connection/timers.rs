@@ -108,6 +108,11 @@ impl<C: CongestionControl> Connection<C> {
         self.state.transmits() && self.is_held_back()
     }
 
+    /// Whether data were never sent, not only a FIN (getter).
+    pub(crate) fn has_unsent_data(&self) -> bool {
+        self.sender.queue().unsent_octets() > 0
+    }
+
     /// Sees to it that whatever the connection waits for has a deadline.
     pub(super) fn watch(&mut self, cx: &Context<'_, '_>) {
         if !self.state.transmits() || !(self.is_shut_out() || self.is_held_back()) {

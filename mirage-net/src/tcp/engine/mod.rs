@@ -191,6 +191,9 @@ impl<'a> Shared<'a> {
 /// than a frame that a device cuts would.
 const TURN: usize = 24 * 1_024;
 
+/// How many of those that wait for a slot and can't use the one that was given back are passed over for one that may.
+const MOST_PASSED: usize = 16;
+
 /// A segment that is no connection's.
 struct Reply {
     tuple: FourTuple,
@@ -421,12 +424,7 @@ impl<'a> Engine<'a> {
             match octets.and_then(|octets| self.turn.checked_sub(octets)) {
                 Some(rest) if rest > 0 => {
                     self.turn = rest;
-                    slot.ready = true;
-                    slot.next_ready = self.ready.head;
-                    self.ready.head = index as u32;
-                    if self.ready.tail == END {
-                        self.ready.tail = index as u32;
-                    }
+                    self.line_up_first(index);
                 }
                 // It goes to the end of the line, behind all others that have something.
                 _ => self.turn = TURN,
@@ -453,42 +451,80 @@ impl<'a> Engine<'a> {
         }
         self.shared.counters.slots_awaited += 1;
         slot.starved = true;
-        slot.next_starved = END;
-        let before = core::mem::replace(&mut self.starved.tail, index as u32);
-        match self.slots.get_mut(before as usize) {
-            Some(before) => before.next_starved = index as u32,
-            None => {
-                self.starved.head = index as u32;
-                // What was given back before is no news.
-                self.tried = self.shared.segments.released();
-            }
+        if self.starved.head == END {
+            // What was given back before is no news.
+            self.tried = self.shared.segments.released();
         }
+        self.join_starved(index);
     }
 
-    /// As many of those that wait for a slot as were given back join the line to send, the first ones first.
+    /// As many of those that wait for a slot as were given back go to the head of the line to send, where nobody takes it away. Who waits
+    /// no more costs none. While so few are free that nothing may be cut, who has to cut stays in line, and a FIN behind goes first.
     // Apart from its caller: see "What an image weighs" in CONTRIBUTING.md.
     #[inline(never)]
     fn feed(&mut self) {
         while self.is_fed() {
             self.tried = self.tried.wrapping_add(1);
-            let index = self.starved.head;
-            let Some(slot) = self.slots.get_mut(index as usize) else {
-                return;
-            };
-            self.starved.head = slot.next_starved;
-            if self.starved.head == END {
-                self.starved.tail = END;
+            let mut passed = 0;
+            while let Some(index) = self.first_starved() {
+                let slot = &mut self.slots[index];
+                let Some(connection) = slot.connection.as_ref().filter(|it| it.is_stuck()) else {
+                    slot.starved = false;
+                    continue;
+                };
+                if connection.has_unsent_data() && self.shared.segments.is_spent() {
+                    self.join_starved(index);
+                    passed += 1;
+                    if passed < MOST_PASSED {
+                        continue;
+                    }
+                    break;
+                }
+                slot.starved = false;
+                self.line_up_first(index);
+                break;
             }
-            slot.starved = false;
-            if slot.connection.is_some() {
-                self.line_up(index as usize);
-            }
+        }
+    }
+
+    /// Takes the first one out of the line of those that wait for a slot; it is still marked as one of them.
+    fn first_starved(&mut self) -> Option<usize> {
+        let index = self.starved.head as usize;
+        self.starved.head = self.slots.get(index)?.next_starved;
+        if self.starved.head == END {
+            self.starved.tail = END;
+        }
+        Some(index)
+    }
+
+    /// Puts a connection at the end of the line of those that wait for a slot. It is not in it.
+    fn join_starved(&mut self, index: usize) {
+        self.slots[index].next_starved = END;
+        let before = core::mem::replace(&mut self.starved.tail, index as u32);
+        match self.slots.get_mut(before as usize) {
+            Some(before) => before.next_starved = index as u32,
+            None => self.starved.head = index as u32,
         }
     }
 
     /// Whether one that waits for a slot may try again.
     fn is_fed(&self) -> bool {
         self.starved.head != END && self.tried != self.shared.segments.released()
+    }
+
+    /// Puts a connection at the head of the line of those that may have something to send, if it isn't in it.
+    #[inline(always)]
+    fn line_up_first(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        if slot.ready {
+            return;
+        }
+        slot.ready = true;
+        slot.next_ready = self.ready.head;
+        self.ready.head = index as u32;
+        if self.ready.tail == END {
+            self.ready.tail = index as u32;
+        }
     }
 
     /// Puts a connection at the end of the line of those that may have something to send, if it isn't there.

@@ -708,6 +708,77 @@ fn a_fin_without_a_slot_goes_when_there_is_one() {
     let _ = listener;
 }
 
+/// Who is first in line gets the slot, though another one has asked before it was looked at; and a connection that ended while it waited
+/// takes nobody's turn.
+#[test]
+fn a_slot_is_for_the_first_that_waits_for_one_still() {
+    let mut pair = Pair::new();
+    let listener = pair.listen(ConnectionOptions::DEFAULT);
+    let clients = [0, 1, 2, 3].map(|_| pair.open(A, ConnectionOptions::DEFAULT));
+    pair.run(secs(1));
+    let mut taken = pair.engine(A).take_segments();
+    for client in clients {
+        pair.shutdown(A, client);
+    }
+    pair.run(ms(1));
+    assert_eq!(pair.hosts[A].engine.counters().slots_awaited, 4);
+    pair.sent.clear();
+    let start = pair.now;
+    let ports = clients.map(|client| {
+        let engine = &pair.hosts[A].engine;
+        engine.get(client).unwrap().tuple().local_port
+    });
+    let forged = pair.forged(A, clients[2], TcpFlags::ACK);
+    let reset = pair.forged(A, clients[0], TcpFlags::RST);
+    let slot = taken.pop().unwrap();
+    pair.engine(A).give_segment(slot);
+    pair.inject(&reset);
+    pair.inject(&forged);
+    pair.run(ms(100));
+    let fins: Vec<_> = pair
+        .sent
+        .iter()
+        .filter(|(_, flying)| flying.from == A && flying.has(TcpFlags::FIN))
+        .map(|(at, flying)| (*at - start, flying.repr.source_port))
+        .collect();
+    let expected = [1, 2, 3].map(|number| (2 * DELAY * (number as u32 - 1), ports[number]));
+    assert_eq!(fins, expected);
+    for slot in taken {
+        pair.engine(A).give_segment(slot);
+    }
+    let _ = listener;
+}
+
+/// While no segment may be cut, a FIN doesn't wait behind one that would have to be.
+#[test]
+fn a_fin_passes_what_can_t_be_cut_for_want_of_slots() {
+    let mut pair = Pair::new();
+    let narrow = ConnectionOptions {
+        receive_window: 700,
+        ..ConnectionOptions::DEFAULT
+    };
+    let (cutter, _) = pair.connect_with(ConnectionOptions::DEFAULT, narrow);
+    let (closer, _) = pair.connect();
+    // Its peer's window is smaller than the piece that it is given.
+    assert_eq!(pair.write(A, cutter, &pattern(1_400)), 1_400);
+    let mut taken = pair.engine(A).take_segments();
+    pair.run(ms(1));
+    pair.shutdown(A, closer);
+    pair.run(ms(1));
+    pair.sent.clear();
+    let slot = taken.pop().unwrap();
+    pair.engine(A).give_segment(slot);
+    pair.run(ms(1));
+    assert!(
+        pair.sent
+            .iter()
+            .any(|(_, flying)| flying.from == A && flying.has(TcpFlags::FIN))
+    );
+    for slot in taken {
+        pair.engine(A).give_segment(slot);
+    }
+}
+
 /// Memory is bounded for each connection: what a peer sends without being read stays within the pages that the owner allowed.
 #[test]
 fn tiny_segments_do_not_hold_many_pages() {
