@@ -44,6 +44,9 @@ const INSTRUMENTED: &[&str] = &[
     "-Ccodegen-units=1",
 ];
 
+/// What a target prints at its start that was built so.
+const COUNTERS: &str = "inline 8-bit counters";
+
 /// Builds all targets, runs each one's corpus, and fuzzes; as many targets at once as there are processors.
 pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
     let toolchain = match nightly::toolchain() {
@@ -166,7 +169,13 @@ fn run_target(
     // First the checked-in corpus alone: what was found once must never come back.
     let mut once = Command::new(program);
     once.args(&base).arg("-runs=0").arg(&seeds);
-    check(name, fuzz(context, once, minutes(5), log)?)?;
+    let finished = fuzz(context, once, minutes(5), log)?;
+    // Without them it finds what chance finds, and says so in passing only.
+    let instrumented = finished.output.contains(COUNTERS);
+    check(program, finished)?;
+    if !instrumented {
+        return Err(Failure("it was built without counters of coverage".into()));
+    }
     let mut on = Command::new(program);
     on.args(&base)
         .arg(format!("-max_total_time={}", time.as_secs()))
@@ -174,7 +183,7 @@ fn run_target(
         .arg(&seeds);
     let finished = fuzz(context, on, time + SLACK, log)?;
     let runs = statistic(&finished.output, "stat::number_of_executed_units:");
-    check(name, finished)?;
+    check(program, finished)?;
     Ok(format!(
         "{count} seeds, then {} runs",
         runs.unwrap_or_else(|| "?".into())
@@ -200,7 +209,7 @@ fn fuzz(
 }
 
 /// A finding is told with the command that repeats it.
-fn check(name: &str, finished: Finished) -> Result<(), Failure> {
+fn check(program: &Path, finished: Finished) -> Result<(), Failure> {
     if finished.success() {
         return Ok(());
     }
@@ -218,7 +227,7 @@ fn check(name: &str, finished: Finished) -> Result<(), Failure> {
         (None, _) => "nothing of note was printed".to_owned(),
     };
     Err(Failure(match artifact {
-        Some(path) => format!("{said}\n  to repeat it: cargo +nightly fuzz run {name} {path}"),
+        Some(path) => format!("{said}\n  to repeat it: {} {path}", program.display()),
         None => format!("{}: {said}", finished.how()),
     }))
 }

@@ -125,7 +125,7 @@ pub(super) fn address_sanitizer(context: &Context<'_>, log: &Log) -> Result<Outc
         "ASAN_OPTIONS",
         "detect_leaks=0:detect_stack_use_after_return=1",
     );
-    suites::add(context, command, log, &mut tally, &mut broken)?;
+    suites::add_within(context, command, minutes(45), log, &mut tally, &mut broken)?;
     tally.outcome(&broken)
 }
 

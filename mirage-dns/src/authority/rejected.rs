@@ -35,6 +35,8 @@ pub enum Why {
     Signature(Reason),
     /// A notice from who is no primary of the zone, or not signed as that would sign it.
     NoPrimary,
+    /// A notice of a zone that is not fetched from anybody.
+    NotSecondary,
     /// Who asks may not fetch or change the zone.
     NotAllowed,
     /// As many transfers go out as may at once ([`Bounds::transfers`](super::Bounds::transfers)).
@@ -43,14 +45,15 @@ pub enum Why {
 
 impl Why {
     /// Kinds that are told apart from each other.
-    const KINDS: usize = 4;
+    const KINDS: usize = 5;
 
     const fn kind(self) -> usize {
         match self {
             Self::Signature(_) => 0,
             Self::NoPrimary => 1,
-            Self::NotAllowed => 2,
-            Self::TooManyTransfers => 3,
+            Self::NotSecondary => 2,
+            Self::NotAllowed => 3,
+            Self::TooManyTransfers => 4,
         }
     }
 }
@@ -63,6 +66,7 @@ impl fmt::Display for Why {
                 None => f.write_str("its TSIG record is malformed"),
             },
             Self::NoPrimary => f.write_str("it is not from a primary, signed as agreed"),
+            Self::NotSecondary => f.write_str("the zone is not fetched from anybody"),
             Self::NotAllowed => f.write_str("who asks may not"),
             Self::TooManyTransfers => f.write_str("too many transfers go out already"),
         }

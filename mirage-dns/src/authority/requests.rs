@@ -48,8 +48,12 @@ impl<'k> Authority<'k> {
                     (Err(rcode), _) => rcode,
                     (_, Ok(Some(notify))) => {
                         let rcode = self.hear(&notify, client.address, verified, now);
-                        if rcode != Rcode::NOERROR {
-                            self.turn_away(request, client, Why::NoPrimary, now);
+                        match rcode {
+                            Rcode::NOERROR => {}
+                            Rcode::REFUSED => {
+                                self.turn_away(request, client, Why::NoPrimary, now);
+                            }
+                            _ => self.turn_away(request, client, Why::NotSecondary, now),
                         }
                         rcode
                     }

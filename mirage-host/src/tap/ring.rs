@@ -67,6 +67,11 @@ impl WriteRing {
         })
     }
 
+    /// Whether entries lie in it that the kernel did not take: it is not to be used again, for what they point to may be gone.
+    pub(super) fn left_some(&mut self) -> bool {
+        !self.ring.submission().is_empty()
+    }
+
     /// How the writes of the last call ended, in their order.
     pub(super) fn result(&self, index: usize) -> Result<usize, Errno> {
         match self.results.get(index) {
@@ -110,8 +115,8 @@ impl WriteRing {
             // - the header and the segments, for `frames` is borrowed during this call, which returns when all that the kernel took has
             //   ended, and `Lost` otherwise, of which the caller is told to leave them where they are;
             // - the descriptor, which is borrowed too.
-            // Nothing writes to them: a write reads. Entries that the kernel did not take are never handed over later, for a ring that
-            // left some is not used again (`Only`).
+            // Nothing writes to them: a write reads. Entries that the kernel did not take are never handed over later: `wait_for` hands
+            // nothing over while there are any, and a ring that left some is not used again (`left_some`).
             if unsafe { submission.push(&entry) }.is_err() {
                 // Not to be: the ring was empty, and has room for MOST.
                 break;
@@ -162,6 +167,10 @@ impl WriteRing {
             }
             if ended >= count {
                 return true;
+            }
+            // To wait would hand over what was left.
+            if self.left_some() {
+                return false;
             }
             // As a rule all are there: nothing of them waits.
             match self.ring.submitter().submit_and_wait(count - ended) {

@@ -89,6 +89,7 @@ impl Tap {
         let mut queued = std::mem::take(&mut self.queued);
         let tried = self.write_together(&queued);
         let Some(tried) = tried else {
+            self.counters.transmit_refused += queued.len() as u64;
             // The kernel may read from their pages still.
             std::mem::forget(queued);
             return Err(NetifError::DeviceFault);
@@ -113,7 +114,7 @@ impl Tap {
                 Err(_) => result = Err(NetifError::Os(Errno::AGAIN.raw_os_error())),
             }
         }
-        if tried > 0 && self.ring_fails(tried, queued.len()) {
+        if self.ring_fails() {
             log::debug!("{}: frames go one by one from now on", self.name);
             self.ring = None;
         }
@@ -123,9 +124,10 @@ impl Tap {
     }
 
     /// Whether the ring left some, or the kernel does not write to a tap in this way.
-    fn ring_fails(&self, tried: usize, queued: usize) -> bool {
-        tried < queued
-            || (self.ring.as_ref()).is_some_and(|ring| ring.result(0) == Err(Errno::OPNOTSUPP))
+    fn ring_fails(&mut self) -> bool {
+        self.ring
+            .as_mut()
+            .is_some_and(|ring| ring.left_some() || ring.result(0) == Err(Errno::OPNOTSUPP))
     }
 
     /// Writes frames by one call, if that is worth it. Returns how many were tried; none: how they end is not known, and the ring is gone.

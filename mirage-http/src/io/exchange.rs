@@ -173,7 +173,7 @@ impl<S: Stream, T: Timer> Exchange<'_, '_, S, T> {
     }
 
     /// As [`send`](Self::send), for content that lies in the program for as long as it runs: it is sent from there, where the
-    /// [stream](Stream::sends_static) can; but for what is small, and fits behind the head.
+    /// [stream](Stream::sends_static) can; but for what is small.
     ///
     /// # Errors
     ///

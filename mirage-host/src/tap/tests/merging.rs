@@ -167,7 +167,6 @@ fn host_mac(guest: &mut Guest<Tap>) -> [u8; 6] {
     mac
 }
 
-/// A thousand octets on a connection that there is not.
 /// How many resets four segments in a row are answered with, of which the last is pushed.
 fn resets_of_four(guest: &mut Guest<Tap>, host_mac: &[u8; 6]) -> usize {
     const PORT: u16 = 4_000;
@@ -193,6 +192,7 @@ fn resets_of_four(guest: &mut Guest<Tap>, host_mac: &[u8; 6]) -> usize {
     }
 }
 
+/// A thousand octets on a connection that there is not.
 fn segment(
     guest: &Guest<Tap>,
     host_mac: &[u8; 6],

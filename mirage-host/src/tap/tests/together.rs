@@ -233,7 +233,7 @@ fn without_a_page_for_the_next_frame_those_that_wait_go() {
 fn where_io_uring_is_refused_frames_go_one_by_one() {
     for errno in [libc::ENOSYS, libc::EPERM] {
         let thread = std::thread::spawn(move || {
-            refuse_io_uring(errno);
+            refuse(libc::SYS_io_uring_setup, errno);
             let (mut tap, kernel) = on_a_socket(1500);
             assert!(!tap.uses_io_uring());
             let pool = tap.reserve.pool();
@@ -248,8 +248,37 @@ fn where_io_uring_is_refused_frames_go_one_by_one() {
     }
 }
 
-/// Has the kernel answer `errno` to whoever asks for a ring in this thread (seccomp(2)).
-fn refuse_io_uring(errno: i32) {
+/// Without memory for a request the kernel takes nothing (`EAGAIN`): each frame goes all the same, once, and what lies in the ring is never
+/// handed over, for their pages are others' by then.
+#[test]
+fn a_ring_of_which_nothing_is_taken_is_not_used_again() {
+    let thread = std::thread::spawn(|| {
+        let (mut tap, kernel) = on_a_socket(1500);
+        if !tap.uses_io_uring() {
+            eprintln!(
+                "SKIPPED: a_ring_of_which_nothing_is_taken_is_not_used_again: no io_uring here"
+            );
+            return;
+        }
+        refuse(libc::SYS_io_uring_enter, libc::EAGAIN);
+        let pool = tap.reserve.pool();
+        for number in 0..5 {
+            tap.transmit(numbered(pool, number, 1)).expect("taken");
+        }
+        assert_eq!(tap.flush(), Ok(()));
+        for number in 0..5 {
+            assert_eq!(number_of(&kernel), Some(number));
+        }
+        assert!(!tap.uses_io_uring());
+        let counters = tap.counters();
+        let counts = (counters.transmitted, counters.transmitted_together);
+        assert_eq!(counts, (5, 0));
+    });
+    thread.join().expect("no panic");
+}
+
+/// Has the kernel answer `errno` to this system call of this thread (seccomp(2)).
+fn refuse(call: libc::c_long, errno: i32) {
     let statement = |code: u32, k: u32| libc::sock_filter {
         // These are of 16 bits.
         code: code as u16,
@@ -262,10 +291,7 @@ fn refuse_io_uring(errno: i32) {
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
         libc::sock_filter {
             jf: 1,
-            ..statement(
-                libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-                libc::SYS_io_uring_setup as u32,
-            )
+            ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32)
         },
         statement(
             libc::BPF_RET | libc::BPF_K,

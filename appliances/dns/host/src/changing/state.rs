@@ -305,9 +305,9 @@ impl State {
     }
 }
 
-/// Octets of a zone's name that are in one file name, which has no more than 255 (`NAME_MAX`) with what is put behind: the rest of a
-/// longer one is in a directory of the name's beginning, and a `%`.
-const LONGEST_PART: usize = 200;
+/// Octets of a zone's name that are in one file name, which has no more than 255 (`NAME_MAX`) with what is put behind, `.journal.old` at
+/// the longest: the rest of a longer one is in a directory of the name's beginning, and a `%`.
+const LONGEST_PART: usize = 243;
 
 /// Makes the directories below `directory` that this path needs.
 fn make_directories(directory: &Path, path: &Path) -> io::Result<()> {
