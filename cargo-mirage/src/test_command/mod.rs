@@ -61,7 +61,7 @@ struct Step {
 }
 
 /// Which steps follow each other. The lanes run side by side where there is more than one processor: much of a step is a link, a
-/// machine that is emulated, or a test that waits.
+/// machine that is emulated, or a test that waits. On two processors a fourth lane makes all slower, and the emulated machine too slow.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lane {
     /// What goes before all others: it is quick, or what others need.
@@ -73,8 +73,6 @@ enum Lane {
     Main,
     /// What has a target folder of its own.
     Beside,
-    /// Fuzzing: it has its time, whatever it does with it, and needn't be waited for.
-    Fuzz,
 }
 
 impl Lane {
@@ -83,7 +81,7 @@ impl Lane {
     const fn niceness(self) -> i32 {
         match self {
             Self::First | Self::Images => 0,
-            Self::Main | Self::Beside | Self::Fuzz => 5,
+            Self::Main | Self::Beside => 5,
         }
     }
 }
@@ -129,7 +127,7 @@ const STEPS: &[Step] = &[
         name: "no-std",
         about: "programs without std link and run on nothing, for each crate and feature",
         quick: true,
-        lane: Lane::Beside,
+        lane: Lane::Images,
         run: no_std::run,
     },
     Step {
@@ -213,7 +211,7 @@ const STEPS: &[Step] = &[
         name: "fuzz",
         about: "each fuzz target over its corpus, then on its own",
         quick: true,
-        lane: Lane::Fuzz,
+        lane: Lane::Beside,
         run: fuzz::run,
     },
 ];
@@ -378,7 +376,7 @@ fn run_lanes(context: &Context<'_>, arguments: &TestArguments) -> Result<Vec<Row
         steps.filter(|step| is_wanted(arguments, step))
     };
     let mut rows = run_all(context, steps(Lane::First), arguments)?;
-    let mut lanes = vec![Lane::Images, Lane::Main, Lane::Beside, Lane::Fuzz];
+    let mut lanes = vec![Lane::Images, Lane::Main, Lane::Beside];
     lanes.retain(|lane| steps(*lane).next().is_some());
     let processors = thread::available_parallelism().map_or(1, usize::from);
     if lanes.len() == 1 || processors == 1 {
