@@ -632,13 +632,18 @@ impl Stack<'_> {
             TransportError::PathMtu(mtu) => {
                 if !quoted.dont_fragment()
                     || !self.tcp.is_in_flight(&tuple, quote.sequence)
-                    || !self.learn_path_mtu(now, quoted, mtu)
+                    || usize::from(mtu) >= quoted.total_len()
                 {
                     return false;
                 }
+                // The path's size may be no news, since a report about another connection told it; that this segment was too large is. The
+                // size is what is known of the path, whatever less this report claims.
+                let learned = self.learn_path_mtu(now, quoted, mtu);
                 let path = self.path_mtu.lookup(now, tuple.remote_address, self.mtu);
-                self.tcp
-                    .handle_path_mtu(now, &tuple, quote.sequence, path.mtu)
+                let believed = self
+                    .tcp
+                    .handle_path_mtu(now, &tuple, quote.sequence, path.mtu);
+                learned || believed
             }
         }
     }

@@ -323,6 +323,73 @@ fn another_connection_s_next_segment_is_as_small_as_the_path() {
     }
 }
 
+/// Takes all that a machine has to send; what is too large for a path of `mtu` bytes comes back, the rest goes to the other machine.
+fn through_a_narrow_path(net: &mut Net, mtu: usize) -> Vec<Vec<u8>> {
+    let (now, mut large) = (net.now, Vec::new());
+    while let Some((_, sent)) = next_packet(&mut net.nodes[0].stack, now) {
+        if sent.len() > 14 + mtu {
+            large.push(sent);
+        } else {
+            let node = &mut net.nodes[1];
+            node.stack.handle_frame(now, frame(node.pool, &sent, 2_048));
+        }
+    }
+    large
+}
+
+/// RFC 1191 §6.3, RFC 4821 §7.6.2: connections that began together test the path together when what was known of it is old. A router
+/// answers each test, and each connection hears it: none of their losses is congestion, though the path's size is news only once.
+#[test]
+fn each_of_several_connections_hears_that_its_test_was_too_large() {
+    let mut net = net(3, |_, _| {});
+    let ends = [0; 3].map(|_| connect(&mut net, ConnectionOptions::DEFAULT));
+    let bytes = pattern(20_000, 5);
+    let report = |sent: &[u8], mtu: u16| {
+        let [high, low] = mtu.to_be_bytes();
+        let icmp = icmp(3, 4, [0, 0, high, low], &sent[14..14 + 28]);
+        Ip::new(ip(9), ip(1), 1).frame(&icmp)
+    };
+    let mut read = vec![0; 30_000];
+    for round in 1..=2 {
+        let now = net.now;
+        for (client, _) in ends {
+            net.nodes[0].stack.tcp_write(now, client, &bytes).unwrap();
+        }
+        let large = through_a_narrow_path(&mut net, 1_000);
+        let mut ports = std::collections::BTreeSet::new();
+        for sent in &large {
+            ports.insert([sent[34], sent[35]]);
+        }
+        assert_eq!(ports.len(), 3, "all have sent larger segments");
+        let node = &mut net.nodes[0];
+        for port in &ports {
+            let of_port = |sent: &&Vec<u8>| sent[34..36] == *port;
+            let first = large.iter().find(of_port).unwrap();
+            // That 1,500 bytes are too many for 1,500 no router says, whatever is known of the path.
+            for (claimed, more) in [(1_500, 0), (1_000, 1)] {
+                let taken = node.stack.counters().icmp.errors_taken;
+                node.stack
+                    .handle_frame(now, frame(node.pool, &report(first, claimed), 2_048));
+                let counters = node.stack.counters();
+                assert_eq!(counters.icmp.errors_taken, taken + more, "round {round}");
+            }
+        }
+        let counters = node.stack.counters();
+        assert_eq!(counters.tcp.path_mtu_reduced, 3);
+        assert_eq!(counters.send.too_long, 0, "none had to be told by its own");
+        assert!(through_a_narrow_path(&mut net, 1_000).is_empty());
+        net.run(Duration::from_secs(10));
+        let now = net.now;
+        for (_, server) in ends {
+            let count = net.nodes[1].stack.tcp_read(now, server, &mut read).unwrap();
+            assert!(read[..count] == bytes);
+        }
+        net.run(Duration::from_secs(595));
+    }
+    let tcp = net.nodes[0].stack.counters().tcp;
+    assert_eq!((tcp.time_outs, tcp.path_mtu_raised), (0, 0));
+}
+
 /// The device is slow, and whoever has datagrams to send refills the queue after each frame: connections get half of the bytes, and
 /// datagrams the other half, whatever the size of either.
 #[test]

@@ -28,7 +28,7 @@ const SUSPICIOUS_IF_PROVEN: u8 = 6;
 const FIRST_TEST: Duration = Duration::from_secs(1);
 /// The longest time to the next such test, and the time after what a router said (RFC 1191 §6.3: ten minutes).
 const NEXT_TEST: Duration = Duration::from_secs(600);
-/// So often doubled the first time is longer than the longest.
+/// So often doubled the first time is longer than the longest. Even: what is tested first then is the highest.
 const MOST_DOUBLED: u8 = 10;
 
 /// The size of the segments that a connection sends.
@@ -53,7 +53,8 @@ pub(crate) struct SegmentSize {
 /// The search for a larger packet that the path takes: RFC 4821 §7.
 #[derive(Debug, Clone, Copy)]
 struct Search {
-    /// How often the time to the next test was doubled.
+    /// How often the time to the next test was doubled; from [`MOST_DOUBLED`] on, where that makes it no longer, this and one more by
+    /// turns, since every other test is of another size.
     doubled: u8,
     /// When the next test may be made.
     again: Instant,
@@ -87,7 +88,11 @@ impl Search {
 
     fn failed(&mut self, now: Instant) {
         self.probe = None;
-        self.doubled = self.doubled.saturating_add(1).min(MOST_DOUBLED);
+        self.doubled = if self.doubled > MOST_DOUBLED {
+            MOST_DOUBLED
+        } else {
+            self.doubled + 1
+        };
         self.wait(now);
     }
 }
@@ -168,8 +173,8 @@ impl SegmentSize {
         self.search = Some(Search::new(now, doubled));
     }
 
-    /// The size to test now: where a smaller one is suspected the highest, and every other time the next step, if that is below; else
-    /// the interface's.
+    /// The size to test now: the highest where a smaller one is suspected, else the interface's; every other time the next step, if that
+    /// is below.
     fn candidate(&self, now: Instant) -> Option<u16> {
         let search =
             (self.search).filter(|search| search.probe.is_none() && now >= search.again)?;
@@ -439,11 +444,7 @@ mod tests {
             }
             waits.push((now - start).as_secs());
             // The whole, and every other time less.
-            let expected = if number % 2 == 1 && number < 10 {
-                1_280
-            } else {
-                1_500
-            };
+            let expected = if number % 2 == 1 { 1_280 } else { 1_500 };
             assert_eq!(size.candidate(now), Some(expected), "{number}");
             size.search.as_mut().unwrap().failed(now);
         }
@@ -508,6 +509,18 @@ mod tests {
         assert_eq!(size.candidate(Instant::from_secs(1_212)), Some(1_500));
         assert!(size.passed(Instant::from_secs(1_212), &probe(1_500)));
         assert_eq!(size.search.map(|search| search.again), None);
+    }
+
+    /// When the interface's size is lost in silence, less than that may get through all the same.
+    #[test]
+    fn rfc4821_7_what_was_known_at_the_beginning_may_have_become_a_size_between() {
+        let mut size = size(576);
+        for (seconds, tested) in [(600, 1_500), (1_200, 1_280), (1_800, 1_500)] {
+            let now = Instant::from_secs(seconds);
+            assert_eq!(size.candidate(now - Duration::from_secs(1)), None);
+            assert_eq!(size.candidate(now), Some(tested));
+            size.search.as_mut().unwrap().failed(now);
+        }
     }
 
     #[test]

@@ -243,6 +243,46 @@ fn rfc4821_7_6_2_a_test_that_a_router_refuses_is_no_congestion() {
     assert_eq!(pair.hosts[A].engine.counters().path_mtu_raised, 0);
 }
 
+/// A path was narrow, and takes more now, though not what the interface does, and no router says so: of the tests every other one is
+/// of a size between.
+#[test]
+fn rfc4821_7_a_path_that_became_somewhat_wider_is_found_without_routers() {
+    for known in [true, false] {
+        let mut pair = Pair::new();
+        let bytes = pattern(30_000);
+        let (a, b) = if known {
+            pair.hosts[A].path_mtu = 576;
+            pair.connect()
+        } else {
+            let (a, b) = pair.connect();
+            pair.link = narrow(576);
+            for _ in 0..90 {
+                assert_eq!(pair.transfer((A, a), (B, b), &bytes, secs(300)), bytes);
+                pair.run(secs(20));
+            }
+            (a, b)
+        };
+        assert_eq!(pair.hosts[A].engine.get(a).unwrap().segment_octets(), 524);
+        pair.link = narrow(1_400);
+        pair.sent.clear();
+        let time_outs = pair.hosts[A].engine.counters().time_outs;
+        for _ in 0..90 {
+            assert_eq!(pair.transfer((A, a), (B, b), &bytes, secs(10)), bytes);
+            pair.run(secs(20));
+        }
+        assert_eq!(pair.hosts[A].engine.get(a).unwrap().segment_octets(), 1_228);
+        let counters = pair.hosts[A].engine.counters();
+        assert_eq!(counters.path_mtu_raised, 1);
+        assert_eq!(counters.time_outs, time_outs);
+        // In half an hour. What was only suspected is tested soon again, once more than that has got through.
+        let most = if known { 3 } else { 14 };
+        let sent = pair.sent.iter();
+        let lost = sent.filter(|(_, flying)| flying.packet_len() > 1_400);
+        let lost = lost.count();
+        assert!((1..=most).contains(&lost), "{known}: {lost}");
+    }
+}
+
 /// RFC 1191 §6.3, RFC 4821 §7.3: what was known of the path when a connection began is tested after ten minutes, in each that lives so
 /// long, and not before; where it still holds, such a test is one segment.
 #[test]
