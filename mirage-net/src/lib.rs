@@ -47,6 +47,7 @@
 //! | [`Stack::udp_receive`], [`UdpSocket::receive`] | none: the payload in the page that it was received in |
 //! | [`Stack::tcp_send`], [`tcp_receive`](Stack::tcp_receive), [`tcp_peek`](Stack::tcp_peek) | none: data stay in their pages; one where the device takes fewer segments |
 //! | [`Stack::tcp_write`], [`tcp_read`](Stack::tcp_read) | one, between the slice and the pages |
+//! | [`Stack::tcp_page`], [`TcpStream::page`] | none: a page to be filled and sent, of those that are not kept for what is received |
 //! | [`TcpStream::send`], [`receive`](TcpStream::receive), `embedded_io_async::BufRead` | as `tcp_send` and `tcp_receive`: none |
 //! | [`TcpStream::write`], [`read`](TcpStream::read), `embedded_io_async::Write` and `Read` | one, as `tcp_write` and `tcp_read` |
 //! | [`Stack::udp_send_page`], [`udp_send_frame`](Stack::udp_send_frame) | none; one where the device takes fewer segments |

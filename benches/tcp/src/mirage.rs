@@ -73,13 +73,9 @@ pub(crate) fn run(arguments: &GuestArguments, offloads: bool) -> Result<(), Erro
         executor,
         port::SOURCE,
         options,
-        move |stream| async move {
+        |stream| async move {
             loop {
-                stream.writable().await;
-                let Some(mut page) = pool.alloc() else {
-                    mirage_core::executor::yield_now().await;
-                    continue;
-                };
+                let mut page = stream.page().await?;
                 page.expand();
                 stream.send(page).await?;
             }

@@ -188,8 +188,8 @@ impl Stack<'_> {
     }
 
     /// Queues a segment to be sent from where it lies: a page, or a part of a registered static range (mutator). It stays there until
-    /// the peer has acknowledged it. Who takes pages of the pool to fill them leaves one of sixteen of its general part
-    /// ([`Pool::general`](mirage_core::Pool::general)) to what is received, as [`tcp_write`](Self::tcp_write) does.
+    /// the peer has acknowledged it. Who fills pages to send them takes them from [`tcp_page`](Self::tcp_page), which leaves some to what
+    /// is received.
     ///
     /// # Errors
     /// Why not, with the segment. [`TcpError::Full`]: try again after [`TcpEvents::WRITABLE`].
@@ -207,6 +207,21 @@ impl Stack<'_> {
                 Err((TcpError::Full, segment))
             }
         }
+    }
+
+    /// A page of the pool to be filled and given to [`tcp_send`](Self::tcp_send) (mutator), as
+    /// [`Pool::alloc`](mirage_core::Pool::alloc) gives it. None while the queue is full, and while no more than one of sixteen pages of
+    /// the pool's general part ([`Pool::general`](mirage_core::Pool::general)) is free, one at least: those are kept for what is
+    /// received, as [`tcp_write`](Self::tcp_write) keeps them. Try again after [`TcpEvents::WRITABLE`].
+    ///
+    /// # Errors
+    /// [`TcpError`]: nothing can be sent any more.
+    pub fn tcp_page(
+        &mut self,
+        now: Instant,
+        handle: TcpHandle,
+    ) -> Result<Option<PageMut>, TcpError> {
+        self.tcp.page(now, handle)
     }
 
     /// Queues a copy of as much of `bytes` as there is room for, and says how much that was (mutator). Zero: try again after

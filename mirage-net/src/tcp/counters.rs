@@ -72,7 +72,8 @@ pub struct TcpCounters {
     /// Times that a connection with nothing in the network found no slot for what it had to send, a FIN or the pieces of a segment, and
     /// joined the line of those that wait for one.
     pub slots_awaited: u64,
-    /// Writes that were cut short, for what is left of the pool is kept for what is received.
+    /// Writes that were cut short, and pages to be filled that were not given, because what is left of the pool is kept for what is
+    /// received. Not those that the connection's own bounds or a want of slots cut short.
     pub kept_for_received: u64,
     /// Segments with data that had all come before.
     pub duplicates: u64,

@@ -88,6 +88,6 @@ async fn serve(
     settings: Settings,
 ) -> Result<ShutdownReason, Failure> {
     let network = Network::open(machine, logging, settings, tcp::storage()).await?;
-    tcp::serve(machine.executor(), network.stack(), machine.pool())?;
+    tcp::serve(machine.executor(), network.stack())?;
     network.run().await
 }

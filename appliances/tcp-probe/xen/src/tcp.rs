@@ -4,8 +4,7 @@ use alloc::rc::Rc;
 use core::future::Future;
 use core::net::{Ipv4Addr, SocketAddr};
 
-use mirage_core::Pool;
-use mirage_core::executor::{Executor, yield_now};
+use mirage_core::executor::Executor;
 use mirage_net::tcp::{ConnectionOptions, ListenOptions, TcpCapacities, TcpError, TcpStorage};
 use mirage_net::{SharedStack, TcpStream};
 use tcp_probe::{SINK, SOURCE};
@@ -42,20 +41,15 @@ pub(crate) fn storage() -> TcpStorage<'static> {
 pub(crate) fn serve(
     executor: &'static Executor,
     stack: &'static SharedStack<'static>,
-    pool: &'static Pool,
 ) -> Result<(), Failure> {
     listen(executor, stack, SINK, |stream| async move {
         // A page goes back to the pool as soon as it was received.
         while stream.receive().await?.is_some() {}
         Ok(())
     })?;
-    listen(executor, stack, SOURCE, move |stream| async move {
+    listen(executor, stack, SOURCE, |stream| async move {
         loop {
-            stream.writable().await;
-            let Some(mut page) = pool.alloc() else {
-                yield_now().await;
-                continue;
-            };
+            let mut page = stream.page().await?;
             page.expand();
             stream.send(page).await?;
         }

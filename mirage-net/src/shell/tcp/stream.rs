@@ -6,7 +6,7 @@ use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::task::{Context, Poll, Waker};
 
-use mirage_core::Segment;
+use mirage_core::{PageMut, Segment};
 
 use super::wakers::{Dropped, StreamWakerSlot};
 use crate::Stack;
@@ -170,13 +170,23 @@ impl<'s, 'a> TcpStream<'s, 'a> {
     }
 
     /// Sends a segment from where it lies, a page or a part of a registered static range, without a copy; waits while the
-    /// queue is full. It stays there until the peer has acknowledged it. If the future is dropped first, it is not sent.
+    /// queue is full. It stays there until the peer has acknowledged it. If the future is dropped first, it is not sent. A page to
+    /// be filled comes from [`page`](Self::page).
     ///
     /// # Errors
     /// [`TcpError`]: nothing can be sent any more; the segment is gone.
     pub async fn send(&self, segment: impl Into<Segment>) -> Result<(), TcpError> {
         let mut segment = Some(segment.into());
         poll_fn(|context| self.connection.poll_send(context, &mut segment)).await
+    }
+
+    /// A page of the stack's pool to be filled and given to [`send`](Self::send), empty; waits while the queue is full, and while
+    /// the pages that are left are kept for what is received ([`Stack::tcp_page`]).
+    ///
+    /// # Errors
+    /// [`TcpError`]: nothing can be sent any more.
+    pub async fn page(&self) -> Result<PageMut, TcpError> {
+        poll_fn(|context| self.connection.poll_page(context)).await
     }
 
     /// Queues a copy of as much of `bytes` as there is room for, made in the pages that are sent, and says how much that was;
@@ -316,6 +326,14 @@ impl TcpWriter<'_, '_, '_> {
     pub async fn send(&mut self, segment: impl Into<Segment>) -> Result<(), TcpError> {
         let mut segment = Some(segment.into());
         poll_fn(|context| self.connection.poll_send(context, &mut segment)).await
+    }
+
+    /// As [`TcpStream::page`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn page(&mut self) -> Result<PageMut, TcpError> {
+        poll_fn(|context| self.connection.poll_page(context)).await
     }
 
     /// As [`TcpStream::write`].
@@ -502,6 +520,16 @@ impl<'s, 'a> Connection<'s, 'a> {
             }
         });
         self.shared.changed.set();
+        result
+    }
+
+    fn poll_page(&self, context: &mut Context<'_>) -> Poll<Result<PageMut, TcpError>> {
+        let now = self.shared.clock.now();
+        let result = self.poll(context, send, |stack, handle| stack.tcp_page(now, handle));
+        if result.is_pending() {
+            // There may be a new deadline.
+            self.shared.changed.set();
+        }
         result
     }
 

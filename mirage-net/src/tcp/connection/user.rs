@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use mirage_core::{Instant, Segment};
+use mirage_core::{Instant, PageMut, Segment};
 
 use super::{Connection, Context, TcpEvents, TcpState};
 use crate::tcp::CongestionControl;
@@ -105,23 +105,50 @@ impl<C: CongestionControl> Connection<C> {
         let room = self.writable() as usize;
         let bytes = bytes.get(..room).unwrap_or(bytes);
         self.begin_waiting(cx);
-        let pages = u32::from(self.options.send_pages.min(cx.fair_pages));
+        let own = u32::from(self.options.send_pages.min(cx.fair_pages));
         // One call must not take the quarter of the pool that is for all.
         let (free, common, kept) = (cx.pool.free(), cx.pool.blocks() / 4, cx.kept_for_received());
         let least = free.saturating_sub(kept).min(LEAST_PAGES);
         let room = free.saturating_sub(common).max(least);
         let held = self.sender.queue().pages();
-        let pages = pages.min(held.saturating_add(u32::try_from(room).unwrap_or(u32::MAX)));
+        let limit = held.saturating_add(u32::try_from(room).unwrap_or(u32::MAX));
+        let pages = own.min(limit);
         let written = self
             .sender
             .queue_mut()
             .write(cx.segments, cx.pool, bytes, pages);
         if written < bytes.len() {
-            cx.counters.kept_for_received += u64::from(cx.pool.free() <= kept);
+            // Not if there is no slot, or the queue has all that it may have anyhow.
+            let kept = least < LEAST_PAGES && limit < own && self.sender.queue().pages() >= limit;
+            cx.counters.kept_for_received += u64::from(kept);
             self.try_again(cx);
         }
         self.watch(cx);
         Ok(written)
+    }
+
+    /// A page to be filled and given to `send` (mutator): while the queue has room, and as long as none is taken that is kept for what
+    /// is received. None: the owner is told when to try again.
+    ///
+    /// # Errors
+    /// Why nothing can be sent.
+    pub(crate) fn page(&mut self, cx: &mut Context<'_, '_>) -> Result<Option<PageMut>, TcpError> {
+        if let Some(error) = self.refuses() {
+            return Err(error);
+        }
+        if self.writable() == 0 {
+            return Ok(None);
+        }
+        let page = if cx.pool.free() > cx.kept_for_received() {
+            cx.pool.alloc()
+        } else {
+            None
+        };
+        if page.is_none() {
+            cx.counters.kept_for_received += 1;
+            self.try_again(cx);
+        }
+        Ok(page)
     }
 
     /// What is all connections' was short: nobody's acknowledgement says when there is more of it.

@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use mirage_core::{Instant, Segment};
+use mirage_core::{Instant, PageMut, Segment};
 
 use super::{Engine, PathMtu, TcpHandle};
 use crate::tcp::config::ConnectionOptions;
@@ -195,6 +195,16 @@ impl<'a> Engine<'a> {
             (None, Some(segment)) => Err((TcpError::NotOpen, segment)),
             (None, None) => Ok(()),
         }
+    }
+
+    /// A page to be filled and sent.
+    pub(crate) fn page(
+        &mut self,
+        now: Instant,
+        handle: TcpHandle,
+    ) -> Result<Option<PageMut>, TcpError> {
+        self.with(now, handle, |connection, cx| connection.page(cx))
+            .unwrap_or(Err(TcpError::NotOpen))
     }
 
     /// What was to be sent found no page: the owner is told to try again soon.

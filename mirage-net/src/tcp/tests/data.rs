@@ -665,6 +665,58 @@ fn two_that_write_all_they_can_leave_pages_for_what_they_receive() {
     }
 }
 
+/// Who fills pages by itself gets none of those that are kept for what is received, and hears when to ask again; what a write was cut
+/// short for is counted where that was the reason, not where the pool was low by chance.
+#[test]
+fn pages_to_be_filled_leave_some_for_what_is_received() {
+    let pools = [Pool::leak(48, 2048).unwrap(), Pool::leak(48, 2048).unwrap()];
+    let mut pair = Pair::on(pools, TcpConfig::default(), SIZES);
+    let few = ConnectionOptions {
+        send_pages: 4,
+        ..ConnectionOptions::DEFAULT
+    };
+    let (a, b) = pair.connect_with(few, ConnectionOptions::DEFAULT);
+    let now = pair.now;
+    let mut pages = Vec::new();
+    while let Some(page) = pair.engine(A).page(now, a).unwrap() {
+        pages.push(page);
+    }
+    assert_eq!((pages.len(), pair.hosts[A].pool.free()), (45, 3));
+    assert_eq!(pair.hosts[A].engine.counters().kept_for_received, 1);
+    assert_eq!(pair.write(A, a, &[1; 9_000]), 0);
+    assert_eq!(pair.hosts[A].engine.counters().kept_for_received, 2);
+    // All four that it may have were free, and no more than that: it is its own bound that cuts the write.
+    pages.truncate(41);
+    assert_eq!(pair.write(A, a, &[1; 9_000]), 4 * 2_048);
+    assert_eq!(pair.hosts[A].pool.free(), 3);
+    assert_eq!(pair.write(A, a, &[1; 9_000]), 0);
+    assert_eq!(pair.engine(A).page(now, a).unwrap().map(|_| ()), None);
+    assert_eq!(pair.hosts[A].engine.counters().kept_for_received, 2);
+    pair.hosts[A].events.clear();
+    pair.run(secs(1));
+    assert_eq!(pair.read(B, b).len(), 4 * 2_048);
+    // Without anything in the network: the time says when to ask again.
+    let now = pair.now;
+    while let Some(page) = pair.engine(A).page(now, a).unwrap() {
+        pages.push(page);
+    }
+    pair.settle();
+    pair.hosts[A].events.clear();
+    pair.run(ms(20));
+    let events = &pair.hosts[A].events;
+    assert!(events.contains(&(a, TcpEvents::WRITABLE)), "{events:?}");
+    pages.pop();
+    let now = pair.now;
+    let mut page = pair.engine(A).page(now, a).unwrap().unwrap();
+    page.extend_from_slice(b"one page").unwrap();
+    pair.engine(A).send(now, a, page.into()).unwrap();
+    pair.run(secs(1));
+    assert_eq!(pair.read(B, b), b"one page");
+    pair.shutdown(A, a);
+    let closing = pair.engine(A).page(now, a).map(|_| ());
+    assert_eq!(closing, Err(TcpError::Closing));
+}
+
 /// A FIN that finds no slot goes out as soon as there is one, not when the connection happens to be looked at again; the one that came
 /// first goes first.
 #[test]

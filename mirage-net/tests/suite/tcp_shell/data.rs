@@ -44,6 +44,37 @@ fn a_page_that_is_sent_is_free_when_the_peer_has_it() {
     world.end();
 }
 
+/// Who fills pages and sends them waits for those that may be filled, and leaves others to what is received.
+#[test]
+fn pages_to_be_filled_are_waited_for() {
+    let world = World::new();
+    let executor = world.executor;
+    world.executor.run_until(async {
+        let (client, server) = world.pair().await;
+        let pool = world.client.pool;
+        let mut taken = vec![];
+        while pool.free() > pool.general() / 16 {
+            taken.push(pool.alloc().unwrap());
+        }
+        // Nothing is in the network whose acknowledgement could say that there is more.
+        let begun = executor.now();
+        let release = async move {
+            executor.sleep(Duration::from_secs(1)).await;
+            drop(taken);
+        };
+        executor.spawn(release).unwrap().detach();
+        let mut page = client.page().await.unwrap();
+        assert!(executor.now() >= begun + Duration::from_secs(1));
+        page.extend_from_slice(b"one page").unwrap();
+        client.send(page).await.unwrap();
+        assert_eq!(&*server.receive().await.unwrap().unwrap(), b"one page");
+        client.shutdown().unwrap();
+        let closing = client.page().await.map(drop);
+        assert_eq!(closing, Err(TcpError::Closing));
+    });
+    world.end();
+}
+
 #[test]
 fn one_task_reads_while_another_writes_through_one_reference() {
     let faults = Faults {
