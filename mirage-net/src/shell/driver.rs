@@ -34,7 +34,8 @@ pub struct DriverCounters {
     pub transmit_refused: u64,
     /// Turns that ended because the receive budget was spent.
     pub budget_spent: u64,
-    /// Notifications of the device, one for a batch of frames.
+    /// Notifications of the device: one for the frames of a turn, and one more where a peer that had sent half of its window was told
+    /// first of the window that is open now.
     pub flushes: u64,
 }
 
@@ -42,8 +43,8 @@ pub struct DriverCounters {
 /// their question lies ([`UdpService`](crate::UdpService)). `on_event` gets what the stack has to tell.
 ///
 /// In one turn it takes at most [`RECEIVE_BUDGET`] frames, transmits answers after each while the device has room, and TCP's segments
-/// after all, keeps the stack's
-/// deadlines, and notifies the device once; then other tasks run. An error of the device pauses it for a moment, and no more.
+/// after all, keeps the stack's deadlines, and notifies the device, as a rule once; then other tasks run. A peer that has sent half of
+/// its window ends the turn before that. An error of the device pauses it for a moment, and no more.
 /// The link's going down and coming up is told to the stack; what is to be sent while it is down is dropped and counted.
 pub async fn drive<N: Netif + ?Sized>(
     netif: &mut N,
@@ -193,8 +194,9 @@ impl Driver {
                         unflushed |= self.transmit(netif, stack, now, context)?;
                     }
                     // But who has sent half of what it may hears of it before the other half is looked at, with the window that is open
-                    // once its half was read: else it stands still until all is done, and then we do until more comes.
-                    if stack.is_pressing() {
+                    // once its half was read: else it stands still until all is done, and then we do until more comes. Where the device
+                    // had no room nobody would hear of it sooner.
+                    if stack.is_pressing() && !self.blocked {
                         break;
                     }
                 }
