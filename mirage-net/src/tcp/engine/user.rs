@@ -203,8 +203,21 @@ impl<'a> Engine<'a> {
         now: Instant,
         handle: TcpHandle,
     ) -> Result<Option<PageMut>, TcpError> {
-        self.with(now, handle, |connection, cx| connection.page(cx))
-            .unwrap_or(Err(TcpError::NotOpen))
+        if self.get(handle).is_none() {
+            return Err(TcpError::NotOpen);
+        }
+        let index = handle.index();
+        let cx = &mut self.shared.context(now);
+        let connection = self.slots.get_mut(index);
+        let Some(connection) = connection.and_then(|slot| slot.connection.as_mut()) else {
+            return Err(TcpError::NotOpen);
+        };
+        let page = connection.page(cx);
+        // One that was given changes nothing.
+        if !matches!(page, Ok(Some(_))) {
+            self.touched(now, index);
+        }
+        page
     }
 
     /// What was to be sent found no page: the owner is told to try again soon.
