@@ -83,6 +83,13 @@ impl WriteRing {
     }
 
     /// Writes up to [`MOST`] frames, each as one, with so many bytes of its header before it.
+    // Invariants, of what the kernel reads from:
+    // 1. `self.parts` was made with room for PARTS of each of MOST frames: it is not moved by what is pushed, nor cleared before the
+    //    next call.
+    // 2. `frames` and `descriptor` are borrowed during this call, which returns when all that the kernel took has ended, and `Lost`
+    //    otherwise, of which the caller is told to leave everything where it is. A write only reads.
+    // 3. Entries that the kernel did not take are never handed over later: `wait_for` hands nothing over while there are any, and a
+    //    ring that left some is not used again (`left_some`).
     pub(super) fn write(
         &mut self,
         descriptor: BorrowedFd<'_>,
@@ -109,14 +116,8 @@ impl WriteRing {
                 .rw_flags(libc::RWF_NOWAIT)
                 .build()
                 .user_data(index as u64);
-            // SAFETY: what the entry points to stays valid and in its place until the write has ended:
-            // - the list of parts, for `self.parts` was made with room for PARTS of each of MOST frames, and so is not moved by what is
-            //   pushed after it, nor cleared before the next call;
-            // - the header and the segments, for `frames` is borrowed during this call, which returns when all that the kernel took has
-            //   ended, and `Lost` otherwise, of which the caller is told to leave them where they are;
-            // - the descriptor, which is borrowed too.
-            // Nothing writes to them: a write reads. Entries that the kernel did not take are never handed over later: `wait_for` hands
-            // nothing over while there are any, and a ring that left some is not used again (`left_some`).
+            // SAFETY: what the entry points to stays valid, in its place and unwritten until the write has ended, by the invariants above:
+            // the list of parts by 1, the header and the segments by 2 and 3, the descriptor by 2.
             if unsafe { submission.push(&entry) }.is_err() {
                 // Not to be: the ring was empty, and has room for MOST.
                 break;

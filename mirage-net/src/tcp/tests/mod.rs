@@ -7,6 +7,7 @@ mod listening;
 mod loss;
 mod opening;
 mod resets;
+mod shortage;
 mod silence;
 mod windows;
 
