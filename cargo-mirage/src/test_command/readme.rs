@@ -23,8 +23,17 @@ use crate::run_command::QUICKLY;
 /// builds into the same folder. One that ends instead is told at once.
 const READY: Duration = minutes(15);
 
+/// How long `unshare` may take until there is a namespace.
+const UNSHARED: Duration = Duration::from_secs(30);
+
+/// How long to wait before another look, or another question.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// How long a server may take to end after Ctrl-C.
 const END: Duration = Duration::from_secs(20);
+
+/// What is asked of curl beside the README's words: its status is 0 for an answer alone, and its progress is not printed.
+const CURL_SETTINGS: &str = "fail\nsilent\nshow-error\n";
 
 /// A fenced block.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,6 +70,8 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
     let folder = context.target("readme");
     fs::create_dir_all(&folder).map_err(Error::file("make", &folder))?;
     write_files(&blocks, &folder)?;
+    let settings = folder.join(".curlrc");
+    fs::write(&settings, CURL_SETTINGS).map_err(Error::file("write", &settings))?;
     // The servers' namespaces have no network: what they are built from is fetched and built before.
     for manifest in context.workspace.host_mains() {
         let mut command = context.cargo(&["build", "--release", "--bins", "--manifest-path"]);
@@ -325,6 +336,8 @@ impl Namespace {
 struct Server {
     process: Background,
     namespace: &'static Namespace,
+    /// Where the README's files are, and the client's settings.
+    folder: PathBuf,
     started: Instant,
     answered: bool,
 }
@@ -345,13 +358,15 @@ impl Server {
             .args(words);
         context.prepare(&mut command);
         command.current_dir(folder).envs(QUICKLY);
-        let process = Background::start(command, log)?;
-        Ok(Self {
-            process,
+        let mut server = Self {
+            process: Background::start(command, log)?,
             namespace,
+            folder: folder.to_path_buf(),
             started: Instant::now(),
             answered: false,
-        })
+        };
+        server.wait_for_namespace(log)?;
+        Ok(server)
     }
 
     fn ask(&mut self, context: &Context<'_>, words: &[String], log: &Log) -> Result<(), String> {
@@ -366,7 +381,12 @@ impl Server {
             command
                 .arg(format!("--target={}", self.process.id()))
                 .args(self.namespace.enter)
-                .args(words);
+                .args(words)
+                // Nothing between the client and the server, and no word of the client's that could be taken for an answer.
+                .env("CURL_HOME", &self.folder)
+                .env_remove("http_proxy")
+                .env_remove("ALL_PROXY")
+                .env_remove("all_proxy");
             let finished = context
                 .run(command, Duration::from_secs(30), log)
                 .map_err(|Failure(reason)| reason)?;
@@ -377,7 +397,29 @@ impl Server {
             if self.answered || self.started.elapsed() > READY {
                 return Err(format!("not answered:\n{}", finished.output));
             }
-            thread::sleep(Duration::from_millis(100));
+            thread::sleep(AGAIN);
+        }
+    }
+
+    /// Waits until the process is in its namespace: before, `nsenter` would ask our own network, where a stranger may answer.
+    fn wait_for_namespace(&mut self, log: &Log) -> Result<(), String> {
+        let id = self.process.id().to_string();
+        loop {
+            if self.process.ended().is_some() || self.started.elapsed() > UNSHARED {
+                return Err(format!(
+                    "no network namespace was made; `unshare` said:\n{}",
+                    self.process.output(log)
+                ));
+            }
+            match is_elsewhere(&id) {
+                Ok(true) => return Ok(()),
+                Ok(false) => thread::sleep(AGAIN),
+                Err(error) => {
+                    return Err(format!(
+                        "the server's network namespace can't be looked at: {error}"
+                    ));
+                }
+            }
         }
     }
 
@@ -402,14 +444,20 @@ impl Server {
     }
 }
 
+/// Whether a process is in another network namespace than ours; its process number, or `self`.
+fn is_elsewhere(id: &str) -> std::io::Result<bool> {
+    let namespace = |id: &str| fs::read_link(Path::new("/proc").join(id).join("ns/net"));
+    Ok(namespace(id)? != namespace("self")?)
+}
+
 /// Whether what a client printed is an answer. dig's status is 0 for REFUSED and for no data too.
 fn is_answered(words: &[String], output: &str) -> bool {
     if words.first().is_some_and(|program| program == "ping") {
         return output.contains(" 0% packet loss");
     }
     if words.first().is_some_and(|program| program == "curl") {
-        // Without `--fail` its status is 0 for a page that says that there is none.
-        return !output.trim().is_empty() && !output.starts_with("404 ");
+        // Its status has told the rest: see CURL_SETTINGS.
+        return !output.trim().is_empty();
     }
     if words.iter().any(|word| word == "+short") {
         return output
@@ -516,8 +564,14 @@ mod tests {
         assert!(!is_answered(&dig, "; Transfer failed.\n"));
         let curl = ["curl".to_owned()];
         assert!(is_answered(&curl, "<!DOCTYPE html>"));
-        assert!(!is_answered(&curl, "404 Not Found\n"));
         assert!(!is_answered(&curl, ""));
+    }
+
+    #[test]
+    fn a_process_is_elsewhere_once_it_has_a_namespace_of_its_own() {
+        assert!(!is_elsewhere("self").unwrap());
+        assert!(!is_elsewhere(&std::process::id().to_string()).unwrap());
+        assert!(is_elsewhere("0").is_err());
     }
 
     #[test]
