@@ -2,10 +2,12 @@
 //!
 //! A look at many descriptors by ppoll(2) costs in proportion to all of them, a look by epoll in proportion to those that are ready. Who
 //! waits need not be said to the kernel anew each time, either: a descriptor is registered once, and what is known of it is kept
-//! here, so that nothing is read that is known not to be there.
+//! here, so that nothing is read that is known not to be there. It is registered at the first look behind the first wait: a connection
+//! whose request is there when it is accepted, and that ends with the answer, is never.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::task::{Context, Waker};
 
 use rustix::buffer::spare_capacity;
@@ -24,6 +26,10 @@ pub(crate) struct Edges {
     slots: RefCell<Vec<Slot>>,
     free: RefCell<Vec<usize>>,
     taken: Cell<usize>,
+    /// Slots that are to be registered with the next look, each with its generation.
+    unwatched: RefCell<Vec<(usize, u32)>>,
+    /// Counts the looks.
+    looks: Cell<u64>,
     /// What epoll_wait(2) gave, empty between calls: kept for its allocation alone.
     events: Cell<Vec<Event>>,
     /// The platform's own descriptor is registered.
@@ -35,14 +41,32 @@ pub(crate) struct Edges {
 struct Slot {
     /// Counts who had this slot before: their events are nobody's.
     generation: u32,
+    descriptor: Option<Rc<OwnedFd>>,
+    watch: Watch,
     readable: bool,
     writable: bool,
     /// epoll tells of writes: not before one had to wait.
     watches_writes: bool,
+    /// The look before the last read that took all.
+    taken_at: u64,
+    /// Why epoll does not take it.
+    failed: Option<Errno>,
     /// A read that fills its room in part has not taken all: the peer has ended its side, or there is urgent data, before which a read stops.
     may_have_more: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
+}
+
+/// Whether epoll knows of a descriptor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Watch {
+    /// Nobody has waited for it yet.
+    #[default]
+    Never,
+    /// The next look registers it.
+    Soon,
+    /// It is registered.
+    On,
 }
 
 /// Whose an event is: the platform's, a level-triggered source's ([`Reactor`]), or a slot's with its generation.
@@ -60,6 +84,8 @@ impl Edges {
             slots: RefCell::default(),
             free: RefCell::default(),
             taken: Cell::new(0),
+            unwatched: RefCell::default(),
+            looks: Cell::new(0),
             events: Cell::default(),
             has_platform: Cell::new(false),
         }
@@ -75,17 +101,17 @@ impl Edges {
         self.epoll.get()
     }
 
-    fn open(&self) -> Result<&OwnedFd, Errno> {
-        if let Some(epoll) = self.epoll.get() {
-            return Ok(epoll);
+    fn open(&self) -> Result<(), Errno> {
+        if self.epoll.get().is_none() {
+            let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+            self.events.set(Vec::with_capacity(EVENTS));
+            self.epoll.get_or_init(|| epoll);
         }
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        self.events.set(Vec::with_capacity(EVENTS));
-        Ok(self.epoll.get_or_init(|| epoll))
+        Ok(())
     }
 
-    fn register(&self, descriptor: BorrowedFd<'_>) -> Result<usize, Errno> {
-        let epoll = self.open()?;
+    fn register(&self, descriptor: Rc<OwnedFd>) -> Result<usize, Errno> {
+        self.open()?;
         let free = self.free.borrow_mut().pop();
         let mut slots = self.slots.borrow_mut();
         let number = free.unwrap_or_else(|| {
@@ -94,18 +120,14 @@ impl Edges {
         });
         let slot = &mut slots[number];
         let generation = slot.generation.wrapping_add(1);
-        // What may be read is told at once; a new connection takes what is written.
+        // Something may have come already, and a new connection takes what is written: who tries sees.
         *slot = Slot {
             generation,
+            descriptor: Some(descriptor),
+            readable: true,
             writable: true,
             ..Slot::default()
         };
-        let data = EventData::new_u64(token(number, generation));
-        let added = epoll::add(epoll, descriptor, data, READS);
-        if let Err(error) = added {
-            self.free.borrow_mut().push(number);
-            return Err(error);
-        }
         self.taken.set(self.taken.get() + 1);
         Ok(number)
     }
@@ -126,6 +148,44 @@ impl Edges {
         self.taken.set(self.taken.get() - 1);
         // After the borrows ended: a waker that goes may run the executor's code.
         drop(slot);
+    }
+
+    /// Registers those who are waited for since the last look.
+    fn watch_all(&self, epoll: &OwnedFd, woken: &mut Vec<Waker>) {
+        let mut slots = self.slots.borrow_mut();
+        for (number, generation) in self.unwatched.borrow_mut().drain(..) {
+            let Some(slot) = slots.get_mut(number) else {
+                continue;
+            };
+            // It may have gone meanwhile, and be another's.
+            let (true, Watch::Soon) = (slot.generation == generation, slot.watch) else {
+                continue;
+            };
+            let Some(descriptor) = &slot.descriptor else {
+                continue;
+            };
+            let data = EventData::new_u64(token(number, generation));
+            let flags = match slot.watches_writes {
+                true => READS | EventFlags::OUT,
+                false => READS,
+            };
+            // What is there already is told at once.
+            match epoll::add(epoll, descriptor, data, flags) {
+                Ok(()) => slot.watch = Watch::On,
+                Err(error) => slot.fail(error, woken),
+            }
+        }
+    }
+}
+
+impl Slot {
+    /// Who waits is to be told, and may try.
+    fn fail(&mut self, error: Errno, woken: &mut Vec<Waker>) {
+        self.watch = Watch::Never;
+        self.failed = Some(error);
+        (self.readable, self.writable) = (true, true);
+        woken.extend(self.reader.take());
+        woken.extend(self.writer.take());
     }
 }
 
@@ -154,6 +214,8 @@ impl Reactor {
             self.edges.has_platform.set(true);
         }
         self.arm(epoll, woken);
+        self.edges.watch_all(epoll, woken);
+        self.edges.looks.set(self.edges.looks.get().wrapping_add(1));
         let timeout = match woken.is_empty() {
             true => timeout,
             false => Some(&NOW),
@@ -277,12 +339,12 @@ impl Edges {
 /// else reads or writes it.
 pub(crate) struct EdgeSource {
     reactor: &'static Reactor,
-    descriptor: OwnedFd,
+    descriptor: Rc<OwnedFd>,
     slot: usize,
 }
 
 impl EdgeSource {
-    /// Registers it.
+    /// Takes a place for it among the platform's sources.
     ///
     /// # Errors
     ///
@@ -294,7 +356,8 @@ impl EdgeSource {
         if reactor.is_full() {
             return Err(RegisterError::TooMany(TooManySources));
         }
-        let slot = reactor.edges.register(descriptor.as_fd());
+        let descriptor = Rc::new(descriptor);
+        let slot = reactor.edges.register(Rc::clone(&descriptor));
         Ok(Self {
             slot: slot.map_err(RegisterError::System)?,
             reactor,
@@ -311,14 +374,23 @@ impl EdgeSource {
         &self,
         mut read: impl FnMut(&OwnedFd) -> Result<T, Errno>,
     ) -> Result<Option<T>, Errno> {
-        if !self.with(|slot| slot.readable) {
+        let looks = self.reactor.edges.looks.get();
+        let may_read = self.with(|slot| match slot.failed.take() {
+            Some(error) => Err(error),
+            // Nobody tells of what has come since to one that isn't watched.
+            None => Ok(slot.readable || (slot.watch == Watch::Never && slot.taken_at != looks)),
+        })?;
+        if !may_read {
             return Ok(None);
         }
         loop {
             return match read(&self.descriptor) {
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => {
-                    self.with(|slot| slot.readable = false);
+                    self.with(|slot| {
+                        slot.readable = false;
+                        slot.taken_at = looks;
+                    });
                     Ok(None)
                 }
                 result => result.map(Some),
@@ -328,7 +400,11 @@ impl EdgeSource {
 
     /// Says that a read of a stream took less than it had room for: then nothing more is there, and what comes is told.
     pub(crate) fn took_all(&self) {
-        self.with(|slot| slot.readable = slot.may_have_more);
+        let looks = self.reactor.edges.looks.get();
+        self.with(|slot| {
+            slot.readable = slot.may_have_more;
+            slot.taken_at = looks;
+        });
     }
 
     /// Writes, where something may be taken. `None`: nothing is, wait.
@@ -336,7 +412,11 @@ impl EdgeSource {
         &self,
         mut write: impl FnMut(&OwnedFd) -> Result<T, Errno>,
     ) -> Result<Option<T>, Errno> {
-        if !self.with(|slot| slot.writable) {
+        let may_write = self.with(|slot| match slot.failed.take() {
+            Some(error) => Err(error),
+            None => Ok(slot.writable),
+        })?;
+        if !may_write {
             return Ok(None);
         }
         loop {
@@ -353,13 +433,16 @@ impl EdgeSource {
 
     /// From the first write that has to wait on, writes are told of; if one became possible meanwhile, at once.
     fn watch_writes(&self) -> Result<(), Errno> {
-        let (watches, generation) = self.with(|slot| {
+        let (watches, watch, generation) = self.with(|slot| {
             slot.writable = false;
             let watches = std::mem::replace(&mut slot.watches_writes, true);
-            (watches, slot.generation)
+            (watches, slot.watch, slot.generation)
         });
-        let epoll = self.reactor.edges.epoll().filter(|_| !watches);
-        let Some(epoll) = epoll else { return Ok(()) };
+        // Else it will be told when it is registered.
+        let epoll = self.reactor.edges.epoll();
+        let (false, Watch::On, Some(epoll)) = (watches, watch, epoll) else {
+            return Ok(());
+        };
         let data = EventData::new_u64(token(self.slot, generation));
         epoll::modify(epoll, &self.descriptor, data, READS | EventFlags::OUT)
     }
@@ -380,12 +463,23 @@ impl EdgeSource {
         place: impl FnOnce(&mut Slot) -> (bool, &mut Option<Waker>),
     ) {
         let waker = cx.waker();
-        let (ready, replaced) = self.with(|slot| match place(slot) {
-            (true, _) => (true, None),
-            (false, Some(old)) if old.will_wake(waker) => (false, None),
-            (false, place) => (false, place.replace(waker.clone())),
+        let (ready, replaced, unwatched) = self.with(|slot| {
+            let (ready, replaced) = match place(slot) {
+                (true, _) => (true, None),
+                (false, Some(old)) if old.will_wake(waker) => (false, None),
+                (false, place) => (false, place.replace(waker.clone())),
+            };
+            let unwatched = !ready && slot.watch == Watch::Never;
+            if unwatched {
+                slot.watch = Watch::Soon;
+            }
+            (ready, replaced, unwatched.then_some(slot.generation))
         });
         drop(replaced);
+        if let Some(generation) = unwatched {
+            let mut all = self.reactor.edges.unwatched.borrow_mut();
+            all.push((self.slot, generation));
+        }
         if ready {
             waker.wake_by_ref();
         }
@@ -436,6 +530,7 @@ mod tests {
     use rustix::net::{
         AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
     };
+    use std::os::fd::AsRawFd;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
@@ -498,18 +593,107 @@ mod tests {
         );
     }
 
+    /// A source that epoll watches: somebody waited for it.
+    fn watched(reactor: &'static Reactor, platform: &OwnedFd, ours: OwnedFd) -> EdgeSource {
+        let source = EdgeSource::new(reactor, ours).unwrap();
+        assert_eq!(read(&source, 16), None);
+        source.wake_when_readable(&mut Context::from_waker(Waker::noop()));
+        look(reactor, platform);
+        source
+    }
+
+    /// How many descriptors the epoll instance has, as the kernel says.
+    fn registered(reactor: &Reactor) -> usize {
+        let epoll = reactor.edges.epoll().unwrap().as_raw_fd();
+        let said = std::fs::read_to_string(format!("/proc/self/fdinfo/{epoll}")).unwrap();
+        said.lines().filter(|line| line.starts_with("tfd:")).count()
+    }
+
     #[test]
-    fn what_came_before_the_registration_is_told() {
+    fn what_came_before_the_registration_is_read_without_it() {
         let (reactor, platform) = (reactor(4), event());
         let (ours, peer) = pair();
         put(&peer, b"early");
         let source = EdgeSource::new(reactor, ours).unwrap();
+        assert_eq!(read(&source, 16), Some(5));
+        source.took_all();
+        assert_eq!(read(&source, 16), None);
+        // Someone who looks whether there is more, and goes.
+        source.wake_when_readable(&mut Context::from_waker(Waker::noop()));
+        drop(source);
+        assert!(!look(reactor, &platform));
+        // The platform's.
+        assert_eq!(registered(reactor), 1);
+    }
+
+    #[test]
+    fn what_came_between_a_look_and_the_registration_is_told() {
+        let (reactor, platform) = (reactor(4), event());
+        let (ours, peer) = pair();
+        let source = EdgeSource::new(reactor, ours).unwrap();
         let waits = Waits::new();
         assert_eq!(read(&source, 16), None);
+        put(&peer, b"early");
         source.wake_when_readable(&mut Context::from_waker(&waits.waker()));
+        assert_eq!(waits.woken(), 0);
         assert!(!look(reactor, &platform));
-        assert_eq!(waits.woken(), 1);
+        assert_eq!((waits.woken(), registered(reactor)), (1, 2));
         assert_eq!(read(&source, 16), Some(5));
+    }
+
+    #[test]
+    fn one_that_is_not_registered_is_read_again_after_each_look() {
+        let (reactor, platform) = (reactor(4), event());
+        let (ours, peer) = pair();
+        let source = EdgeSource::new(reactor, ours).unwrap();
+        put(&peer, b"a");
+        assert_eq!(read(&source, 16), Some(1));
+        source.took_all();
+        put(&peer, b"b");
+        assert_eq!(read(&source, 16), None, "it is not asked for");
+        look(reactor, &platform);
+        assert_eq!(read(&source, 16), Some(1), "nobody could have told");
+        assert_eq!(read(&source, 16), None);
+        put(&peer, b"c");
+        look(reactor, &platform);
+        assert_eq!(read(&source, 16), Some(1));
+    }
+
+    #[test]
+    fn who_waits_for_what_epoll_does_not_take_is_told_why() {
+        let (reactor, platform) = (reactor(4), event());
+        // Of a file epoll tells nothing.
+        let file = tempfile::tempfile().unwrap();
+        let source = EdgeSource::new(reactor, file.into()).unwrap();
+        let again = || source.try_read(|_| Err::<(), _>(Errno::AGAIN));
+        let full = || source.try_write(|_| Err::<(), _>(Errno::AGAIN));
+        let waits = [Waits::new(), Waits::new()];
+        for time in 1..=2 {
+            assert_eq!((again(), full()), (Ok(None), Ok(None)));
+            source.wake_when_readable(&mut Context::from_waker(&waits[0].waker()));
+            source.wake_when_writable(&mut Context::from_waker(&waits[1].waker()));
+            look(reactor, &platform);
+            assert_eq!([waits[0].woken(), waits[1].woken()], [time, time]);
+            assert_eq!(again(), Err(Errno::PERM));
+        }
+        assert_eq!(full(), Ok(None));
+        source.wake_when_writable(&mut Context::from_waker(&waits[1].waker()));
+        look(reactor, &platform);
+        assert_eq!(full(), Err(Errno::PERM));
+    }
+
+    #[test]
+    fn a_wait_of_who_had_the_slot_before_registers_nobody() {
+        let (reactor, platform) = (reactor(1), event());
+        let source = EdgeSource::new(reactor, pair().0).unwrap();
+        assert_eq!(read(&source, 16), Some(0), "its peer is gone");
+        source.took_all();
+        source.wake_when_readable(&mut Context::from_waker(Waker::noop()));
+        drop(source);
+        let (ours, _peer) = pair();
+        let next = EdgeSource::new(reactor, ours).unwrap();
+        look(reactor, &platform);
+        assert_eq!((next.slot, registered(reactor)), (0, 1));
     }
 
     #[test]
@@ -560,13 +744,29 @@ mod tests {
     fn an_end_that_was_told_with_the_last_octets_is_read_behind_them() {
         let (reactor, platform) = (reactor(4), event());
         let (ours, peer) = pair();
-        let source = EdgeSource::new(reactor, ours).unwrap();
+        let source = watched(reactor, &platform, ours);
         put(&peer, b"last");
         drop(peer);
         look(reactor, &platform);
         assert_eq!(read(&source, 16), Some(4));
         source.took_all();
         assert_eq!(read(&source, 16), Some(0), "no further event would come");
+    }
+
+    #[test]
+    fn an_end_behind_the_last_octets_is_told_to_who_waits_first_then() {
+        let (reactor, platform) = (reactor(4), event());
+        let (ours, peer) = pair();
+        let source = EdgeSource::new(reactor, ours).unwrap();
+        put(&peer, b"last");
+        drop(peer);
+        assert_eq!(read(&source, 16), Some(4));
+        source.took_all();
+        assert_eq!(read(&source, 16), None);
+        let waits = Waits::new();
+        source.wake_when_readable(&mut Context::from_waker(&waits.waker()));
+        look(reactor, &platform);
+        assert_eq!((waits.woken(), read(&source, 16)), (1, Some(0)));
     }
 
     #[test]
@@ -599,9 +799,11 @@ mod tests {
         let (ours, peer) = pair();
         // The same connection under a second descriptor, which keeps it registered.
         let kept = rustix::io::dup(&ours).unwrap();
-        drop(EdgeSource::new(reactor, ours).unwrap());
+        drop(watched(reactor, &platform, ours));
+        // The platform's, and that one.
+        assert_eq!(registered(reactor), 2);
         let (next, _next_peer) = pair();
-        let source = EdgeSource::new(reactor, next).unwrap();
+        let source = watched(reactor, &platform, next);
         assert_eq!(source.slot, 0);
         put(&peer, b"to whom?");
         let waits = Waits::new();

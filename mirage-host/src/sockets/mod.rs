@@ -4,6 +4,7 @@
 //! asked. Both wait in a thread of `async-io`, which wakes our tasks through the platform's
 //! [`Unpark`](mirage_core::executor::Unpark).
 
+pub(crate) mod option;
 mod packet_info;
 mod source;
 mod tcp;

@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::AsRawFd;
 use std::ptr;
 
+use super::option;
+
 /// An address of ours, and for a link-local one its interface (else 0).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Local {
@@ -36,28 +38,12 @@ const _: () = {
 
 /// Has the system say to which address each datagram was sent.
 pub(super) fn enable(socket: &UdpSocket, v6: bool) -> io::Result<()> {
-    let (level, option) = if v6 {
+    let (level, name) = if v6 {
         (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
     } else {
         (libc::IPPROTO_IP, libc::IP_PKTINFO)
     };
-    let on: c_int = 1;
-    // SAFETY: the descriptor is open for the duration of the borrow; the option's value is one `int`, which lives across
-    // the call, and its length is given.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            (&raw const on).cast(),
-            size_of::<c_int>() as libc::socklen_t,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    option::set(socket, level, name, 1)
 }
 
 /// Receives a datagram without waiting: its whole length, who sent it, and which address of ours it asked.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ffi::c_int;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -18,6 +19,7 @@ use rustix::net::{
     RecvFlags, SendFlags, Shutdown, SocketFlags, acceptfrom_with, recv, send, shutdown,
 };
 
+use super::option;
 use super::tcp::BACKLOG;
 use crate::HostPlatform;
 use crate::edges::EdgeSource;
@@ -25,16 +27,32 @@ use crate::edges::EdgeSource;
 /// The system's TCP for a server, watched by the platform itself: no second thread has a part in it, as it has with
 /// [`Sockets`](super::Sockets). Each listener and each connection is one of the platform's sources
 /// ([`HostPlatformConfig::sources`](crate::HostPlatformConfig)), registered once with epoll(7): a look costs in proportion to those that have
-/// something, and what is known not to be there is not asked for.
+/// something, and what is known not to be there is not asked for. A connection that nobody has to wait for is never registered: see
+/// [`with_deferred_accept`](Self::with_deferred_accept).
 #[derive(Clone, Copy, Debug)]
 pub struct WatchedSockets {
     platform: &'static HostPlatform,
+    deferred: Duration,
 }
 
 impl WatchedSockets {
-    /// Of this platform.
+    /// Of this platform. A connection is accepted as soon as it is open.
     pub const fn new(platform: &'static HostPlatform) -> Self {
-        Self { platform }
+        Self {
+            platform,
+            deferred: Duration::ZERO,
+        }
+    }
+
+    /// Accepts a connection once its client has sent something, which is read without a wait then (tcp(7), TCP_DEFER_ACCEPT). For protocols
+    /// in which the client speaks first, as HTTP.
+    ///
+    /// Who has sent nothing for `patience`, in whole seconds and rounded up as retransmissions fall (1 s, 3 s, 7 s, …), is accepted then;
+    /// zero defers nothing. Until then such a client takes no place among the platform's sources.
+    #[must_use]
+    pub const fn with_deferred_accept(mut self, patience: Duration) -> Self {
+        self.deferred = patience;
+        self
     }
 }
 
@@ -47,6 +65,16 @@ impl TcpBind for WatchedSockets {
         listener.set_nonblocking(true)?;
         // Once more, with a longer queue than the standard library's: listen(2) allows it.
         rustix::net::listen(&listener, BACKLOG)?;
+        if !self.deferred.is_zero() {
+            let seconds = self.deferred.as_millis().div_ceil(1_000);
+            let seconds = c_int::try_from(seconds).unwrap_or(c_int::MAX);
+            option::set(
+                &listener,
+                libc::IPPROTO_TCP,
+                libc::TCP_DEFER_ACCEPT,
+                seconds,
+            )?;
+        }
         // What Linux accepts from it has this, too.
         set_tcp_nodelay(&listener, true)?;
         let local = listener.local_addr()?;
@@ -332,10 +360,15 @@ mod tests {
     use std::rc::Rc;
 
     fn listener() -> (&'static Executor, &'static WatchedAcceptor) {
+        deferring(Duration::ZERO)
+    }
+
+    fn deferring(patience: Duration) -> (&'static Executor, &'static WatchedAcceptor) {
         let platform = HostPlatform::leak().unwrap();
         let executor = Executor::leak(platform);
         let any = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
-        let acceptor = executor.run_until(WatchedSockets::new(platform).bind(any));
+        let sockets = WatchedSockets::new(platform).with_deferred_accept(patience);
+        let acceptor = executor.run_until(sockets.bind(any));
         (executor, Box::leak(Box::new(acceptor.unwrap())))
     }
 
@@ -364,6 +397,25 @@ mod tests {
             assert_eq!(stream.read(&mut question).await.unwrap(), 0);
         });
         assert_eq!(peer.join().unwrap(), expected);
+    }
+
+    #[test]
+    fn who_speaks_is_accepted_before_who_came_first_and_is_silent() {
+        let (executor, acceptor) = deferring(Duration::from_millis(1));
+        let silent = TcpStream::connect(acceptor.local_address()).unwrap();
+        let mut speaks = TcpStream::connect(acceptor.local_address()).unwrap();
+        speaks.write_all(b"question").unwrap();
+        let (remote, mut stream) = executor.run_until(acceptor.accept()).unwrap();
+        assert_eq!(remote, speaks.local_addr().unwrap());
+        let mut question = [0; 16];
+        let read = executor.run_until(async {
+            // Nothing is waited for.
+            poll_fn(|cx| Poll::Ready(std::pin::pin!(stream.read(&mut question)).poll(cx))).await
+        });
+        assert!(matches!(read, Poll::Ready(Ok(8))));
+        // Its turn comes all the same.
+        let (remote, _stream) = executor.run_until(acceptor.accept()).unwrap();
+        assert_eq!(remote, silent.local_addr().unwrap());
     }
 
     #[test]

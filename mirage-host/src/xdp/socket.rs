@@ -1,6 +1,7 @@
 //! The socket of AF_XDP with its four rings, bound to queue 0 of an interface.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ffi::c_int;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use mirage_core::Pool;
@@ -12,6 +13,7 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, bind, send,
 
 use super::error::XdpError;
 use super::ring::{Consumer, Descriptor, Entry, Mapping, Producer};
+use crate::sockets::option;
 
 /// `XDP_MAX_TX_SKB_BUDGET` of linux/if_xdp.h (Linux 6.17): how many frames one system call sends, where the kernel copies them.
 /// Before that 32.
@@ -233,17 +235,9 @@ fn map<T: Entry>(
 /// Where the kernel lets us, one system call sends the whole ring.
 fn raise_budget(descriptor: &OwnedFd, frames: u32) {
     let budget = frames.max(TRANSMIT_BUDGET);
-    // SAFETY: setsockopt(2) reads as many bytes of `budget` as it is told, which outlives the call.
-    let result = unsafe {
-        libc::setsockopt(
-            descriptor.as_fd().as_raw_fd(),
-            libc::SOL_XDP,
-            XDP_MAX_TX_SKB_BUDGET,
-            (&raw const budget).cast(),
-            size_of::<u32>() as libc::socklen_t,
-        )
-    };
-    if result != 0 {
+    let budget = c_int::try_from(budget).unwrap_or(c_int::MAX);
+    let raised = option::set(descriptor, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, budget);
+    if raised.is_err() {
         log::debug!(
             "one system call sends {TRANSMIT_BUDGET} frames: this kernel has no other number"
         );

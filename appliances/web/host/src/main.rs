@@ -9,6 +9,7 @@ mod system;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use appliance_host::{Ended, OwnStack, say, start_logging};
 use clap::Parser;
@@ -36,6 +37,8 @@ const INPUT: usize = 10_240;
 const OUTPUT: usize = 8_192;
 /// How many connections may wait to be accepted on our own stack, which takes as many by itself.
 const BACKLOG: usize = 64;
+/// Who has sent nothing for so long takes a slot, and the time for a head begins.
+const SILENCE: Duration = Duration::from_secs(1);
 /// Fields that a head may have.
 const FIELDS: usize = 64;
 
@@ -69,7 +72,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (service, result) = match &arguments.network.net {
         None => {
             let service = service(HostInstruments::new(None));
-            let sockets = WatchedSockets::new(platform);
+            let sockets = WatchedSockets::new(platform).with_deferred_accept(SILENCE);
             let bound = listen(executor, sockets, service, arguments.listen)?;
             said.push(format!("serving on {bound}"));
             said.push(format!("try: curl http://{}/", reachable(bound)));
