@@ -201,7 +201,7 @@ fn command(
     })
 }
 
-/// One worker, no log, files kept open: as fast as it can be with what the others do, too.
+/// One worker, no log, files kept open, who is silent not accepted yet: as fast as it can be with what the others do, too.
 fn nginx_configuration(address: &str, site: &Path, folder: &Path) -> String {
     let (site, folder) = (site.display(), folder.display());
     format!(
@@ -210,6 +210,6 @@ fn nginx_configuration(address: &str, site: &Path, folder: &Path) -> String {
          sendfile on;\n  tcp_nopush on;\n  open_file_cache max=100 inactive=60s;\n  keepalive_requests 1000;\n  \
          client_body_temp_path {folder}/body;\n  proxy_temp_path {folder}/proxy;\n  fastcgi_temp_path {folder}/fastcgi;\n  \
          uwsgi_temp_path {folder}/uwsgi;\n  scgi_temp_path {folder}/scgi;\n  \
-         server {{ listen {address} backlog=1024; root {site}; }}\n}}\n"
+         server {{ listen {address} backlog=1024 deferred; root {site}; }}\n}}\n"
     )
 }
