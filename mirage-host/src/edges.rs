@@ -26,8 +26,8 @@ pub(crate) struct Edges {
     slots: RefCell<Vec<Slot>>,
     free: RefCell<Vec<usize>>,
     taken: Cell<usize>,
-    /// Slots that are to be registered with the next look, each with its generation.
-    unwatched: RefCell<Vec<(usize, u32)>>,
+    /// Slots whose descriptors the next look registers, if they are waited for then: each once at most.
+    unwatched: RefCell<Vec<usize>>,
     /// Counts the looks.
     looks: Cell<u64>,
     /// What epoll_wait(2) gave, empty between calls: kept for its allocation alone.
@@ -43,6 +43,8 @@ struct Slot {
     generation: u32,
     descriptor: Option<Rc<OwnedFd>>,
     watch: Watch,
+    /// It is among [`Edges::unwatched`], for this descriptor or one before.
+    listed: bool,
     readable: bool,
     writable: bool,
     /// epoll tells of writes: not before one had to wait.
@@ -124,6 +126,7 @@ impl Edges {
         *slot = Slot {
             generation,
             descriptor: Some(descriptor),
+            listed: slot.listed,
             readable: true,
             writable: true,
             ..Slot::default()
@@ -135,14 +138,12 @@ impl Edges {
     fn deregister(&self, number: usize) {
         let slot = {
             let slot = &mut self.slots.borrow_mut()[number];
-            let generation = slot.generation;
-            std::mem::replace(
-                slot,
-                Slot {
-                    generation,
-                    ..Slot::default()
-                },
-            )
+            let left = Slot {
+                generation: slot.generation,
+                listed: slot.listed,
+                ..Slot::default()
+            };
+            std::mem::replace(slot, left)
         };
         self.free.borrow_mut().push(number);
         self.taken.set(self.taken.get() - 1);
@@ -153,32 +154,37 @@ impl Edges {
     /// Registers those who are waited for since the last look.
     fn watch_all(&self, epoll: &OwnedFd, woken: &mut Vec<Waker>) {
         let mut slots = self.slots.borrow_mut();
-        for (number, generation) in self.unwatched.borrow_mut().drain(..) {
+        for number in self.unwatched.borrow_mut().drain(..) {
             let Some(slot) = slots.get_mut(number) else {
                 continue;
             };
-            // It may have gone meanwhile, and be another's.
-            let (true, Watch::Soon) = (slot.generation == generation, slot.watch) else {
-                continue;
-            };
-            let Some(descriptor) = &slot.descriptor else {
-                continue;
-            };
-            let data = EventData::new_u64(token(number, generation));
-            let flags = match slot.watches_writes {
-                true => READS | EventFlags::OUT,
-                false => READS,
-            };
-            // What is there already is told at once.
-            match epoll::add(epoll, descriptor, data, flags) {
-                Ok(()) => slot.watch = Watch::On,
-                Err(error) => slot.fail(error, woken),
+            slot.listed = false;
+            // Who waited may have gone meanwhile.
+            if slot.watch == Watch::Soon
+                && let Err(error) = slot.register(epoll, number)
+            {
+                slot.fail(error, woken);
             }
         }
     }
 }
 
 impl Slot {
+    /// Has epoll tell of it. What is there already is told at once.
+    fn register(&mut self, epoll: &OwnedFd, number: usize) -> Result<(), Errno> {
+        let Some(descriptor) = &self.descriptor else {
+            return Ok(());
+        };
+        let data = EventData::new_u64(token(number, self.generation));
+        let flags = match self.watches_writes {
+            true => READS | EventFlags::OUT,
+            false => READS,
+        };
+        epoll::add(epoll, descriptor, data, flags)?;
+        self.watch = Watch::On;
+        Ok(())
+    }
+
     /// Who waits is to be told, and may try.
     fn fail(&mut self, error: Errno, woken: &mut Vec<Waker>) {
         self.watch = Watch::Never;
@@ -365,6 +371,21 @@ impl EdgeSource {
         })
     }
 
+    /// Registers it at once: for one that is waited for as long as it is there.
+    ///
+    /// # Errors
+    ///
+    /// epoll(7) doesn't take it.
+    pub(crate) fn watch(&self) -> Result<(), Errno> {
+        match self.reactor.edges.epoll() {
+            Some(epoll) => self.with(|slot| match slot.watch {
+                Watch::On => Ok(()),
+                _ => slot.register(epoll, self.slot),
+            }),
+            None => Ok(()),
+        }
+    }
+
     fn with<R>(&self, look: impl FnOnce(&mut Slot) -> R) -> R {
         look(&mut self.reactor.edges.slots.borrow_mut()[self.slot])
     }
@@ -463,22 +484,22 @@ impl EdgeSource {
         place: impl FnOnce(&mut Slot) -> (bool, &mut Option<Waker>),
     ) {
         let waker = cx.waker();
-        let (ready, replaced, unwatched) = self.with(|slot| {
+        let (ready, replaced, unlisted) = self.with(|slot| {
             let (ready, replaced) = match place(slot) {
                 (true, _) => (true, None),
                 (false, Some(old)) if old.will_wake(waker) => (false, None),
                 (false, place) => (false, place.replace(waker.clone())),
             };
-            let unwatched = !ready && slot.watch == Watch::Never;
-            if unwatched {
+            let mut unlisted = false;
+            if !ready && slot.watch == Watch::Never {
                 slot.watch = Watch::Soon;
+                unlisted = !std::mem::replace(&mut slot.listed, true);
             }
-            (ready, replaced, unwatched.then_some(slot.generation))
+            (ready, replaced, unlisted)
         });
         drop(replaced);
-        if let Some(generation) = unwatched {
-            let mut all = self.reactor.edges.unwatched.borrow_mut();
-            all.push((self.slot, generation));
+        if unlisted {
+            self.reactor.edges.unwatched.borrow_mut().push(self.slot);
         }
         if ready {
             waker.wake_by_ref();
@@ -694,6 +715,43 @@ mod tests {
         let next = EdgeSource::new(reactor, ours).unwrap();
         look(reactor, &platform);
         assert_eq!((next.slot, registered(reactor)), (0, 1));
+    }
+
+    #[test]
+    fn slots_that_are_waited_for_and_given_back_are_listed_once() {
+        let (reactor, platform) = (reactor(1), event());
+        for _ in 0..3 {
+            let (ours, _peer) = pair();
+            let source = EdgeSource::new(reactor, ours).unwrap();
+            assert_eq!(read(&source, 16), None);
+            source.wake_when_readable(&mut Context::from_waker(Waker::noop()));
+            assert_eq!(reactor.edges.unwatched.borrow().as_slice(), [0]);
+        }
+        // The last who waits has the place of those before.
+        let (ours, peer) = pair();
+        let source = EdgeSource::new(reactor, ours).unwrap();
+        assert_eq!(read(&source, 16), None);
+        let waits = Waits::new();
+        source.wake_when_readable(&mut Context::from_waker(&waits.waker()));
+        put(&peer, b"to the last");
+        look(reactor, &platform);
+        assert_eq!((waits.woken(), read(&source, 16)), (1, Some(11)));
+        assert!(reactor.edges.unwatched.borrow().is_empty());
+    }
+
+    #[test]
+    fn one_that_is_registered_at_once_is_refused_at_once() {
+        let (reactor, platform) = (reactor(4), event());
+        let file = tempfile::tempfile().unwrap();
+        let source = EdgeSource::new(reactor, file.into()).unwrap();
+        assert_eq!(source.watch(), Err(Errno::PERM));
+        let (ours, peer) = pair();
+        let source = EdgeSource::new(reactor, ours).unwrap();
+        assert_eq!((source.watch(), source.watch()), (Ok(()), Ok(())));
+        assert_eq!((registered(reactor), read(&source, 16)), (1, None));
+        put(&peer, b"told");
+        look(reactor, &platform);
+        assert_eq!(read(&source, 16), Some(4));
     }
 
     #[test]

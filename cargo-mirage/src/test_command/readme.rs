@@ -210,7 +210,7 @@ fn action(context: &Context<'_>, words: &[String]) -> Result<Action, String> {
                         None => Ok(Action::Elsewhere),
                     }
                 }
-                // The step `bench` runs each.
+                // The steps `bench` and `bench-images` run each.
                 cli::Command::Bench(bench) => {
                     for name in &bench.names {
                         context
@@ -416,7 +416,8 @@ impl Server {
                 Ok(false) => thread::sleep(AGAIN),
                 Err(error) => {
                     return Err(format!(
-                        "the server's network namespace can't be looked at: {error}"
+                        "the server's network namespace can't be looked at: {error}; `unshare` said:\n{}",
+                        self.process.output(log)
                     ));
                 }
             }

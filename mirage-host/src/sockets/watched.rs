@@ -44,11 +44,13 @@ impl WatchedSockets {
         }
     }
 
-    /// Accepts a connection once its client has sent something, which is read without a wait then (tcp(7), TCP_DEFER_ACCEPT). For protocols
-    /// in which the client speaks first, as HTTP.
+    /// Accepts a connection once its client has sent something, which mostly is read without a wait then (tcp(7), TCP_DEFER_ACCEPT). For
+    /// protocols in which the client speaks first, as HTTP.
     ///
-    /// Who has sent nothing for `patience`, in whole seconds and rounded up as retransmissions fall (1 s, 3 s, 7 s, …), is accepted then;
-    /// zero defers nothing. Until then such a client takes no place among the platform's sources.
+    /// Who has sent nothing for `patience` is accepted at the earliest then, in whole seconds, rounded up, as the system repeats its half of
+    /// the handshake (after 1 s, 3 s, 7 s, …) and the client answers; zero defers nothing. An end counts as something sent. Until
+    /// then such a client takes no place among the platform's sources, but one in the listener's queue of half-open connections: when
+    /// that is full, the system accepts without deferring, or drops. If the listener goes first, it is told when it speaks.
     #[must_use]
     pub const fn with_deferred_accept(mut self, patience: Duration) -> Self {
         self.deferred = patience;
@@ -66,7 +68,8 @@ impl TcpBind for WatchedSockets {
         // Once more, with a longer queue than the standard library's: listen(2) allows it.
         rustix::net::listen(&listener, BACKLOG)?;
         if !self.deferred.is_zero() {
-            let seconds = self.deferred.as_millis().div_ceil(1_000);
+            let begun = u64::from(self.deferred.subsec_nanos() > 0);
+            let seconds = self.deferred.as_secs().saturating_add(begun);
             let seconds = c_int::try_from(seconds).unwrap_or(c_int::MAX);
             option::set(
                 &listener,
@@ -78,9 +81,12 @@ impl TcpBind for WatchedSockets {
         // What Linux accepts from it has this, too.
         set_tcp_nodelay(&listener, true)?;
         let local = listener.local_addr()?;
+        let source = self.platform.edge_source(listener.into())?;
+        // Whoever can't be told of connections is not to begin.
+        source.watch()?;
         Ok(WatchedAcceptor {
             platform: self.platform,
-            source: self.platform.edge_source(listener.into())?,
+            source,
             local,
             waiting: RefCell::default(),
         })
@@ -401,8 +407,8 @@ mod tests {
 
     #[test]
     fn who_speaks_is_accepted_before_who_came_first_and_is_silent() {
-        let (executor, acceptor) = deferring(Duration::from_millis(1));
-        let silent = TcpStream::connect(acceptor.local_address()).unwrap();
+        let (executor, acceptor) = deferring(Duration::from_secs(60));
+        let _silent = TcpStream::connect(acceptor.local_address()).unwrap();
         let mut speaks = TcpStream::connect(acceptor.local_address()).unwrap();
         speaks.write_all(b"question").unwrap();
         let (remote, mut stream) = executor.run_until(acceptor.accept()).unwrap();
@@ -413,7 +419,12 @@ mod tests {
             poll_fn(|cx| Poll::Ready(std::pin::pin!(stream.read(&mut question)).poll(cx))).await
         });
         assert!(matches!(read, Poll::Ready(Ok(8))));
-        // Its turn comes all the same.
+    }
+
+    #[test]
+    fn who_is_silent_is_accepted_all_the_same() {
+        let (executor, acceptor) = deferring(Duration::from_nanos(1));
+        let silent = TcpStream::connect(acceptor.local_address()).unwrap();
         let (remote, _stream) = executor.run_until(acceptor.accept()).unwrap();
         assert_eq!(remote, silent.local_addr().unwrap());
     }
