@@ -33,9 +33,9 @@ const LINK: &[&str] = &[
 /// What LLVM is told where a main's manifest asks for little code (`opt-level` "s" or "z").
 const SMALL: &[&str] = &[
     // A function that is marked `#[inline]`, as most of the standard library's are, is else put into each of its callers up to the
-    // size that is right for speed. What is right for speed all the same is marked `#[inline(always)]`.
-    "-inlinehint-threshold=50",
-    "-inline-threshold=20",
+    // size that is right for speed. What is right for speed all the same is marked `#[inline(always)]`. With less than this, or with what
+    // is alike made into functions, the calls take more time than the octets are worth: see benches/image.
+    "-inlinehint-threshold=100",
     // Code is not repeated to spare one of two paths a computation.
     "-enable-pre=0",
     // What doesn't fit into the registers is stored where that takes the least code.
@@ -44,8 +44,6 @@ const SMALL: &[&str] = &[
     "-min-jump-table-entries=8",
     // A function's parts are put in the order that takes the fewest and shortest jumps.
     "-apply-ext-tsp-for-size",
-    // What stands in several functions alike is a function of its own.
-    "-enable-machine-outliner=always",
 ];
 
 /// A build of one appliance's main for Xen.
