@@ -85,34 +85,74 @@ fn documented_arguments(text: &str, name: &str, target: &Path) -> Vec<OsString> 
         .collect()
 }
 
-/// Runs every benchmark as a user does, small; the subcommand itself checks that the results are whole. Those that measure in
-/// the lab are left out where there can be none, and those that make network namespaces where we are not root.
+/// Runs every benchmark that needs no image as a user does, small; the subcommand itself checks that the results are whole. Those that make
+/// network namespaces are left out where we are not root.
 pub(super) fn benches(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
-    let obstacle = lab::obstacle()?;
     let (mut names, mut left_out) = (Vec::new(), Vec::new());
     // Those of which a part can't run.
     let mut hindered: Vec<String> = Vec::new();
-    for name in context.workspace.benches() {
-        let manifest = context.workspace.bench(&name)?;
-        let text = fs::read_to_string(&manifest).map_err(Error::file("read", &manifest))?;
-        match &obstacle {
-            Some(reason) if needs(&text, "lab") => left_out.push(format!("{name}: {reason}")),
-            _ if needs(&text, "root") && !rustix::process::geteuid().is_root() => {
-                left_out.push(format!("{name}: it makes network namespaces, as root"));
-                hindered.extend(part_of(&text).map(str::to_owned));
-            }
-            // The one that it is a part of runs it.
-            _ if part_of(&text).is_some() => {}
-            _ => names.push(name),
+    for (name, text) in manifests(context)? {
+        if builds_images(&text) {
+            continue;
         }
+        if needs(&text, "root") && !rustix::process::geteuid().is_root() {
+            left_out.push(format!("{name}: it makes network namespaces, as root"));
+            hindered.extend(part_of(&text).map(str::to_owned));
+        } else if part_of(&text).is_none() {
+            names.push(name);
+        }
+        // Else the one that it is a part of runs it.
     }
     for name in names.extract_if(.., |name| hindered.contains(name)) {
         left_out.push(format!("{name}: a part of it can't run"));
     }
-    for name in &names {
+    run_benches(context, &names, left_out, log)
+}
+
+/// The same of those that build images, one after the other, for all that do have the same folders; those that measure in the lab are left
+/// out where there can be none.
+pub(super) fn benches_of_images(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> {
+    let obstacle = lab::obstacle()?;
+    let (mut names, mut left_out) = (Vec::new(), Vec::new());
+    for (name, text) in manifests(context)? {
+        match &obstacle {
+            Some(reason) if needs(&text, "lab") => left_out.push(format!("{name}: {reason}")),
+            _ if builds_images(&text) => names.push(name),
+            _ => {}
+        }
+    }
+    run_benches(context, &names, left_out, log)
+}
+
+/// Whether a benchmark builds images, to measure them or what runs in the lab.
+fn builds_images(manifest: &str) -> bool {
+    needs(manifest, "images") || needs(manifest, "lab")
+}
+
+/// Every benchmark, with its manifest's text.
+fn manifests(context: &Context<'_>) -> Result<Vec<(String, String)>, Failure> {
+    let mut manifests = Vec::new();
+    for name in context.workspace.benches() {
+        let path = context.workspace.bench(&name)?;
+        let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+        manifests.push((name, text));
+    }
+    Ok(manifests)
+}
+
+fn run_benches(
+    context: &Context<'_>,
+    names: &[String],
+    left_out: Vec<String>,
+    log: &Log,
+) -> Result<Outcome, Failure> {
+    for name in names {
         let mut command = context.cargo(&["mirage", "bench", name, "--quick", "--output"]);
         command.arg(context.target("bench-smoke"));
         context.must(command, minutes(15), log)?;
+    }
+    if names.is_empty() && left_out.is_empty() {
+        return Err(Failure("there is no benchmark".into()));
     }
     Ok(Outcome::Passed {
         note: names.join(", "),
@@ -167,6 +207,11 @@ mod tests {
         assert!(needs(&with("[package.metadata.mirage]\nlab = true"), "lab"));
         let part = with("[package.metadata.mirage]\npart-of = \"dns\"\nroot = true");
         assert_eq!(part_of(&part), Some("dns"));
+        assert!(!builds_images(&part));
+        for what in ["lab", "images"] {
+            let table = format!("[package.metadata.mirage]\n{what} = true");
+            assert!(builds_images(&with(&table)), "{what}");
+        }
         assert!(needs(&part, "root") && !needs(&part, "lab"));
         for without in [
             "",
