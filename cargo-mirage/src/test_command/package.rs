@@ -42,13 +42,8 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
             &package.name,
         ];
         let listed = context.must(context.cargo(&arguments), minutes(2), log)?;
-        let files: Vec<&str> = listed
-            .output
-            .lines()
-            .filter(|line| !line.starts_with("warning"))
-            .collect();
         let problems = problems_in(
-            &files,
+            &listed_files(&listed.output),
             package.targets.iter().any(|target| target.is("example")),
         );
         if !problems.is_empty() {
@@ -92,6 +87,13 @@ pub(super) fn run(context: &Context<'_>, log: &Log) -> Result<Outcome, Failure> 
         "{} packages; the tool, installed, runs from outside the checkout",
         members.len()
     ))
+}
+
+/// The files in what `cargo package --list` printed: what it says itself begins with a blank, as that it waits for another call of cargo, or
+/// with "warning".
+fn listed_files(output: &str) -> Vec<&str> {
+    let is_said = |line: &&str| line.starts_with(' ') || line.starts_with("warning");
+    output.lines().filter(|line| !is_said(line)).collect()
 }
 
 /// Installs the tool below the target folder and calls it as cargo's subcommand from a folder that is in no checkout.
@@ -249,6 +251,12 @@ fn warnings_about_published(output: &str, is_published: &dyn Fn(&str) -> bool) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cargo_says_itself_is_no_file() {
+        let output = "    Blocking waiting for file lock on package cache\nCargo.toml\nwarning: no license\nsrc/lib.rs\n";
+        assert_eq!(listed_files(output), ["Cargo.toml", "src/lib.rs"]);
+    }
 
     #[test]
     fn a_link_is_made_once_and_follows_what_it_is_to() {
