@@ -2,6 +2,16 @@
 
 use super::*;
 
+/// When A has sent each FIN, counted from `start`, and from which port.
+fn fins_since(pair: &Pair, start: Instant) -> Vec<(Duration, u16)> {
+    let fins = pair
+        .sent
+        .iter()
+        .filter(|(_, flying)| flying.from == A && flying.has(TcpFlags::FIN));
+    fins.map(|(at, flying)| (*at - start, flying.repr.source_port))
+        .collect()
+}
+
 /// So many connections, each of which has so many octets to send either way, as fast as its queue takes them: all arrive.
 fn all_send_to_all(pair: &mut Pair, connections: usize, octets: usize) {
     let listener = pair.listen(ConnectionOptions::DEFAULT);
@@ -172,12 +182,7 @@ fn a_fin_without_a_slot_goes_when_there_is_one() {
     assert!(pair.engine(A).wants_transmit());
     pair.run(ms(100));
     // Each waits until the one before it is acknowledged, and its slot is free.
-    let fins: Vec<_> = pair
-        .sent
-        .iter()
-        .filter(|(_, flying)| flying.from == A && flying.has(TcpFlags::FIN))
-        .map(|(at, flying)| (*at - start, flying.repr.source_port))
-        .collect();
+    let fins = fins_since(&pair, start);
     let expected = [0, 1, 2].map(|number| {
         let tuple = *pair.hosts[A].engine.get(clients[number]).unwrap().tuple();
         (2 * DELAY * number as u32, tuple.local_port)
@@ -216,12 +221,7 @@ fn a_slot_is_for_the_first_that_waits_for_one_still() {
     pair.inject(&reset);
     pair.inject(&forged);
     pair.run(ms(100));
-    let fins: Vec<_> = pair
-        .sent
-        .iter()
-        .filter(|(_, flying)| flying.from == A && flying.has(TcpFlags::FIN))
-        .map(|(at, flying)| (*at - start, flying.repr.source_port))
-        .collect();
+    let fins = fins_since(&pair, start);
     let expected = [1, 2, 3].map(|number| (2 * DELAY * (number as u32 - 1), ports[number]));
     assert_eq!(fins, expected);
     for slot in taken {
